@@ -1,0 +1,1 @@
+//! Channels, extranonce space, vardiff and job lifetime, shared by every role that serves miners.

@@ -1,0 +1,1 @@
+//! One table of all SV2 messages, their flags, limits, error codes and TLVs.

@@ -1,0 +1,1 @@
+//! An SV2 client library with a CPU miner on it.

@@ -1,0 +1,1 @@
+//! The shared tokio shell: accept, connection, outbox, shutdown.

@@ -1,0 +1,1 @@
+//! From template to coinbase to job, and the judge of one share.

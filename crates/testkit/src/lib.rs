@@ -1,0 +1,1 @@
+//! Real nodes, simulated miners and the house rules.

@@ -1,0 +1,19 @@
+//! Numbers with names: target, work, hashrate, sats, time and ids.
+//!
+//! Nothing here computes in floating point. The two places where the protocol itself speaks in floats (the nominal hash rate of
+//! a channel) turn them into integers at the border, in [`Hashrate::from_wire`].
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
+
+mod hashrate;
+mod ids;
+mod sats;
+mod target;
+mod time;
+mod work;
+
+pub use hashrate::{Hashrate, HashrateError, ShareRate};
+pub use ids::{ChannelId, ConnectionId, Height, JobId, JobTag, RequestId, SequenceNumber, TemplateId};
+pub use sats::Sats;
+pub use target::Target;
+pub use time::{Monotonic, Now, UnixTime};
+pub use work::{Shares, Work, WorkSum};

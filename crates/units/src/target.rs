@@ -1,0 +1,252 @@
+//! The number that a block hash must not exceed.
+
+use core::fmt;
+
+use bitcoin::CompactTarget;
+
+use crate::Work;
+
+/// A 256-bit target; a hash meets it when, read as a little-endian number, it is not greater.
+///
+/// Orders as a number: a greater target is easier.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    // The order of the fields is the order of significance, which the derived comparisons rely on.
+    high: u128,
+    low: u128,
+}
+
+impl Target {
+    /// The easiest target: every hash meets it.
+    pub const MAX: Self = Self { high: u128::MAX, low: u128::MAX };
+    /// The hardest target.
+    pub const ZERO: Self = Self { high: 0, low: 0 };
+    /// The target of difficulty one: `0xffff << 208`.
+    pub const DIFFICULTY_1: Self = Self { high: 0xffff << 80, low: 0 };
+
+    /// Reads a target as the wire carries it (`U256`, little-endian), which is also the byte order of a raw SHA-256d hash.
+    #[must_use]
+    pub fn from_le_bytes(bytes: [u8; 32]) -> Self {
+        let (low, high) = split(bytes);
+        Self { high: u128::from_le_bytes(high), low: u128::from_le_bytes(low) }
+    }
+
+    /// The target as the wire carries it (`U256`, little-endian).
+    #[must_use]
+    pub fn to_le_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        let (low, high) = bytes.split_at_mut(16);
+        low.copy_from_slice(&self.low.to_le_bytes());
+        high.copy_from_slice(&self.high.to_le_bytes());
+        bytes
+    }
+
+    /// Expands the `nbits` of a block header; negative and overflowing forms give [`Self::ZERO`], as no hash may meet them.
+    #[must_use]
+    pub fn from_compact(nbits: CompactTarget) -> Self {
+        Self::from_le_bytes(bitcoin::Target::from_compact(nbits).to_le_bytes())
+    }
+
+    /// The nearest `nbits` form that is not easier than this target.
+    #[must_use]
+    pub fn to_compact(self) -> CompactTarget {
+        bitcoin::Target::from_le_bytes(self.to_le_bytes()).to_compact_lossy()
+    }
+
+    /// The greatest target whose expected work is at least `work` hashes.
+    #[must_use]
+    pub fn from_work(work: Work) -> Self {
+        // T + 1 = floor(2^256 / work), and 2^256 / w = floor((2^256 - w) / w) + 1.
+        match work.to_hashes() {
+            0 | 1 => Self::MAX,
+            hashes => Self::pow_256_div(hashes).decrement(),
+        }
+    }
+
+    /// Whether the raw little-endian `hash` is not greater than the target.
+    #[must_use]
+    pub fn is_met_by(&self, hash: &[u8; 32]) -> bool {
+        Self::from_le_bytes(*hash) <= *self
+    }
+
+    /// The expected number of hashes to meet this target: `floor(2^256 / (T + 1))`, at most `u128::MAX`.
+    #[must_use]
+    pub fn to_work(self) -> Work {
+        match self.increment() {
+            None => Work::from_hashes(1),
+            // The quotient would need more than 128 bits.
+            Some(Self { high: 0, .. }) => Work::from_hashes(u128::MAX),
+            Some(divisor) => Work::from_hashes(divisor.divides_pow_256()),
+        }
+    }
+
+    /// `self + 1`, or `None` when that is 2^256.
+    fn increment(self) -> Option<Self> {
+        let (low, carry) = self.low.overflowing_add(1);
+        let high = self.high.checked_add(u128::from(carry))?;
+        Some(Self { high, low })
+    }
+
+    /// `self - 1`, stopping at zero.
+    fn decrement(self) -> Self {
+        match (self.high, self.low.overflowing_sub(1)) {
+            (0, (_, true)) => Self::ZERO,
+            (high, (low, borrow)) => Self { high: high - u128::from(borrow), low },
+        }
+    }
+
+    /// `floor(2^256 / divisor)` for a divisor of at least two, by long division in base two.
+    fn pow_256_div(divisor: u128) -> Self {
+        let (mut quotient, mut remainder) = (Self::ZERO, 1_u128);
+        for _ in 0..256 {
+            let carry = remainder >> 127 != 0;
+            remainder <<= 1;
+            let fits = carry || remainder >= divisor;
+            if fits {
+                remainder = remainder.wrapping_sub(divisor);
+            }
+            quotient = quotient.shift_in(fits);
+        }
+        quotient
+    }
+
+    /// `floor(2^256 / self)` for `self >= 2^128`, so that the quotient is at most 2^128 and is capped to fit.
+    fn divides_pow_256(self) -> u128 {
+        let (mut quotient, mut remainder) = (0_u128, Self { high: 0, low: 1 });
+        for _ in 0..256 {
+            let carry = remainder.high >> 127 != 0;
+            remainder = remainder.shift_in(false);
+            let fits = carry || remainder >= self;
+            if fits {
+                remainder = remainder.wrapping_sub(self);
+            }
+            if quotient >> 127 != 0 {
+                return u128::MAX;
+            }
+            quotient = (quotient << 1) | u128::from(fits);
+        }
+        quotient
+    }
+
+    /// Doubles, dropping the top bit, and sets the lowest bit to `bit`.
+    fn shift_in(self, bit: bool) -> Self {
+        Self { high: (self.high << 1) | (self.low >> 127), low: (self.low << 1) | u128::from(bit) }
+    }
+
+    /// `self - other` modulo 2^256.
+    fn wrapping_sub(self, other: Self) -> Self {
+        let (low, borrow) = self.low.overflowing_sub(other.low);
+        Self { high: self.high.wrapping_sub(other.high).wrapping_sub(u128::from(borrow)), low }
+    }
+}
+
+/// The low and the high half of 32 bytes.
+fn split(bytes: [u8; 32]) -> ([u8; 16], [u8; 16]) {
+    let (mut low, mut high) = ([0; 16], [0; 16]);
+    let (l, h) = bytes.split_at(16);
+    low.copy_from_slice(l);
+    high.copy_from_slice(h);
+    (low, high)
+}
+
+/// Hexadecimal, most significant digit first, as nodes print targets.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}{:032x}", self.high, self.low)
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The naive twin: rust-bitcoin's 256-bit work, cut to 128 bits.
+    fn naive_work(target: Target) -> u128 {
+        let work = bitcoin::Target::from_le_bytes(target.to_le_bytes()).to_work().to_be_bytes();
+        let (high, low) = work.split_at(16);
+        if high.iter().any(|&byte| byte != 0) {
+            return u128::MAX;
+        }
+        u128::from_be_bytes(low.try_into().unwrap())
+    }
+
+    #[test]
+    fn difficulty_one_is_worth_a_little_over_four_billion_hashes() {
+        assert_eq!(Target::DIFFICULTY_1, Target::from_compact(CompactTarget::from_consensus(0x1d00_ffff)));
+        assert_eq!(Target::DIFFICULTY_1.to_work().to_hashes(), 0x1_0001_0001);
+    }
+
+    #[test]
+    fn work_at_the_edges() {
+        assert_eq!(Target::MAX.to_work().to_hashes(), 1);
+        assert_eq!(Target::ZERO.to_work().to_hashes(), u128::MAX);
+        assert_eq!(Target { high: 0, low: u128::MAX }.to_work().to_hashes(), u128::MAX);
+        assert_eq!(Target { high: 1, low: 0 }.to_work().to_hashes(), u128::MAX);
+        assert_eq!(Target::from_work(Work::from_hashes(0)), Target::MAX);
+        assert_eq!(Target::from_work(Work::from_hashes(2)), Target { high: u128::MAX >> 1, low: u128::MAX });
+    }
+
+    #[test]
+    fn compares_as_numbers_not_as_bytes() {
+        let small = Target::from_le_bytes({
+            let mut bytes = [0; 32];
+            bytes[0] = 0xff;
+            bytes
+        });
+        let large = Target::from_le_bytes({
+            let mut bytes = [0; 32];
+            bytes[31] = 1;
+            bytes
+        });
+        assert!(small < large);
+        assert!(large.is_met_by(&small.to_le_bytes()));
+        assert!(!small.is_met_by(&large.to_le_bytes()));
+    }
+
+    #[test]
+    fn prints_like_a_node() {
+        assert_eq!(
+            Target::DIFFICULTY_1.to_string(),
+            "00000000ffff0000000000000000000000000000000000000000000000000000"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_round_trip(bytes: [u8; 32]) {
+            prop_assert_eq!(Target::from_le_bytes(bytes).to_le_bytes(), bytes);
+        }
+
+        #[test]
+        fn work_agrees_with_the_naive_twin(bytes: [u8; 32], zeros in 0_usize..32) {
+            let mut bytes = bytes;
+            bytes[32 - zeros..].fill(0);
+            let target = Target::from_le_bytes(bytes);
+            prop_assert_eq!(target.to_work().to_hashes(), naive_work(target));
+        }
+
+        #[test]
+        fn target_of_work_is_the_easiest_that_is_worth_it(hashes in 2_u128.., shift in 0_u32..127) {
+            let hashes = (hashes >> shift).max(2);
+            let target = Target::from_work(Work::from_hashes(hashes));
+            prop_assert!(target.to_work().to_hashes() >= hashes);
+            let easier = target.increment().expect("work of two or more is never the greatest target");
+            prop_assert!(easier.to_work().to_hashes() < hashes || hashes == u128::MAX);
+        }
+
+        #[test]
+        fn meeting_agrees_with_rust_bitcoin(hash: [u8; 32], target: [u8; 32]) {
+            use bitcoin::hashes::Hash as _;
+            let naive = bitcoin::Target::from_le_bytes(target).is_met_by(bitcoin::BlockHash::from_byte_array(hash));
+            prop_assert_eq!(Target::from_le_bytes(target).is_met_by(&hash), naive);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Small programs, one per newcomer's question; each lives in `src/bin`.
