@@ -1,1 +1,3 @@
-//! Real nodes, simulated miners and the house rules.
+//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes and simulated miners.
+
+pub mod fuzz;

@@ -1,0 +1,19 @@
+//! What each fuzz target does with its bytes, as plain functions that ordinary tests can call too.
+//!
+//! A body takes any bytes and returns; it panics where a promise is broken. `fuzz/README.md` says how to add one. The test
+//! `fuzz_corpus` replays every stored input through its body on a stable compiler and keeps this table, the files of
+//! `fuzz/fuzz_targets/` and the folders of `fuzz/corpus/` in step.
+
+pub mod target_arithmetic;
+
+/// One fuzz target.
+#[derive(Clone, Copy, Debug)]
+pub struct FuzzTarget {
+    /// The name of its module here, of its program in `fuzz/fuzz_targets/` and of its folder in `fuzz/corpus/`.
+    pub name: &'static str,
+    /// What it does with one input.
+    pub run: fn(&[u8]),
+}
+
+/// Every fuzz target, by name.
+pub const TARGETS: &[FuzzTarget] = &[FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run }];

@@ -1,0 +1,4 @@
+//! Feeds [`adit_testkit::fuzz::target_arithmetic`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| adit_testkit::fuzz::target_arithmetic::run(bytes));
