@@ -213,9 +213,10 @@ mod tests {
 
         #[test]
         fn ordinary_names_are_accepted(text in "[ -~]{0,32}") {
-            let (user, worker) = (UserIdentity::from_wire(text.as_bytes()), WorkerName::from_wire(text.as_bytes()));
-            prop_assert_eq!(user.unwrap().as_str(), &text);
-            prop_assert_eq!(worker.unwrap().as_str(), &text);
+            let user = UserIdentity::from_wire(text.as_bytes()).unwrap();
+            prop_assert_eq!(user.as_str(), &text);
+            let worker = WorkerName::from_wire(text.as_bytes()).unwrap();
+            prop_assert_eq!(worker.as_str(), &text);
         }
     }
 }
