@@ -1,0 +1,233 @@
+//! The coinbase transaction: how a job's is written, and how its hash is finished once the extranonce is known.
+
+use adit_units::{Height, JobTag, Sats};
+use bitcoin::absolute::LockTime;
+use bitcoin::script::Builder;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, consensus};
+
+use crate::sha256::{self, BLOCK_LEN, State};
+use crate::template::WITNESS_RESERVED_VALUE;
+use crate::{JobError, Template};
+
+/// Length of the extranonce of a pool's own jobs, prefix and rolled part together, in bytes.
+pub const FULL_EXTRANONCE_LEN: usize = 20;
+/// Greatest length of an extranonce, prefix and rolled part together, in bytes (the wire type is `B0_32`).
+pub const MAX_EXTRANONCE_LEN: usize = 32;
+/// Greatest length of a coinbase's input script, in bytes (consensus).
+pub const MAX_SCRIPT_SIG_LEN: usize = 100;
+/// Least length of a coinbase's input script, in bytes (consensus).
+pub const MIN_SCRIPT_SIG_LEN: usize = 2;
+/// Greatest length of either part of a coinbase around the extranonce, in bytes (the wire type is `B0_64K`).
+pub const MAX_COINBASE_PART_LEN: usize = 0xffff;
+/// Greatest length of a signature that fits beside an extranonce of [`FULL_EXTRANONCE_LEN`] at any height, in bytes.
+pub const MAX_SIGNATURE_LEN: usize =
+    MAX_SCRIPT_SIG_LEN - MAX_HEIGHT_PUSH_LEN - (1 + JobTag::LEN) - 1 - (1 + FULL_EXTRANONCE_LEN);
+
+/// Length of the longest height push: a sign bit makes the highest heights five bytes.
+const MAX_HEIGHT_PUSH_LEN: usize = 6;
+/// Greatest length of data that a single byte can push.
+const MAX_DIRECT_PUSH_LEN: usize = 75;
+/// Length of the locktime at the end of every transaction, in bytes.
+const LOCKTIME_LEN: usize = 4;
+
+/// What a pool puts into the coinbase of a job.
+///
+/// The input script is four pushes: the height (BIP 34), the job tag, the signature (left out when empty) and the extranonce.
+/// Being pushes, none of their bytes can count as a signature operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoinbaseSpec {
+    /// Who is paid; the amounts add up to the template's coinbase value exactly.
+    pub payouts: Vec<TxOut>,
+    /// The pool's name for all to see, at most [`MAX_SIGNATURE_LEN`] bytes.
+    pub signature: String,
+    /// The mark that makes this job unlike any other.
+    pub tag: JobTag,
+    /// Length of the extranonce, prefix and rolled part together, in bytes; [`FULL_EXTRANONCE_LEN`] for a pool.
+    pub extranonce_len: usize,
+}
+
+impl CoinbaseSpec {
+    /// The coinbase for `template`, cut where the extranonce goes.
+    pub(crate) fn write(&self, template: &Template) -> Result<Coinbase, JobError> {
+        self.check_payouts(template)?;
+        let script_sig = self.script_sig(template.tip.height)?;
+        let extranonce_end = SCRIPT_SIG_OFFSET + script_sig.len();
+        let transaction = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: OutPoint::null(),
+                script_sig,
+                sequence: Sequence::MAX,
+                witness: Witness::new(),
+            }],
+            output: self.payouts.iter().chain(&template.required_outputs).cloned().collect(),
+        };
+        let bytes = consensus::serialize(&transaction);
+        let (with_extranonce, suffix) = bytes.split_at(extranonce_end);
+        let (prefix, _) = with_extranonce.split_at(extranonce_end - self.extranonce_len);
+        Coinbase::new(prefix, suffix, self.extranonce_len)
+    }
+
+    /// That every satoshi is paid out, and none that is not there.
+    fn check_payouts(&self, template: &Template) -> Result<(), JobError> {
+        let amounts = self.payouts.iter().map(|output| Sats::from_sats(output.value.to_sat()));
+        let payouts = Sats::checked_sum(amounts);
+        if payouts != Some(template.coinbase_value) {
+            return Err(JobError::Payouts { payouts, coinbase_value: template.coinbase_value });
+        }
+        if self.payouts.is_empty() {
+            return Err(JobError::NoPayout);
+        }
+        Ok(())
+    }
+
+    /// The input script, with zeros for the extranonce.
+    fn script_sig(&self, height: Height) -> Result<ScriptBuf, JobError> {
+        let mut script = height_push(height).into_bytes();
+        push(&mut script, &self.tag.to_bytes())?;
+        if !self.signature.is_empty() {
+            push(&mut script, self.signature.as_bytes())?;
+        }
+        if self.extranonce_len > MAX_EXTRANONCE_LEN {
+            return Err(JobError::ExtranonceTooLong { len: self.extranonce_len });
+        }
+        push(&mut script, &vec![0; self.extranonce_len])?;
+        match script.len() {
+            MIN_SCRIPT_SIG_LEN..=MAX_SCRIPT_SIG_LEN => Ok(ScriptBuf::from_bytes(script)),
+            len => Err(JobError::ScriptSigLength { len }),
+        }
+    }
+}
+
+/// Where the input script begins: after version, input count, outpoint and the script's length, which is one byte up to 252.
+const SCRIPT_SIG_OFFSET: usize = 4 + 1 + 36 + 1;
+
+/// The height as the first thing in the input script, pushed as consensus expects it (BIP 34).
+pub(crate) fn height_push(height: Height) -> ScriptBuf {
+    Builder::new().push_int(i64::from(height.0)).into_script()
+}
+
+/// Appends a push of `data` that takes one byte to announce it.
+fn push(script: &mut Vec<u8>, data: &[u8]) -> Result<(), JobError> {
+    match u8::try_from(data.len()) {
+        Ok(len) if data.len() <= MAX_DIRECT_PUSH_LEN => {
+            script.push(len);
+            script.extend_from_slice(data);
+            Ok(())
+        }
+        Ok(_) | Err(_) => Err(JobError::PushTooLong { len: data.len() }),
+    }
+}
+
+/// A coinbase without its witness, with a hole for the extranonce, hashed as far as it can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Coinbase {
+    prefix: Box<[u8]>,
+    suffix: Box<[u8]>,
+    extranonce_len: usize,
+    /// The state after the prefix's whole blocks.
+    midstate: State,
+    /// Where the extranonce begins in `open`: after the rest of the prefix, so less than one block in.
+    hole: usize,
+    /// The blocks that the extranonce reaches into, zeros in its place.
+    open: [sha256::Block; 2],
+    /// How many of `open` are there: one only if the whole coinbase ends in the block of the extranonce.
+    open_len: usize,
+    /// What comes after them: the suffix's further blocks, padded.
+    tail: Box<[sha256::Block]>,
+}
+
+impl Coinbase {
+    /// Hashes the prefix and lays out the rest.
+    pub(crate) fn new(prefix: &[u8], suffix: &[u8], extranonce_len: usize) -> Result<Self, JobError> {
+        if extranonce_len > MAX_EXTRANONCE_LEN {
+            return Err(JobError::ExtranonceTooLong { len: extranonce_len });
+        }
+        if let Some(len) = [prefix.len(), suffix.len()].into_iter().find(|&len| len > MAX_COINBASE_PART_LEN) {
+            return Err(JobError::CoinbaseTooLong { len });
+        }
+        let (whole, rest) = prefix.as_chunks::<BLOCK_LEN>();
+        let mut midstate = State::INITIAL;
+        midstate.compress(whole);
+
+        let mut bytes = rest.to_vec();
+        bytes.resize(rest.len() + extranonce_len, 0);
+        bytes.extend_from_slice(suffix);
+        sha256::pad(&mut bytes, prefix.len() + extranonce_len + suffix.len());
+        let (blocks, _) = bytes.as_chunks::<BLOCK_LEN>();
+        let (first, tail) = blocks.split_at(blocks.len().min(2));
+        let mut open = [[0; BLOCK_LEN]; 2];
+        for (to, from) in open.iter_mut().zip(first) {
+            *to = *from;
+        }
+        Ok(Self {
+            hole: rest.len(),
+            open,
+            open_len: first.len(),
+            tail: tail.into(),
+            midstate,
+            extranonce_len,
+            prefix: prefix.into(),
+            suffix: suffix.into(),
+        })
+    }
+
+    /// The transaction's id with `extranonce` in its place, which is as long as the job says.
+    #[inline]
+    pub(crate) fn txid(&self, extranonce: &[u8]) -> [u8; 32] {
+        let mut open = self.open;
+        let (_, hole) = open.as_flattened_mut().split_at_mut(self.hole);
+        for (to, from) in hole.iter_mut().zip(extranonce) {
+            *to = *from;
+        }
+        let mut state = self.midstate;
+        let (blocks, _) = open.split_at(self.open_len);
+        state.compress(blocks);
+        state.compress(&self.tail);
+        state.hash_again()
+    }
+
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    pub(crate) fn suffix(&self) -> &[u8] {
+        &self.suffix
+    }
+
+    pub(crate) fn extranonce_len(&self) -> usize {
+        self.extranonce_len
+    }
+
+    /// The weight with or without a witness, in weight units.
+    pub(crate) fn weight(&self, with_witness: bool) -> u64 {
+        let len = self.prefix.len() + self.extranonce_len + self.suffix.len();
+        // Marker, flag, number of items, length of the item, the item.
+        let witness = if with_witness { 2 + 1 + 1 + WITNESS_RESERVED_VALUE.len() } else { 0 };
+        len as u64 * 4 + witness as u64
+    }
+
+    /// The transaction as the block carries it.
+    pub(crate) fn to_bytes(&self, extranonce: &[u8], with_witness: bool) -> Vec<u8> {
+        let body = [&*self.prefix, extranonce, &self.suffix].concat();
+        if !with_witness {
+            return body;
+        }
+        // The marker and flag come after the version, the witness before the locktime (BIP 144).
+        let (version, rest) = body.split_at(body.len().min(4));
+        let (inputs_and_outputs, locktime) = rest.split_at(rest.len().saturating_sub(LOCKTIME_LEN));
+        [version, &[0, 1], inputs_and_outputs, &[1, 32], &WITNESS_RESERVED_VALUE, locktime].concat()
+    }
+}
+
+/// The cost of the signature operations in `outputs`, as a block counts them (BIP 141).
+pub(crate) fn sigops(outputs: &[TxOut]) -> u64 {
+    outputs.iter().map(|output| output.script_pubkey.count_sigops_legacy() as u64 * 4).sum()
+}
+
+/// What `outputs` pay in all.
+pub(crate) fn value(outputs: &[TxOut]) -> Option<Amount> {
+    outputs.iter().try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value))
+}

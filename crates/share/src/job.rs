@@ -1,0 +1,325 @@
+//! A job: everything that shares on one coinbase and one set of transactions have in common.
+
+use std::sync::Arc;
+
+use adit_units::{Height, JobId, JobTag, Sats, TemplateId};
+use bitcoin::hashes::Hash as _;
+
+use crate::coinbase::{self, Coinbase};
+use crate::sha256;
+use crate::{Block, CoinbaseSpec, ExtranonceLengthError, HEADER_LEN, Submission, Template, Tip, merkle};
+
+/// Greatest weight of a block, in weight units (consensus, BIP 141).
+pub const MAX_BLOCK_WEIGHT: u64 = 4_000_000;
+/// Greatest cost of a block's signature operations (consensus, BIP 141).
+pub const MAX_BLOCK_SIGOPS: u64 = 80_000;
+/// Greatest length of a merkle path (the wire type is `SEQ0_255`).
+pub const MAX_MERKLE_PATH_LEN: usize = 255;
+
+/// A job that cannot be made; its maker's configuration or payouts are at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The payouts are not what the coinbase creates.
+    #[error("the payouts do not add up to the coinbase's {coinbase_value}")]
+    Payouts {
+        /// The sum of the payouts, or `None` if it is beyond all money.
+        payouts: Option<Sats>,
+        /// What the template lets the coinbase create.
+        coinbase_value: Sats,
+    },
+    /// There is no payout at all.
+    #[error("the coinbase pays nobody; name at least one payout, even if it is worth nothing")]
+    NoPayout,
+    /// A push in the input script needs more than one byte to announce it.
+    #[error("{len} bytes are too long for one push in the coinbase's input script; shorten the signature")]
+    PushTooLong {
+        /// The length of the pushed data, in bytes.
+        len: usize,
+    },
+    /// The input script is longer or shorter than consensus allows.
+    #[error(
+        "the coinbase's input script would have {len} bytes; consensus allows 2 to 100, so shorten the signature"
+    )]
+    ScriptSigLength {
+        /// The length of the script, in bytes.
+        len: usize,
+    },
+    /// The extranonce is longer than the wire can carry.
+    #[error("an extranonce of {len} bytes is too long; at most 32 are allowed")]
+    ExtranonceTooLong {
+        /// The length of the extranonce, in bytes.
+        len: usize,
+    },
+    /// A part of the coinbase is longer than the wire can carry.
+    #[error("a coinbase part of {len} bytes is too long for its message; pay fewer outputs")]
+    CoinbaseTooLong {
+        /// The length of the part, in bytes.
+        len: usize,
+    },
+    /// The merkle path is longer than the wire can carry.
+    #[error("a merkle path of {len} steps is too long; at most 255 are allowed")]
+    PathTooLong {
+        /// The number of steps.
+        len: usize,
+    },
+    /// The block would be heavier than consensus allows.
+    #[error(
+        "the block would weigh {weight}, more than 4000000; pay fewer outputs or have the node reserve more room"
+    )]
+    TooHeavy {
+        /// The block's weight, in weight units.
+        weight: u64,
+    },
+    /// The block would have more signature operations than consensus allows.
+    #[error(
+        "the block's signature operations would cost {sigops}, more than 80000; pay fewer outputs that need them"
+    )]
+    TooManySigops {
+        /// The cost of the signature operations.
+        sigops: u64,
+    },
+}
+
+/// A job as a message describes it, for those who did not make its coinbase themselves.
+#[derive(Clone, Debug)]
+pub struct JobParts<'a> {
+    /// The job's number.
+    pub id: JobId,
+    /// What the block will stand on.
+    pub tip: Tip,
+    /// The smallest time that shares may carry, in seconds since 1970.
+    pub min_ntime: u32,
+    /// The block's version.
+    pub version: u32,
+    /// Whether miners may change the free bits of the version.
+    pub version_rolling_allowed: bool,
+    /// The coinbase up to the extranonce, without witness.
+    pub coinbase_prefix: &'a [u8],
+    /// The coinbase after the extranonce, without witness.
+    pub coinbase_suffix: &'a [u8],
+    /// Length of the extranonce, prefix and rolled part together, in bytes.
+    pub extranonce_len: usize,
+    /// The coinbase's neighbours up the merkle tree, deepest first, in raw byte order.
+    pub merkle_path: Vec<[u8; 32]>,
+}
+
+/// A job; immutable, and shared by all channels that work on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    id: JobId,
+    template_id: Option<TemplateId>,
+    tag: Option<JobTag>,
+    tip: Tip,
+    min_ntime: u32,
+    version: u32,
+    version_rolling_allowed: bool,
+    coinbase: Coinbase,
+    merkle_path: Box<[[u8; 32]]>,
+}
+
+impl Job {
+    /// The job that mines `template` with the coinbase that `spec` describes; version rolling is allowed.
+    ///
+    /// # Errors
+    ///
+    /// If the payouts do not pay out the coinbase's value exactly, or if the coinbase or the block would exceed a limit of
+    /// consensus or of the wire.
+    pub fn new(id: JobId, template: &Template, spec: &CoinbaseSpec) -> Result<Self, JobError> {
+        let coinbase = spec.write(template)?;
+        check_limits(template, spec, &coinbase)?;
+        let job = Self::assemble(id, template.tip, coinbase, &template.merkle_path)?;
+        Ok(Self {
+            template_id: Some(template.id),
+            tag: Some(spec.tag),
+            min_ntime: template.time,
+            version: template.version,
+            ..job
+        })
+    }
+
+    /// A job whose coinbase someone else has made.
+    ///
+    /// # Errors
+    ///
+    /// If a part is longer than the wire could carry it.
+    pub fn from_parts(parts: JobParts<'_>) -> Result<Self, JobError> {
+        let coinbase = Coinbase::new(parts.coinbase_prefix, parts.coinbase_suffix, parts.extranonce_len)?;
+        let job = Self::assemble(parts.id, parts.tip, coinbase, &parts.merkle_path)?;
+        Ok(Self {
+            min_ntime: parts.min_ntime,
+            version: parts.version,
+            version_rolling_allowed: parts.version_rolling_allowed,
+            ..job
+        })
+    }
+
+    fn assemble(id: JobId, tip: Tip, coinbase: Coinbase, path: &[[u8; 32]]) -> Result<Self, JobError> {
+        if path.len() > MAX_MERKLE_PATH_LEN {
+            return Err(JobError::PathTooLong { len: path.len() });
+        }
+        Ok(Self {
+            id,
+            template_id: None,
+            tag: None,
+            tip,
+            min_ntime: tip.min_ntime,
+            version: 0,
+            version_rolling_allowed: true,
+            coinbase,
+            merkle_path: path.into(),
+        })
+    }
+
+    /// The same job, with version rolling allowed or not.
+    #[must_use]
+    pub fn with_version_rolling(self, allowed: bool) -> Self {
+        Self { version_rolling_allowed: allowed, ..self }
+    }
+
+    /// The job's number on the wire.
+    #[must_use]
+    pub const fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The template that the job mines, unless someone else made the coinbase.
+    #[must_use]
+    pub const fn template_id(&self) -> Option<TemplateId> {
+        self.template_id
+    }
+
+    /// The mark in the coinbase, unless someone else made it.
+    #[must_use]
+    pub const fn tag(&self) -> Option<JobTag> {
+        self.tag
+    }
+
+    /// What the block will stand on.
+    #[must_use]
+    pub const fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    /// The height of the block being mined.
+    #[must_use]
+    pub const fn height(&self) -> Height {
+        self.tip.height
+    }
+
+    /// The smallest time that shares may carry, in seconds since 1970, and the one that miners start with.
+    #[inline]
+    #[must_use]
+    pub const fn min_ntime(&self) -> u32 {
+        self.min_ntime
+    }
+
+    /// The block's version, before miners roll its free bits.
+    #[inline]
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Whether miners may change the free bits of the version.
+    #[inline]
+    #[must_use]
+    pub const fn version_rolling_allowed(&self) -> bool {
+        self.version_rolling_allowed
+    }
+
+    /// The coinbase up to the extranonce, without witness (spec 5.3.16).
+    #[must_use]
+    pub fn coinbase_prefix(&self) -> &[u8] {
+        self.coinbase.prefix()
+    }
+
+    /// The coinbase after the extranonce, without witness (spec 5.3.16).
+    #[must_use]
+    pub fn coinbase_suffix(&self) -> &[u8] {
+        self.coinbase.suffix()
+    }
+
+    /// Length of the extranonce, prefix and rolled part together, in bytes.
+    #[must_use]
+    pub fn extranonce_len(&self) -> usize {
+        self.coinbase.extranonce_len()
+    }
+
+    /// The coinbase's neighbours up the merkle tree, deepest first, in raw byte order.
+    #[must_use]
+    pub fn merkle_path(&self) -> &[[u8; 32]] {
+        &self.merkle_path
+    }
+
+    /// The merkle root with `extranonce` in the coinbase, in raw byte order; what a standard channel works on (spec 5.1.2.1).
+    ///
+    /// # Errors
+    ///
+    /// If the extranonce has not the job's length.
+    pub fn merkle_root(&self, extranonce: &[u8]) -> Result<[u8; 32], ExtranonceLengthError> {
+        let (given, room) = (extranonce.len(), self.extranonce_len());
+        if given != room {
+            return Err(ExtranonceLengthError { given, room });
+        }
+        Ok(self.root_over(extranonce))
+    }
+
+    /// The merkle root with an `extranonce` whose length was checked.
+    #[inline]
+    pub(crate) fn root_over(&self, extranonce: &[u8]) -> [u8; 32] {
+        merkle::fold(self.coinbase.txid(extranonce), &self.merkle_path)
+    }
+
+    /// The block with `header` over `extranonce`, as [`crate::Verdict::Block`] and [`crate::Assignment::extranonce`] give them.
+    ///
+    /// `template` is the one that the job was made from; with any other, [`Block::check`] fails.
+    #[must_use]
+    pub fn block(&self, template: &Arc<Template>, header: [u8; HEADER_LEN], extranonce: &[u8]) -> Block {
+        let coinbase = self.coinbase.to_bytes(extranonce, template.has_witness_commitment());
+        Block::new(header, coinbase, Arc::clone(template))
+    }
+}
+
+/// That the block, with this coinbase, stays within what consensus allows.
+fn check_limits(template: &Template, spec: &CoinbaseSpec, coinbase: &Coinbase) -> Result<(), JobError> {
+    let count = bitcoin::VarInt::from(template.transactions.len() + 1);
+    let base = (HEADER_LEN + count.size()) as u64 * 4;
+    let weight = base + coinbase.weight(template.has_witness_commitment()) + template.weight;
+    if weight > MAX_BLOCK_WEIGHT {
+        return Err(JobError::TooHeavy { weight });
+    }
+    let sigops = u64::from(template.sigops) + coinbase::sigops(&spec.payouts);
+    if sigops > MAX_BLOCK_SIGOPS {
+        return Err(JobError::TooManySigops { sigops });
+    }
+    Ok(())
+}
+
+/// The header of a share, padded for hashing; its first [`HEADER_LEN`] bytes are the header.
+#[inline]
+pub(crate) fn header_blocks(
+    job: &Job,
+    merkle_root: &[u8; 32],
+    submission: &Submission<'_>,
+) -> [sha256::Block; 2] {
+    let mut blocks = [[0; sha256::BLOCK_LEN]; 2];
+    let bytes = blocks.as_flattened_mut();
+    put::<0, 4>(bytes, submission.version.to_le_bytes());
+    put::<4, 32>(bytes, job.tip.prev_hash.to_byte_array());
+    put::<36, 32>(bytes, *merkle_root);
+    put::<68, 4>(bytes, submission.ntime.to_le_bytes());
+    put::<72, 4>(bytes, job.tip.nbits.to_consensus().to_le_bytes());
+    put::<76, 4>(bytes, submission.nonce.to_le_bytes());
+    put::<80, 1>(bytes, [0x80]);
+    put::<120, 8>(bytes, (HEADER_LEN as u64 * 8).to_be_bytes());
+    blocks
+}
+
+/// Writes a field of `N` bytes at offset `AT`.
+#[inline]
+fn put<const AT: usize, const N: usize>(bytes: &mut [u8], field: [u8; N]) {
+    if let Some(place) = bytes.get_mut(AT..).and_then(|bytes| bytes.first_chunk_mut()) {
+        *place = field;
+    }
+}

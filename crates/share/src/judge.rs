@@ -1,0 +1,162 @@
+//! The judge: what one submitted share is.
+
+use adit_units::{UnixTime, Work};
+
+use crate::assignment::Space;
+use crate::job::header_blocks;
+use crate::seen::Place;
+use crate::sha256::State;
+use crate::{Assignment, HEADER_LEN, Job, MAX_EXTRANONCE_LEN, Reject, Seen, Submission};
+
+/// The bits of a version that miners may set as they like (BIP 323).
+pub const VERSION_ROLLING_MASK: u32 = 0x1fff_ffe0;
+
+/// How far a share's time may be ahead of its job's, in seconds; also how far a block's may be ahead of the network's.
+pub const MAX_FUTURE_NTIME_SECS: u32 = 7200;
+
+/// How far below the network's limit a share's time must stay, in seconds, so that nodes whose clocks differ still take the block.
+pub const NETWORK_TIME_MARGIN_SECS: u32 = 600;
+
+/// What a share is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It meets the channel's target.
+    Valid {
+        /// What it earns.
+        work: Work,
+        /// The header's hash, in raw byte order.
+        hash: [u8; 32],
+    },
+    /// It meets the network's target: it goes to every node before anything else happens to it.
+    Block {
+        /// What it earns. Nothing, where the network's target is easier than the channel's and only that is met, or where the
+        /// [`Seen`] set has no room left to see a second time that it earned.
+        work: Work,
+        /// The header's hash, in raw byte order.
+        hash: [u8; 32],
+        /// The block's header; [`Job::block`] makes the rest.
+        header: [u8; HEADER_LEN],
+    },
+    /// It is refused.
+    Rejected(Reject),
+}
+
+/// Judges a share of `job` on the channel that holds `assignment` and `seen`.
+///
+/// The caller has found the job by the submission's number and calls [`Seen::make_room`] beforehand. An accepted share is
+/// remembered in `seen`, a refused one is not. Never allocates. The checks that cost nothing come first: length of the
+/// extranonce, version bits, time, duplicate; only then is anything hashed.
+#[must_use]
+pub fn judge(
+    job: &Job,
+    assignment: &Assignment,
+    seen: &mut Seen,
+    submission: &Submission<'_>,
+    now: UnixTime,
+) -> Verdict {
+    match admit(job, assignment, seen, submission, now) {
+        Ok(place) => weigh(job, assignment, seen, submission, place),
+        Err(reject) => Verdict::Rejected(reject),
+    }
+}
+
+/// The checks that need no hashing; gives the share's place among the seen ones.
+#[inline]
+fn admit(
+    job: &Job,
+    assignment: &Assignment,
+    seen: &Seen,
+    submission: &Submission<'_>,
+    now: UnixTime,
+) -> Result<Place, Reject> {
+    check_extranonce(assignment, submission)?;
+    check_version(job, submission.version)?;
+    check_ntime(job, submission.ntime, now)?;
+    match find(seen, submission) {
+        Place::Taken => Err(Reject::DuplicateShare),
+        place @ (Place::Free { .. } | Place::NoRoom) => Ok(place),
+    }
+}
+
+/// That an extended share has exactly the channel's length of extranonce, and a standard share none.
+#[inline]
+fn check_extranonce(assignment: &Assignment, submission: &Submission<'_>) -> Result<(), Reject> {
+    match (assignment.space(), submission.extranonce) {
+        (Space::Extended { rolled_len }, Some(rolled)) if rolled.len() == *rolled_len => Ok(()),
+        (Space::Standard { .. }, None) => Ok(()),
+        (Space::Extended { .. } | Space::Standard { .. }, _) => Err(Reject::BadExtranonceSize),
+    }
+}
+
+/// That the version differs from the job's in free bits only, and not at all where rolling is not allowed.
+#[inline]
+fn check_version(job: &Job, version: u32) -> Result<(), Reject> {
+    let changed = version ^ job.version();
+    match job.version_rolling_allowed() {
+        true if changed & !VERSION_ROLLING_MASK != 0 => Err(Reject::InvalidNonRollableVersionBit),
+        false if changed != 0 => Err(Reject::VersionRollingNotAllowed),
+        true | false => Ok(()),
+    }
+}
+
+/// That the time is not before the job's, not far ahead of it, and such that the network would take a block with it now.
+#[inline]
+fn check_ntime(job: &Job, ntime: u32, now: UnixTime) -> Result<(), Reject> {
+    let by_job = job.min_ntime().saturating_add(MAX_FUTURE_NTIME_SECS);
+    let by_network = now.to_secs().saturating_add(MAX_FUTURE_NTIME_SECS - NETWORK_TIME_MARGIN_SECS);
+    if (job.min_ntime()..=by_job.min(by_network)).contains(&ntime) {
+        Ok(())
+    } else {
+        Err(Reject::InvalidNtime)
+    }
+}
+
+/// Looks up everything that tells one share of a channel from another.
+#[inline]
+fn find(seen: &Seen, submission: &Submission<'_>) -> Place {
+    let mut share = [0; 16 + MAX_EXTRANONCE_LEN];
+    let fields = [submission.job_id.0, submission.version, submission.ntime, submission.nonce];
+    let fields = fields.into_iter().flat_map(u32::to_le_bytes);
+    let extranonce = submission.extranonce.unwrap_or_default().iter().copied();
+    let len = share.iter_mut().zip(fields.chain(extranonce)).map(|(to, from)| *to = from).count();
+    let (share, _) = share.split_at(len);
+    seen.find(share)
+}
+
+/// Hashes the share, compares, and remembers it if it is accepted.
+#[inline]
+fn weigh(
+    job: &Job,
+    assignment: &Assignment,
+    seen: &mut Seen,
+    submission: &Submission<'_>,
+    place: Place,
+) -> Verdict {
+    let merkle_root = match assignment.space() {
+        Space::Extended { .. } => &job.root_over(assignment.extranonce(submission).as_bytes()),
+        Space::Standard { merkle_root } => merkle_root,
+    };
+    let header = header_blocks(job, merkle_root, submission);
+    let mut state = State::INITIAL;
+    state.compress(&header);
+    let hash = state.hash_again();
+
+    let earns = assignment.target().is_met_by(&hash);
+    let is_block = job.tip().target.is_met_by(&hash);
+    if !earns && !is_block {
+        return Verdict::Rejected(Reject::DifficultyTooLow);
+    }
+    let remembered = match place {
+        Place::Free { index, fingerprint } => {
+            seen.insert(index, fingerprint);
+            true
+        }
+        Place::Taken | Place::NoRoom => false,
+    };
+    let work = if earns && remembered { assignment.work() } else { Work::ZERO };
+    match header.as_flattened().first_chunk() {
+        Some(header) if is_block => Verdict::Block { work, hash, header: *header },
+        _ if remembered => Verdict::Valid { work, hash },
+        _ => Verdict::Rejected(Reject::TooManyShares),
+    }
+}
