@@ -15,23 +15,25 @@ fn repository(path: &str) -> PathBuf {
 /// The paths inside a folder, sorted; dot-files are not inputs.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let listing = fs::read_dir(folder).unwrap_or_else(|e| panic!("cannot list {}: {e}", folder.display()));
-    let mut paths: Vec<_> = listing.map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'));
+    let mut paths: Vec<_> = listing.map(|entry| entry.expect("an open folder can be read").path()).collect();
+    paths.retain(|path| !name(path).starts_with('.'));
     paths.sort();
     paths
 }
 
+/// The last part of a path.
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).expect("names in this repository are UTF-8")
+}
+
 /// The file or folder names inside a folder, without `.rs`.
 fn stems(folder: &str) -> BTreeSet<String> {
-    entries(&repository(folder))
-        .iter()
-        .map(|path| path.file_name().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned())
-        .collect()
+    entries(&repository(folder)).iter().map(|path| name(path).trim_end_matches(".rs").to_owned()).collect()
 }
 
 /// The names of the programs that `fuzz/Cargo.toml` declares.
 fn declared_programs() -> BTreeSet<String> {
-    let manifest = fs::read_to_string(repository("fuzz/Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(repository("fuzz/Cargo.toml")).expect("the fuzz workspace is there");
     let names = manifest.split("[[bin]]").skip(1).map(|section| {
         let line = section.lines().find(|line| line.starts_with("name = ")).expect("each [[bin]] has a name");
         line.trim_start_matches("name = ").trim_matches('"').to_owned()
