@@ -1,8 +1,25 @@
 //! Channels, extranonce space, vardiff and job lifetime, shared by every role that serves miners.
-#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+//!
+//! A connection has one [`JobTable`] and any number of [`Channel`]s over it. For each job that it sends, the role asks every
+//! channel for a target to announce first ([`Channel::handle_job`], [`Channel::handle_new_tip`]), then puts the job into the
+//! table. For each share it looks the job up and has the channel judge it; what is accepted becomes a [`ShareRecord`].
+//!
+//! Pure: time and randomness are arguments, and nothing here is shared between connections.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
+mod channel;
+mod duplicates;
+mod extranonce;
+mod jobs;
 mod record;
+mod targets;
 mod user;
+mod vardiff;
 
+pub use channel::{Channel, ChannelKind, ChannelTerms};
+pub use extranonce::{ExtranoncePrefix, ExtranonceSpace};
+pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};
 pub use record::{ShareKind, ShareRecord};
+pub use targets::TargetHistory;
 pub use user::{NameError, UserIdentity, WorkerName};
+pub use vardiff::{TargetOutOfRange, Vardiff, VardiffConfig, VardiffConfigError};

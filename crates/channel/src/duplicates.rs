@@ -1,0 +1,65 @@
+//! Which shares a channel has had accepted, in sets that are forgotten with the jobs they belong to.
+
+use adit_share::Seen;
+
+use crate::Activation;
+
+/// Shares in the newest set from which on the next job starts another.
+pub(crate) const FLOOD: usize = 1 << 12;
+
+/// Most shares that one set remembers, one mebibyte of them; further ones are refused until the next job.
+pub(crate) const SET_LIMIT: usize = 1 << 16;
+
+/// The duplicate check of one channel.
+///
+/// Nearly always one set, which serves all jobs of a tip. Only a channel that floods its server gets a new one with its next job,
+/// so that a miner whose shares were far too easy at first is not shut out until the tip changes.
+#[derive(Debug)]
+pub(crate) struct Duplicates {
+    key: [u8; 16],
+    /// Each with the activation of the first job that it serves, oldest first. A job never changes its set.
+    sets: Vec<(Activation, Seen)>,
+}
+
+impl Duplicates {
+    /// No share yet; `key` is random and unknown to miners.
+    pub(crate) const fn new(key: [u8; 16]) -> Self {
+        Self { key, sets: Vec::new() }
+    }
+
+    /// A job is about to be issued with the activation `next`, and none before `oldest` can earn any more.
+    pub(crate) fn handle_job(&mut self, next: Activation, oldest: Activation) {
+        let needed = self.sets.iter().rposition(|&(first, _)| first <= oldest).unwrap_or(0);
+        self.sets.drain(..needed);
+        if self.sets.last().is_some_and(|(_, seen)| seen.len() >= FLOOD) {
+            self.sets.push((next, Seen::new(self.key, SET_LIMIT)));
+        }
+    }
+
+    /// No job so far can earn any more.
+    pub(crate) fn clear(&mut self) {
+        self.sets.truncate(1);
+        for (first, seen) in &mut self.sets {
+            *first = Activation::default();
+            seen.clear();
+        }
+    }
+
+    /// The set for a share on the job with that activation, with room for one more share unless it is at its limit.
+    pub(crate) fn set_for(&mut self, activation: Activation) -> &mut Seen {
+        if self.sets.is_empty() {
+            self.sets.push((Activation::default(), Seen::new(self.key, SET_LIMIT)));
+        }
+        let index = self.sets.iter().rposition(|&(first, _)| first <= activation).unwrap_or(0);
+        let (_, seen) = self.sets.get_mut(index).expect("there is a set, and the index is that of one");
+        // A set at its limit makes the judge refuse the share, or let a block through that earns nothing.
+        let _at_limit = seen.make_room();
+        seen
+    }
+
+    /// How many sets there are.
+    #[cfg(test)]
+    pub(crate) const fn sets(&self) -> usize {
+        self.sets.len()
+    }
+}

@@ -1,0 +1,299 @@
+//! How long a job can earn: from the message that makes it active until the next tip, or until newer jobs push it out.
+
+use std::collections::VecDeque;
+
+use adit_units::JobId;
+
+/// Past jobs of the same tip that still earn; a share on an older one is stale.
+pub const PAST_JOBS: usize = 16;
+
+/// Future jobs that wait for their tip; a newer one pushes out the oldest.
+pub const FUTURE_JOBS: usize = 4;
+
+/// The place of a job in the order in which jobs became active on one connection.
+///
+/// Not the order of their ids: a future job waits while later ones come and go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Activation(u64);
+
+impl Activation {
+    /// The activation that follows.
+    fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The jobs that one connection or group was given, of which only those of the present tip can earn.
+///
+/// Job ids must come from a source that only counts up; then an id that is no longer here tells by itself whether it was ever
+/// handed out.
+#[derive(Debug)]
+pub struct JobTable<T> {
+    /// Announced without `min_ntime`, oldest first.
+    future: VecDeque<(JobId, T)>,
+    /// Oldest first; the last one is active, the others are past jobs of the same tip.
+    open: VecDeque<(JobId, T)>,
+    /// The activation of the oldest job in `open`.
+    oldest: Activation,
+    /// The highest id that was ever here.
+    highest: Option<JobId>,
+}
+
+/// What is known about a job id that a share names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a, T> {
+    /// The job can earn.
+    Open {
+        /// The job.
+        job: &'a T,
+        /// When it became active, which decides the target that it is judged by.
+        activation: Activation,
+    },
+    /// The job was superseded by a new tip or by too many newer jobs.
+    Stale,
+    /// The id was never handed out, or its job waits for a tip that has not come.
+    Unknown,
+}
+
+impl<T> Default for JobTable<T> {
+    fn default() -> Self {
+        Self { future: VecDeque::new(), open: VecDeque::new(), oldest: Activation::default(), highest: None }
+    }
+}
+
+impl<T> JobTable<T> {
+    /// A future job was sent (`min_ntime` empty); it cannot earn until [`Self::set_tip`] names it.
+    pub fn announce(&mut self, id: JobId, job: T) {
+        if self.future.len() == FUTURE_JOBS {
+            self.future.pop_front();
+        }
+        self.future.push_back((id, job));
+        self.highest = self.highest.max(Some(id));
+    }
+
+    /// `SetNewPrevHash` was sent for an announced job: it is active, and no other job can earn any more (spec 5.3.17).
+    ///
+    /// Answers `None`, and changes nothing, if no such job waits.
+    pub fn set_tip(&mut self, id: JobId) -> Option<Activation> {
+        let index = self.future.iter().position(|&(future, _)| future == id)?;
+        let job = self.future.swap_remove_back(index)?;
+        self.future.clear();
+        let activation = self.next_activation();
+        self.open.clear();
+        self.open.push_back(job);
+        self.oldest = activation;
+        Some(activation)
+    }
+
+    /// A job of the present tip was sent (`min_ntime` set): it is active, and the one before it is a past job.
+    pub fn activate(&mut self, id: JobId, job: T) -> Activation {
+        if self.open.len() > PAST_JOBS {
+            self.open.pop_front();
+            self.oldest = self.oldest.next();
+        }
+        let activation = self.next_activation();
+        self.open.push_back((id, job));
+        self.highest = self.highest.max(Some(id));
+        activation
+    }
+
+    /// What a share on job `id` can hope for.
+    #[must_use]
+    pub fn lookup(&self, id: JobId) -> Lookup<'_, T> {
+        // Shares are nearly always on the newest job.
+        let found = self.open.iter().enumerate().rfind(|&(_, &(open, _))| open == id);
+        if let Some((place, (_, job))) = found {
+            return Lookup::Open { job, activation: Activation(self.oldest.0 + place as u64) };
+        }
+        let waits = self.future.iter().any(|&(future, _)| future == id);
+        match self.highest {
+            Some(highest) if id <= highest && !waits => Lookup::Stale,
+            _ => Lookup::Unknown,
+        }
+    }
+
+    /// The job that miners work on, and when it became active.
+    #[must_use]
+    pub fn active(&self) -> Option<(Activation, &T)> {
+        let (_, job) = self.open.back()?;
+        Some((Activation(self.oldest.0 + self.open.len() as u64 - 1), job))
+    }
+
+    /// The activation of the oldest job that can still earn.
+    #[must_use]
+    pub const fn oldest_activation(&self) -> Activation {
+        self.oldest
+    }
+
+    /// The activation that the next job to become active will have.
+    #[must_use]
+    pub fn next_activation(&self) -> Activation {
+        Activation(self.oldest.0 + self.open.len() as u64)
+    }
+
+    /// Forgets the past jobs, because no channel that could name them is left.
+    pub fn forget_past(&mut self) {
+        while self.open.len() > 1 {
+            self.open.pop_front();
+            self.oldest = self.oldest.next();
+        }
+        self.open.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn open(table: &JobTable<&'static str>, id: u32) -> Option<&'static str> {
+        match table.lookup(JobId(id)) {
+            Lookup::Open { job, .. } => Some(*job),
+            Lookup::Stale | Lookup::Unknown => None,
+        }
+    }
+
+    #[test]
+    fn a_future_job_earns_only_once_its_tip_has_come() {
+        let mut table = JobTable::default();
+        table.announce(JobId(1), "future");
+        assert_eq!(table.lookup(JobId(1)), Lookup::Unknown);
+        assert_eq!(table.set_tip(JobId(2)), None);
+        assert!(table.set_tip(JobId(1)).is_some());
+        assert_eq!(open(&table, 1), Some("future"));
+        assert_eq!(table.set_tip(JobId(1)), None, "no longer a future job");
+    }
+
+    #[test]
+    fn past_jobs_of_the_tip_earn_and_older_ones_are_stale() {
+        let mut table = JobTable::default();
+        table.announce(JobId(1), "tip");
+        table.set_tip(JobId(1)).unwrap();
+        for id in 2..=17 {
+            table.activate(JobId(id), "refresh");
+        }
+        assert_eq!(open(&table, 1), Some("tip"), "{PAST_JOBS} past jobs and the active one");
+        table.activate(JobId(18), "refresh");
+        assert_eq!(table.lookup(JobId(1)), Lookup::Stale);
+        assert_eq!(open(&table, 2), Some("refresh"));
+        assert_eq!(table.lookup(JobId(19)), Lookup::Unknown);
+    }
+
+    #[test]
+    fn a_new_tip_makes_every_other_job_stale() {
+        let mut table = JobTable::default();
+        table.announce(JobId(1), "tip");
+        table.set_tip(JobId(1)).unwrap();
+        table.announce(JobId(2), "never used");
+        table.announce(JobId(3), "next tip");
+        table.activate(JobId(4), "refresh");
+        table.set_tip(JobId(3)).unwrap();
+        for stale in [1, 2, 4] {
+            assert_eq!(table.lookup(JobId(stale)), Lookup::Stale, "{stale}");
+        }
+        assert_eq!(open(&table, 3), Some("next tip"));
+        assert_eq!(table.lookup(JobId(5)), Lookup::Unknown);
+    }
+
+    #[test]
+    fn future_jobs_are_limited() {
+        let mut table = JobTable::default();
+        for id in 1..=5 {
+            table.announce(JobId(id), "future");
+        }
+        assert_eq!(table.lookup(JobId(1)), Lookup::Stale, "pushed out by the fifth");
+        assert_eq!(table.set_tip(JobId(1)), None);
+        assert!(table.set_tip(JobId(2)).is_some());
+    }
+
+    /// The same rules, told as a list of all jobs there ever were.
+    #[derive(Default)]
+    struct Model {
+        jobs: Vec<(u32, State)>,
+        active: Vec<u32>,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum State {
+        Future,
+        Open,
+        Gone,
+    }
+
+    impl Model {
+        fn put(&mut self, id: u32, state: State) {
+            self.jobs.retain(|&(known, _)| known != id);
+            self.jobs.push((id, state));
+        }
+
+        fn in_state(&self, state: State) -> Vec<u32> {
+            self.jobs.iter().filter(|&&(_, s)| s == state).map(|&(id, _)| id).collect()
+        }
+
+        fn limit(&mut self, state: State, most: usize) {
+            let ids = self.in_state(state);
+            for &id in ids.iter().take(ids.len().saturating_sub(most)) {
+                self.put_in_place(id, State::Gone);
+            }
+        }
+
+        fn put_in_place(&mut self, id: u32, state: State) {
+            for job in self.jobs.iter_mut().filter(|job| job.0 == id) {
+                job.1 = state;
+            }
+        }
+
+        fn set_tip(&mut self, id: u32) -> bool {
+            if !self.in_state(State::Future).contains(&id) {
+                return false;
+            }
+            for job in &mut self.jobs {
+                job.1 = State::Gone;
+            }
+            self.put(id, State::Open);
+            self.active.push(id);
+            true
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_list_of_all_jobs(steps in prop::collection::vec((0_u8..3, 0_u32..6), 0..120)) {
+            let (mut table, mut model, mut last) = (JobTable::default(), Model::default(), 0);
+            for (kind, back) in steps {
+                match kind {
+                    0 => {
+                        last += 1;
+                        table.announce(JobId(last), last);
+                        model.put(last, State::Future);
+                        model.limit(State::Future, FUTURE_JOBS);
+                    }
+                    1 => {
+                        let id = last.saturating_sub(back);
+                        prop_assert_eq!(table.set_tip(JobId(id)).is_some(), model.set_tip(id));
+                    }
+                    _ => {
+                        last += 1;
+                        table.activate(JobId(last), last);
+                        model.put(last, State::Open);
+                        model.active.push(last);
+                        model.limit(State::Open, PAST_JOBS + 1);
+                    }
+                }
+                for &(id, state) in &model.jobs {
+                    match (table.lookup(JobId(id)), state) {
+                        (Lookup::Open { job, activation }, State::Open) => {
+                            prop_assert_eq!(*job, id);
+                            let place = usize::try_from(activation.0).unwrap();
+                            prop_assert_eq!(model.active[place], id);
+                        }
+                        (Lookup::Stale, State::Gone) | (Lookup::Unknown, State::Future) => {}
+                        (found, state) => prop_assert!(false, "job {} is {:?}, found {:?}", id, state, found),
+                    }
+                }
+                prop_assert_eq!(table.lookup(JobId(last + 1)), Lookup::Unknown);
+            }
+        }
+    }
+}

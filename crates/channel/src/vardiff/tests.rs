@@ -1,0 +1,272 @@
+//! Dialogues with one vardiff on a virtual clock, and simulations of steady and changing miners.
+
+use super::*;
+
+/// Ten shares a minute, with no floor or ceiling in reach.
+const CONFIG: VardiffConfig = VardiffConfig {
+    rate: ShareRate::from_shares_per_minute(10),
+    easiest: Target::MAX,
+    hardest: Target::ZERO,
+};
+
+/// One terahash a second; the work of a share at ten a minute is six terahashes.
+const TERAHASH: u64 = 1_000_000_000_000;
+
+fn hashrate(hashes: u64) -> Hashrate {
+    Hashrate::from_hashes_per_second(hashes)
+}
+
+fn vardiff(config: VardiffConfig, nominal: u64) -> Vardiff {
+    Vardiff::new(config, hashrate(nominal), Target::MAX).unwrap()
+}
+
+fn seconds(seconds: u64) -> Monotonic {
+    Monotonic::from_micros(seconds * 1_000_000)
+}
+
+fn work(vardiff: &Vardiff) -> u128 {
+    vardiff.target().to_work().to_hashes()
+}
+
+/// Submits a share of the present target every `every` seconds, with a job every 30 seconds, and returns the last target.
+fn mine(vardiff: &mut Vardiff, from: u64, to: u64, every: u64) -> u128 {
+    for second in from..to {
+        if second % 30 == 0 {
+            vardiff.handle_job(seconds(second));
+        }
+        if second % every == 0 {
+            vardiff.handle_share(vardiff.target().to_work(), seconds(second));
+        }
+    }
+    work(vardiff)
+}
+
+#[test]
+fn the_first_target_is_that_of_the_nominal_speed() {
+    assert_eq!(work(&vardiff(CONFIG, TERAHASH)), 6_000_000_000_000);
+}
+
+#[test]
+fn floor_ceiling_and_the_miner_bound_the_first_target() {
+    let [easy, middle, hard] =
+        [1_000, 2_000, 3_000].map(|hashes| Target::from_work(Work::from_hashes(hashes)));
+    let config = VardiffConfig { easiest: easy, hardest: hard, ..CONFIG };
+    assert_eq!(vardiff(config, 0).target(), easy);
+    assert_eq!(vardiff(config, u64::MAX).target(), hard);
+    assert_eq!(Vardiff::new(config, hashrate(0), middle).unwrap().target(), middle);
+    assert_eq!(Vardiff::new(config, hashrate(0), hard).unwrap().target(), hard);
+    for harder in [Target::from_work(Work::from_hashes(3_001)), Target::ZERO] {
+        let refused = Vardiff::new(config, hashrate(0), harder);
+        assert_eq!(refused.unwrap_err(), TargetOutOfRange { max_target: harder, hardest: hard });
+    }
+}
+
+#[test]
+fn a_floor_above_the_ceiling_is_a_mistake() {
+    assert_eq!(VardiffConfig::default().check(), Ok(()));
+    let (easiest, hardest) = (Target::ZERO, Target::DIFFICULTY_1);
+    let config = VardiffConfig { easiest, hardest, ..CONFIG };
+    assert_eq!(config.check(), Err(VardiffConfigError { easiest, hardest }));
+}
+
+#[test]
+fn a_steady_miner_is_left_alone() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    assert_eq!(mine(&mut vardiff, 0, 36_000, 6), 6_000_000_000_000);
+}
+
+#[test]
+fn a_change_is_announced_with_the_next_job_and_once() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    assert_eq!(vardiff.handle_job(seconds(0)), None, "the first target was told when the channel was opened");
+    assert_eq!(vardiff.handle_job(seconds(600)).map(Target::to_work), Some(vardiff.target().to_work()));
+    assert_eq!(vardiff.handle_job(seconds(601)), None);
+}
+
+#[test]
+fn a_silent_miner_gets_easier_shares_down_to_the_floor() {
+    let floor = Target::from_work(Work::from_hashes(1_000_000));
+    let mut vardiff = vardiff(VardiffConfig { easiest: floor, ..CONFIG }, TERAHASH);
+    for minute in 0..120 {
+        vardiff.handle_job(seconds(minute * 60));
+    }
+    assert_eq!(vardiff.target(), floor);
+    assert_eq!(vardiff.handle_job(seconds(7200)), None, "nothing to tell at the floor");
+}
+
+#[test]
+fn one_step_makes_shares_at_most_eight_times_easier() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    vardiff.handle_job(seconds(0));
+    vardiff.handle_job(seconds(86_400));
+    assert_eq!(work(&vardiff), 6_000_000_000_000 / 8);
+}
+
+#[test]
+fn a_fast_miner_with_a_low_nominal_speed_reaches_its_difficulty_within_five_jobs() {
+    // A hundred terahashes a second, of which no more than 2000 shares a second fit through the wire.
+    let (mut vardiff, actual) = (vardiff(VardiffConfig::default(), 0), 100 * u128::from(TERAHASH));
+    for job in 0..5 {
+        vardiff.handle_job(seconds(job * 30));
+        let per_second = (actual / work(&vardiff)).min(2_000);
+        for share in 0..per_second * 30 {
+            let micros = u64::try_from(share * 1_000_000 / per_second).unwrap();
+            let now = Monotonic::from_micros(job * 30_000_000 + micros);
+            vardiff.handle_share(vardiff.target().to_work(), now);
+        }
+    }
+    vardiff.handle_job(seconds(150));
+    let wanted = actual * 6;
+    assert!((wanted / 2..wanted * 2).contains(&work(&vardiff)), "{} of {wanted}", work(&vardiff));
+}
+
+#[test]
+fn shares_of_another_target_tell_nothing() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    vardiff.handle_job(seconds(0));
+    for second in 0..60 {
+        vardiff.handle_share(Work::from_hashes(7), seconds(second));
+    }
+    assert_eq!(vardiff.handle_job(seconds(60)), None);
+}
+
+#[test]
+fn time_before_the_first_job_does_not_count() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    vardiff.handle_share(vardiff.target().to_work(), seconds(100));
+    assert_eq!(vardiff.handle_job(seconds(100_000)), None);
+    assert_eq!(vardiff.handle_job(seconds(100_060)), None, "a minute without a share is no evidence");
+}
+
+#[test]
+fn a_clock_that_stands_still_is_survived() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    for _ in 0..100 {
+        vardiff.handle_share(vardiff.target().to_work(), seconds(0));
+        vardiff.handle_job(seconds(0));
+    }
+    assert!(work(&vardiff) > 6_000_000_000_000);
+}
+
+#[test]
+fn an_update_makes_shares_harder_at_once_and_easier_with_the_next_job() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    let tenfold = vardiff.update(hashrate(10 * TERAHASH), Target::MAX).unwrap();
+    assert_eq!(tenfold.map(|target| target.to_work().to_hashes()), Some(60_000_000_000_000));
+    assert_eq!(vardiff.handle_job(seconds(0)), None, "it was told at once");
+    assert_eq!(vardiff.update(hashrate(TERAHASH), Target::MAX), Ok(None));
+    assert_eq!(vardiff.handle_job(seconds(1)), Some(vardiff.target()));
+    assert_eq!(work(&vardiff), 6_000_000_000_000);
+}
+
+#[test]
+fn an_update_that_repeats_the_speed_keeps_what_was_measured() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    let measured = mine(&mut vardiff, 0, 600, 1);
+    assert!(measured > 12_000_000_000_000);
+    assert_eq!(vardiff.update(hashrate(TERAHASH), Target::MAX), Ok(None));
+    assert_eq!(work(&vardiff), measured);
+}
+
+#[test]
+fn an_update_with_a_smaller_maximum_is_honoured_at_once() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    let maximum = Target::from_work(Work::from_hashes(7_000_000_000_000));
+    assert_eq!(vardiff.update(hashrate(TERAHASH), maximum), Ok(Some(maximum)));
+    for hour in 0..10 {
+        vardiff.handle_job(seconds(hour * 3600));
+    }
+    assert_eq!(vardiff.target(), maximum, "never easier than the miner accepts");
+}
+
+#[test]
+fn an_impossible_update_changes_nothing() {
+    let hardest = Target::from_work(Work::from_hashes(1 << 80));
+    let mut vardiff = vardiff(VardiffConfig { hardest, ..CONFIG }, TERAHASH);
+    let before = vardiff.target();
+    assert!(vardiff.update(hashrate(0), Target::ZERO).is_err());
+    assert_eq!((vardiff.target(), vardiff.nominal()), (before, hashrate(TERAHASH)));
+    assert_eq!(vardiff.handle_job(seconds(0)), None);
+}
+
+/// A small generator of random numbers, so that the runs below are the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Seconds until the next event of a Poisson process with that many events a minute.
+    #[expect(clippy::cast_precision_loss, reason = "a random number between zero and one")]
+    fn wait(&mut self, per_minute: f64) -> f64 {
+        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        -(1.0 - uniform).ln() * 60.0 / per_minute
+    }
+}
+
+/// Simulates a miner that submits ten shares a minute at its first target for `steady` seconds and then is `factor` times as
+/// fast; gives the second of each change of target and whether it made shares harder.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a simulation in seconds"
+)]
+fn changes(seed: u64, steady: f64, factor: f64, end: f64) -> Vec<(f64, bool)> {
+    let (mut random, mut vardiff, mut changes) = (Random(seed), vardiff(CONFIG, TERAHASH), Vec::new());
+    let at = |time: f64| Monotonic::from_micros((time * 1e6) as u64);
+    let mut next_job = 30.0 * (seed % 100) as f64 / 100.0;
+    vardiff.handle_job(at(0.0));
+    let (mut now, first) = (0.0, work(&vardiff) as f64);
+    while now < end {
+        let speed = if now < steady { 10.0 } else { 10.0 * factor };
+        let share = now + random.wait(speed * first / work(&vardiff) as f64);
+        // The exponential wait has no memory, so it may be drawn anew after every other event.
+        let turn = if now < steady { steady } else { end };
+        now = share.min(next_job).min(turn);
+        if now == next_job {
+            next_job += 30.0;
+            let before = work(&vardiff);
+            if vardiff.handle_job(at(now)).is_some() {
+                changes.push((now, work(&vardiff) > before));
+            }
+        } else if now == share {
+            vardiff.handle_share(vardiff.target().to_work(), at(now));
+        }
+    }
+    changes
+}
+
+/// In how many runs of a hundred a change of speed after ten steady minutes is answered in the right direction in time.
+fn caught(factor: f64, within: f64) -> usize {
+    let answered = |seed: &u64| {
+        let changes = changes(*seed, 600.0, factor, 600.0 + within);
+        changes.iter().any(|&(time, harder)| time > 600.0 && harder == (factor > 1.0))
+    };
+    (0..400).filter(answered).count() / 4
+}
+
+#[test]
+fn a_steady_hour_passes_without_a_change_in_98_of_100_runs() {
+    let quiet = (0..1000).filter(|&seed| changes(seed, 3600.0, 1.0, 3600.0).is_empty()).count();
+    assert!(quiet >= 980, "{quiet} of 1000");
+}
+
+#[test]
+fn a_halving_is_caught_within_ten_minutes_in_95_of_100_runs() {
+    assert!(caught(0.5, 600.0) >= 95, "{}", caught(0.5, 600.0));
+}
+
+#[test]
+fn a_fall_to_a_tenth_is_caught_within_three_minutes() {
+    assert!(caught(0.1, 180.0) >= 99, "{}", caught(0.1, 180.0));
+}
+
+#[test]
+fn a_tenfold_rise_is_caught_within_a_minute() {
+    assert!(caught(10.0, 60.0) >= 99, "{}", caught(10.0, 60.0));
+}
