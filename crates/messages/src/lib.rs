@@ -87,3 +87,6 @@ pub mod extensions {
 pub mod types {
     pub use binary_sv2::{B016M, B032, B064K, B0255, Seq064K, Seq0255, Str0255, Sv2Option, U256};
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! `fuzz_corpus` replays every stored input through its body on a stable compiler and keeps this table, the files of
 //! `fuzz/fuzz_targets/` and the folders of `fuzz/corpus/` in step.
 
+pub mod messages;
 pub mod target_arithmetic;
 
 /// One fuzz target.
@@ -16,4 +17,7 @@ pub struct FuzzTarget {
 }
 
 /// Every fuzz target, by name.
-pub const TARGETS: &[FuzzTarget] = &[FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run }];
+pub const TARGETS: &[FuzzTarget] = &[
+    FuzzTarget { name: "messages", run: messages::run },
+    FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
+];
