@@ -125,7 +125,7 @@ fn what_no_frame_can_carry_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     /// What is read and written again reads the same, so nothing that was meant gets lost.
     #[test]

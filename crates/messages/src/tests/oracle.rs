@@ -67,7 +67,7 @@ fn check_same(info: &MessageInfo, payload: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(30_000))]
 
     #[test]
     fn both_agree_on_random_bytes(
