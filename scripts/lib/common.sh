@@ -80,8 +80,7 @@ need_cargo_program() {
         return
     fi
     say "compiling $package $version, once (some minutes)"
-    # Outside the checkout, so that the pinned toolchain and the lock file here do not apply to a foreign program.
-    (cd "$cache" && cargo install --quiet --locked --root "$root" --version "$version" "$package") ||
+    cargo install --quiet --locked --root "$root" --version "$version" "$package" ||
         fail "could not install $package $version" "look at the messages above; it comes from Rust's package registry"
 }
 

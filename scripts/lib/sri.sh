@@ -1,0 +1,38 @@
+# shellcheck shell=bash
+# The reference implementation's miner and translator, built once from their published sources into the cache.
+#
+#   sri_prepare   exports ADIT_SRI_MINING_DEVICE and ADIT_SRI_TRANSLATOR
+#
+# Either may be set beforehand to a program of your own; it is then not built.
+
+# sri_install ROOT PACKAGE VERSION PROGRAM: builds one program with the versions that its authors locked.
+sri_install() {
+    local root=$1 package=$2 version=$3 program=$4
+    if [ -x "$root/bin/$program" ] && grep -qF "\"$package $version " "$root/.crates.toml" 2>/dev/null; then
+        return
+    fi
+    need "building $package" capnproto command -v capnp
+    # The schemas that the compiler's own imports name.
+    [ ! -e /etc/debian_version ] || need "building $package" libcapnp-dev test -e /usr/include/capnp/c++.capnp
+    need "building $package" g++ command -v c++
+    say "building $program of $package $version, once (ten minutes on two cores)"
+    CARGO_TARGET_DIR="$root/target" cargo install --quiet --locked --root "$root" --version "$version" \
+        --bin "$program" "$package" ||
+        fail "could not build $package $version" "see the compiler's message above; it comes from Rust's package registry"
+}
+
+sri_prepare() {
+    local root="${cache:?common.sh sets it}/sri"
+    mkdir -p "$root"
+    if [ -z "${ADIT_SRI_TRANSLATOR:-}" ]; then
+        sri_install "$root" translator_sv2 0.6.0 translator_sv2
+        ADIT_SRI_TRANSLATOR="$root/bin/translator_sv2"
+    fi
+    if [ -z "${ADIT_SRI_MINING_DEVICE:-}" ]; then
+        sri_install "$root" integration_tests_sv2 0.6.0 mining_device
+        ADIT_SRI_MINING_DEVICE="$root/bin/mining_device"
+    fi
+    # Nothing but the programs is needed any more, and the rest is large.
+    rm -rf "$root/target"
+    export ADIT_SRI_TRANSLATOR ADIT_SRI_MINING_DEVICE
+}
