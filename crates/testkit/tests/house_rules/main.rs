@@ -7,6 +7,7 @@ mod packages;
 mod purity;
 mod repository;
 mod sources;
+mod vectors;
 mod words;
 
 use repository::{Finding, Repository};
@@ -87,4 +88,9 @@ fn links_between_papers_lead_somewhere() {
             .flat_map(|file| words::check_links(file, &repository))
             .collect::<Vec<_>>(),
     );
+}
+
+#[test]
+fn test_vectors_have_a_source_and_a_reader() {
+    assert_none(&vectors::check(&Repository::read()));
 }
