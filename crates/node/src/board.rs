@@ -1,0 +1,186 @@
+//! Where a source of templates puts them up, and everybody reads them.
+
+use std::sync::Arc;
+
+use adit_share::Template;
+use bitcoin::BlockHash;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::{Health, NodeError};
+
+/// What became of a template that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It is up.
+    Published,
+    /// It says what the one that is up says.
+    Unchanged,
+    /// The tip changed while the source was asked, so nobody knows which of the two is newer; ask again.
+    Crossed,
+}
+
+/// The newest template and the state of its source.
+#[derive(Debug)]
+pub(crate) struct Board {
+    source: String,
+    templates: watch::Sender<Option<Arc<Template>>>,
+    health: watch::Sender<Health>,
+}
+
+impl Board {
+    /// An empty board; `source` stands in the log.
+    pub(crate) fn new(source: String) -> Self {
+        Self { source, templates: watch::Sender::new(None), health: watch::Sender::new(Health::Starting) }
+    }
+
+    pub(crate) fn templates(&self) -> watch::Receiver<Option<Arc<Template>>> {
+        self.templates.subscribe()
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// The block that the template which is up stands on.
+    pub(crate) fn tip(&self) -> Option<BlockHash> {
+        self.templates.borrow().as_ref().map(|template| template.tip.prev_hash)
+    }
+
+    /// Puts `template` up if it says something new; `asked_at` is what [`Self::tip`] said when the source was asked for it.
+    pub(crate) fn offer(&self, asked_at: Option<BlockHash>, template: Template) -> Offered {
+        let mut outcome = Offered::Published;
+        let template = Arc::new(template);
+        self.templates.send_if_modified(|up| {
+            outcome = weigh(up.as_deref(), asked_at, &template);
+            if outcome == Offered::Published {
+                *up = Some(Arc::clone(&template));
+            }
+            outcome == Offered::Published
+        });
+        if outcome == Offered::Published {
+            self.log(asked_at, &template);
+        }
+        outcome
+    }
+
+    fn log(&self, before: Option<BlockHash>, template: &Template) {
+        let (tip, transactions) = (&template.tip, template.transactions.len());
+        let (source, height, fees) = (&self.source, tip.height.0, template.fees);
+        if before == Some(tip.prev_hash) {
+            debug!(source, height, transactions, %fees, "template");
+        } else {
+            info!(source, height, transactions, %fees, prev_hash = %tip.prev_hash, "new tip");
+        }
+    }
+
+    /// Notes that templates come.
+    pub(crate) fn up(&self) {
+        self.health.send_if_modified(|health| match health {
+            Health::Up => false,
+            Health::Starting | Health::Down(_) => {
+                info!(source = self.source, "templates come");
+                *health = Health::Up;
+                true
+            }
+        });
+    }
+
+    /// Notes that no templates come, and why; the same reason twice is logged once.
+    pub(crate) fn down(&self, error: NodeError) {
+        self.health.send_if_modified(|health| {
+            let news = match health {
+                Health::Down(before) => before.to_string() != error.to_string(),
+                Health::Starting | Health::Up => true,
+            };
+            if news {
+                warn!(source = self.source, %error, "no templates come");
+                *health = Health::Down(Arc::new(error));
+            }
+            news
+        });
+    }
+}
+
+/// Whether `template` should replace what is up.
+fn weigh(up: Option<&Template>, asked_at: Option<BlockHash>, template: &Template) -> Offered {
+    let Some(up) = up else { return Offered::Published };
+    let (here, there) = (up.tip.prev_hash, template.tip.prev_hash);
+    if here == there {
+        return if same_work(up, template) { Offered::Unchanged } else { Offered::Published };
+    }
+    if asked_at == Some(here) { Offered::Published } else { Offered::Crossed }
+}
+
+/// Whether two templates make the same blocks, but for the time.
+fn same_work(a: &Template, b: &Template) -> bool {
+    // The path covers the transactions and the required outputs their witnesses.
+    (a.tip, a.version, a.coinbase_value) == (b.tip, b.version, b.coinbase_value)
+        && a.merkle_path == b.merkle_path
+        && a.required_outputs == b.required_outputs
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use adit_units::{Now, UnixTime, Work};
+
+    use super::*;
+    use crate::{Devnet, DevnetConfig, Pace};
+
+    const NOW: Now =
+        Now { monotonic: adit_units::Monotonic::from_micros(0), unix: UnixTime::from_secs(1_700_000_000) };
+
+    fn devnet(seed: u8) -> Devnet {
+        let pace = Pace::Fixed(Work::from_hashes(2));
+        let config = DevnetConfig { pace, arrival: Duration::from_secs(1), ..DevnetConfig::new([seed; 32]) };
+        Devnet::new(&config, NOW)
+    }
+
+    #[test]
+    fn only_news_goes_up() {
+        let (board, mut chain) = (Board::new("test".to_owned()), devnet(1));
+        let mut reader = board.templates();
+        assert_eq!(board.offer(None, chain.template(NOW)), Offered::Published);
+        assert!(reader.has_changed().unwrap());
+        reader.mark_unchanged();
+
+        let later = chain.template(NOW.after(Duration::from_millis(10)));
+        assert_eq!(board.offer(board.tip(), later), Offered::Unchanged, "a new id and time are no news");
+        assert!(!reader.has_changed().unwrap());
+
+        let with_more = chain.template(NOW.after(Duration::from_secs(1)));
+        assert_eq!(board.offer(board.tip(), with_more), Offered::Published, "a new transaction is");
+        assert!(reader.has_changed().unwrap());
+    }
+
+    #[test]
+    fn an_answer_that_crossed_with_a_new_tip_is_asked_for_again() {
+        let board = Board::new("test".to_owned());
+        let (old, new) = (devnet(1).template(NOW), devnet(2).template(NOW));
+        let asked_before = board.tip();
+        board.offer(asked_before, old.clone());
+        let asked_at_old = board.tip();
+        assert_eq!(board.offer(asked_at_old, new.clone()), Offered::Published);
+        assert_eq!(board.offer(asked_at_old, old.clone()), Offered::Crossed);
+        assert_eq!(board.tip(), Some(new.tip.prev_hash));
+        assert_eq!(board.offer(board.tip(), old), Offered::Published, "a tip may come back");
+    }
+
+    #[test]
+    fn health_changes_when_there_is_news() {
+        let board = Board::new("test".to_owned());
+        let mut health = board.health();
+        let mut news = |what: &dyn Fn(&Board)| {
+            what(&board);
+            let changed = health.has_changed().unwrap();
+            health.mark_unchanged();
+            changed
+        };
+        let syncing = |board: &Board| board.down(NodeError::Syncing);
+        let lonely = |board: &Board| board.down(NodeError::NoPeers);
+        assert_eq!([news(&syncing), news(&syncing), news(&lonely)], [true, false, true]);
+        assert_eq!([news(&Board::up), news(&Board::up), news(&lonely)], [true, false, true]);
+    }
+}

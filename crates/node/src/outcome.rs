@@ -1,0 +1,69 @@
+//! What a node answers, whichever kind of node it is.
+
+use std::sync::Arc;
+
+use adit_units::Height;
+use bitcoin::{BlockHash, Network};
+
+use crate::NodeError;
+
+/// What became of a block that was handed to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is the new end of the node's best chain.
+    Accepted,
+    /// The node had it already.
+    AlreadyKnown,
+    /// The node keeps it, but it is not in the best chain, or not yet; [`crate::Node::fate`] tells later. With the node's word.
+    Undecided(String),
+    /// The block breaks a rule, or came too late. With the node's reason.
+    Refused(String),
+    /// The node could not be asked; it may have the block or not. With what to do about it.
+    Unreachable(String),
+}
+
+/// Where a block is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// In the best chain.
+    InChain {
+        /// How many blocks stand for it, itself included; at least one.
+        confirmations: u32,
+    },
+    /// Known, but not in the best chain: another block won, or it breaks a rule. A reorganisation may bring it back.
+    Stale,
+    /// The node has never had it; submit it again.
+    Unknown,
+    /// The node could not be asked. With what to do about it.
+    Unreachable(String),
+}
+
+/// Whether templates come.
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// Not asked yet.
+    Starting,
+    /// The last question was answered with a good template or the news that there is none.
+    Up,
+    /// No template comes; the last one stays in force, and may be outdated.
+    Down(Arc<NodeError>),
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug)]
+pub struct NodeInfo {
+    /// The network that it is on.
+    pub network: Network,
+    /// The height of its last block.
+    pub height: Height,
+    /// The hash of its last block.
+    pub best_block: BlockHash,
+    /// Whether it is still downloading the chain, so that its last block may be old.
+    pub initial_block_download: bool,
+    /// Its name and version, as it tells its peers.
+    pub user_agent: String,
+    /// How many peers it has.
+    pub peers: u32,
+    /// Why its templates cannot be used, if they cannot.
+    pub trouble: Option<Arc<NodeError>>,
+}
