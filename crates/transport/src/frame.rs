@@ -95,7 +95,7 @@ pub struct PayloadTooLong {
 }
 
 /// The length as a header can hold it.
-fn checked_length(length: usize) -> Result<u32, PayloadTooLong> {
+pub(crate) fn checked_length(length: usize) -> Result<u32, PayloadTooLong> {
     match u32::try_from(length) {
         Ok(fitting) if length <= PAYLOAD_MAX => Ok(fitting),
         _ => Err(PayloadTooLong { length }),
