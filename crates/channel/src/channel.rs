@@ -70,6 +70,12 @@ impl Channel {
         &self.terms.user
     }
 
+    /// The part of the extranonce that tells it from all other channels.
+    #[must_use]
+    pub const fn extranonce(&self) -> ExtranoncePrefix {
+        self.terms.extranonce
+    }
+
     /// The target of the next job.
     #[must_use]
     pub const fn target(&self) -> Target {
@@ -80,6 +86,11 @@ impl Channel {
     #[must_use]
     pub const fn nominal(&self) -> Hashrate {
         self.vardiff.nominal()
+    }
+
+    /// The channel was opened and is about to be given the job that is active already; its target went out with the opening.
+    pub fn handle_first_job(&mut self, now: Monotonic) {
+        let _announced = self.vardiff.handle_job(now);
     }
 
     /// The connection is about to issue another job for the present tip; the answer is a target to announce before it.
@@ -100,8 +111,8 @@ impl Channel {
     /// `jobs` still holds the jobs of the old tip.
     pub fn handle_new_tip<T>(&mut self, jobs: &JobTable<T>, now: Monotonic) -> Option<Target> {
         let target = self.vardiff.handle_job(now);
-        self.targets = TargetHistory::new(jobs.next_activation(), target.unwrap_or(self.targets.latest()));
-        self.assignments.clear();
+        self.targets = TargetHistory::new(jobs.next_activation(), self.vardiff.target());
+        self.assignments = Vec::new();
         self.duplicates.clear();
         target
     }

@@ -1,1 +1,27 @@
 //! The pool role.
+//!
+//! The core is a state machine: bytes and time come in as arguments, effects go out as values, and it holds no clock, socket, task
+//! or lock. [`JobFactory`] makes [`Work`] of templates, once for all; a [`Session`] is one connection. Whoever drives them
+//!
+//! * hands each frame that arrives to [`Session::handle_frame`], having asked [`Session::frame_limit`] how long it may be;
+//! * hands each new work to [`Session::handle_work`], the first one right after [`Session::new`];
+//! * calls [`Session::handle_timeout`] when [`Session::poll_timeout`] says so;
+//! * after each of these first drains [`Session::poll_block`] and submits what it gives, then writes down what
+//!   [`Session::take_records`] gives, then sends [`Session::frames`];
+//! * says with [`Session::handle_durable`] how many records are on stable storage; only then are they acknowledged.
+//!
+//! A [`Disconnect`] is final: what is queued is still to be sent and written down, then the connection is closed.
+//!
+//! The default feature `server` adds a tokio shell that does all this.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
+
+mod config;
+mod disconnect;
+mod session;
+mod work;
+
+pub use config::{PoolConfig, PoolConfigError};
+pub use disconnect::{Disconnect, Fault};
+pub use session::{Counters, FoundBlock, GROUP_CHANNEL, Session};
+pub use session::{FIRST_CHANNEL_TIMEOUT, IDLE_TIMEOUT, SETUP_TIMEOUT, UNACKNOWLEDGED_MAX};
+pub use work::{JOB_AGE_MAX, JobFactory, Work, WorkError};

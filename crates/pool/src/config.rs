@@ -1,0 +1,119 @@
+//! What an operator decides about the pool, checked.
+
+use adit_channel::{VardiffConfig, VardiffConfigError};
+use adit_share::MAX_SIGNATURE_LEN;
+use bitcoin::ScriptBuf;
+
+/// What holds for all connections of one pool server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Which server of the pool this is; no two servers of one pool may have the same number.
+    pub instance: u16,
+    /// Who is paid by every block.
+    pub payout_script: ScriptBuf,
+    /// The pool's name in every coinbase, at most [`MAX_SIGNATURE_LEN`] bytes; the default is `/adit/`.
+    pub signature: String,
+    /// How hard shares are.
+    pub vardiff: VardiffConfig,
+    /// The most channels that one connection may have open; the default is 256. Worst-case memory of a connection is
+    /// proportional to it.
+    pub channels_per_connection: u16,
+}
+
+/// A configuration that a pool cannot run with; we are misconfigured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolConfigError {
+    /// Blocks would pay nobody.
+    #[error("the payout script is empty or can never be spent: configure an address of yours")]
+    PayoutScript,
+    /// The signature does not fit into a coinbase.
+    #[error("the signature has {len} bytes, the limit is {MAX_SIGNATURE_LEN}: shorten it")]
+    SignatureTooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// The signature has characters that do not print.
+    #[error("the signature has a character that does not print: use plain text")]
+    SignatureNotPrintable,
+    /// No target lies between floor and ceiling.
+    #[error(transparent)]
+    Vardiff(#[from] VardiffConfigError),
+    /// No miner could do anything.
+    #[error("no connection may open a channel: allow at least one channel per connection")]
+    NoChannels,
+}
+
+impl PoolConfig {
+    /// The default for everything but the two values that have none.
+    #[must_use]
+    pub fn new(instance: u16, payout_script: ScriptBuf) -> Self {
+        Self {
+            instance,
+            payout_script,
+            signature: "/adit/".to_owned(),
+            vardiff: VardiffConfig::default(),
+            channels_per_connection: 256,
+        }
+    }
+
+    /// Checks that a pool can run with these values.
+    ///
+    /// # Errors
+    ///
+    /// The first value that is a mistake.
+    pub fn check(&self) -> Result<(), PoolConfigError> {
+        if self.payout_script.is_empty() || self.payout_script.is_op_return() {
+            return Err(PoolConfigError::PayoutScript);
+        }
+        if self.signature.len() > MAX_SIGNATURE_LEN {
+            return Err(PoolConfigError::SignatureTooLong { len: self.signature.len() });
+        }
+        if self.signature.chars().any(char::is_control) {
+            return Err(PoolConfigError::SignatureNotPrintable);
+        }
+        if self.channels_per_connection == 0 {
+            return Err(PoolConfigError::NoChannels);
+        }
+        Ok(self.vardiff.check()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_units::Target;
+    use bitcoin::opcodes::all::{OP_PUSHNUM_1, OP_RETURN};
+
+    use super::*;
+
+    fn config() -> PoolConfig {
+        PoolConfig::new(1, ScriptBuf::from_bytes(vec![OP_PUSHNUM_1.to_u8()]))
+    }
+
+    #[test]
+    fn the_defaults_are_a_pool() {
+        assert_eq!(config().check(), Ok(()));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let signature = "x".repeat(MAX_SIGNATURE_LEN + 1);
+        let len = signature.len();
+        let mut upside_down = VardiffConfig::default();
+        (upside_down.easiest, upside_down.hardest) = (Target::ZERO, Target::MAX);
+        let vardiff = upside_down.check().unwrap_err();
+        for (config, error) in [
+            (PoolConfig { payout_script: ScriptBuf::new(), ..config() }, PoolConfigError::PayoutScript),
+            (
+                PoolConfig { payout_script: ScriptBuf::from_bytes(vec![OP_RETURN.to_u8()]), ..config() },
+                PoolConfigError::PayoutScript,
+            ),
+            (PoolConfig { signature, ..config() }, PoolConfigError::SignatureTooLong { len }),
+            (PoolConfig { signature: "a\nb".to_owned(), ..config() }, PoolConfigError::SignatureNotPrintable),
+            (PoolConfig { channels_per_connection: 0, ..config() }, PoolConfigError::NoChannels),
+            (PoolConfig { vardiff: upside_down, ..config() }, PoolConfigError::Vardiff(vardiff)),
+        ] {
+            assert_eq!(config.check(), Err(error));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Why a session ends, and who is at fault.
+
+use adit_messages::DecodeError;
+use adit_messages::error_code::SetupConnectionError;
+use adit_share::SubmissionError;
+
+/// Why a session ended; what it has queued to say is still to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// The payload is not the message that its header announces.
+    #[error("the peer sent a message that cannot be read: {0}")]
+    Malformed(#[from] DecodeError),
+    /// The payload is not a share.
+    #[error("the peer sent a share that cannot be read: {0}")]
+    MalformedShare(#[from] SubmissionError),
+    /// The payload is longer than any such message, or than what is read of unknown ones.
+    #[error("the peer sent a payload of {length} bytes where at most {limit} are expected")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// The most bytes that such a message may have now.
+        limit: usize,
+    },
+    /// The mining protocol has no such message.
+    #[error("the peer sent a message of type {msg_type:#04x}, which the mining protocol does not have")]
+    UnknownMessage {
+        /// The type in the frame's header.
+        msg_type: u8,
+    },
+    /// Only a server may send this message.
+    #[error("the peer sent {message}, which only a server may send")]
+    WrongDirection {
+        /// The message's name.
+        message: &'static str,
+    },
+    /// The message has its place, but not here.
+    #[error("the peer sent {message} where {expected}")]
+    WrongState {
+        /// The message's name.
+        message: &'static str,
+        /// What could have come instead.
+        expected: &'static str,
+    },
+    /// The connection cannot be set up; the peer was told why.
+    #[error("the connection was refused: {0}")]
+    Refused(SetupConnectionError),
+    /// `SetupConnection` did not come in time.
+    #[error("the peer sent no SetupConnection in time")]
+    NoSetup,
+    /// The peer had no channel for too long (spec 5.3.2).
+    #[error("the peer had no channel for too long")]
+    NoChannel,
+    /// More shares wait for stable storage than a session remembers.
+    #[error("more shares wait for stable storage than a session holds; the share log does not keep up")]
+    Overloaded,
+}
+
+/// Who has to change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The peer sent bytes that are no message.
+    PeerMalformed,
+    /// The peer broke the rules of the protocol.
+    PeerMisbehaved,
+    /// The peer asked for something that this pool does not offer.
+    PeerIncompatible,
+    /// The peer did nothing.
+    PeerIdle,
+    /// We did not keep up.
+    Ours,
+}
+
+impl Disconnect {
+    /// Who has to change something for the next session to last longer.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Malformed(_) | Self::MalformedShare(_) => Fault::PeerMalformed,
+            Self::TooLong { .. }
+            | Self::UnknownMessage { .. }
+            | Self::WrongDirection { .. }
+            | Self::WrongState { .. } => Fault::PeerMisbehaved,
+            Self::Refused(_) => Fault::PeerIncompatible,
+            Self::NoSetup | Self::NoChannel => Fault::PeerIdle,
+            Self::Overloaded => Fault::Ours,
+        }
+    }
+}

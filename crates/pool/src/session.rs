@@ -1,0 +1,285 @@
+//! One connection of a miner or proxy, from `SetupConnection` to its end.
+
+mod acknowledge;
+mod channels;
+mod counters;
+mod jobs;
+mod setup;
+mod shares;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use adit_channel::{Channel, ExtranonceSpace, JobTable, ShareRecord};
+use adit_messages::types::U256;
+use adit_messages::{Message, MessageInfo, Protocol, Side, decode, encode, info, limits, mining};
+use adit_transport::{Frame, FrameQueue, Header};
+use adit_units::{ChannelId, ConnectionId, Monotonic, Now, Target};
+
+pub use self::acknowledge::UNACKNOWLEDGED_MAX;
+use self::acknowledge::{Report, Unacknowledged};
+pub use self::counters::Counters;
+pub use self::shares::FoundBlock;
+use crate::{Disconnect, PoolConfig, Work};
+
+/// The group that every channel of a connection belongs to; channels are numbered from the next number on (spec 5.2.3).
+pub const GROUP_CHANNEL: ChannelId = ChannelId(1);
+
+/// How long a peer may take to send `SetupConnection`.
+pub const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer may take from there to open its first channel (spec 5.3.2).
+pub const FIRST_CHANNEL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a peer may stay without a channel after it has closed its last one.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Records that a session keeps room for once the driver has taken them.
+const RECORDS_KEPT: usize = 16;
+
+/// One connection; see the crate's text for how to drive it.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<PoolConfig>,
+    connection: ConnectionId,
+    seen_key: [u8; 16],
+    state: State,
+    /// The device as it described itself, for logs.
+    device: Box<str>,
+    extranonces: ExtranonceSpace,
+    jobs: JobTable<Arc<Work>>,
+    /// By number, which only grows.
+    channels: Vec<OpenChannel>,
+    last_channel: ChannelId,
+    unacknowledged: Unacknowledged,
+    frames: FrameQueue,
+    records: Vec<ShareRecord>,
+    blocks: VecDeque<FoundBlock>,
+    counters: Counters,
+}
+
+/// What the session waits for.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// `SetupConnection`, which must be the first message (spec 3.6.1).
+    ExpectSetup { deadline: Monotonic },
+    /// A channel to be opened; before the first request for one, extensions may be negotiated.
+    ExpectChannel { deadline: Monotonic, terms: Terms, may_negotiate: bool },
+    /// Shares.
+    Mining { terms: Terms },
+}
+
+/// What the peer asked for when it set the connection up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Terms {
+    /// It understands no extended jobs (`REQUIRES_STANDARD_JOBS`).
+    standard_jobs_only: bool,
+    /// Extended shares name the worker who found them (extension 0x0002).
+    worker_names: bool,
+}
+
+impl State {
+    /// What was agreed when the connection was set up.
+    const fn terms(&self) -> Terms {
+        match *self {
+            Self::ExpectSetup { .. } => Terms { standard_jobs_only: false, worker_names: false },
+            Self::ExpectChannel { terms, .. } | Self::Mining { terms } => terms,
+        }
+    }
+}
+
+/// A channel, and what there is to report to it.
+#[derive(Debug)]
+struct OpenChannel {
+    channel: Channel,
+    report: Report,
+}
+
+impl Session {
+    /// A connection whose handshake has just been completed.
+    ///
+    /// `connection` starts at one and is never used again while the job factory lives. `seen_key` is random and may be the same for
+    /// all sessions of a process.
+    #[must_use]
+    pub fn new(config: Arc<PoolConfig>, connection: ConnectionId, seen_key: [u8; 16], now: Now) -> Self {
+        Self {
+            config,
+            connection,
+            seen_key,
+            state: State::ExpectSetup { deadline: now.monotonic + SETUP_TIMEOUT },
+            device: Box::default(),
+            extranonces: ExtranonceSpace::new(connection),
+            jobs: JobTable::default(),
+            channels: Vec::new(),
+            last_channel: GROUP_CHANNEL,
+            unacknowledged: Unacknowledged::default(),
+            frames: FrameQueue::default(),
+            records: Vec::new(),
+            blocks: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The most payload bytes that a frame with this header may have now; a longer one is not to be read.
+    #[must_use]
+    pub fn frame_limit(&self, header: &Header) -> usize {
+        match self.state {
+            State::ExpectSetup { .. } => limits::before_setup(Side::Server, header),
+            // Nobody may send custom jobs here, so the largest message of a miner needs no room.
+            State::ExpectChannel { .. } | State::Mining { .. } => {
+                limits::after_setup(Protocol::Mining, Side::Server, header).min(limits::UNKNOWN)
+            }
+        }
+    }
+
+    /// Takes in one frame.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection must be closed, once everything that is queued has been sent.
+    pub fn handle_frame(&mut self, frame: Frame<'_>, now: Now) -> Result<(), Disconnect> {
+        let Some(info) = info(Protocol::Mining, &frame.header) else {
+            return self.handle_unknown(&frame);
+        };
+        if !info.direction.reaches(Side::Server) {
+            return Err(Disconnect::WrongDirection { message: info.name });
+        }
+        self.check_length(&frame)?;
+        match self.state {
+            State::ExpectSetup { .. } => self.handle_setup(info, frame, now),
+            State::ExpectChannel { .. } | State::Mining { .. } => match info.name {
+                "SubmitSharesExtended" => self.handle_extended_share(frame.payload, now),
+                "SubmitSharesStandard" => self.handle_standard_share(frame.payload, now),
+                _ => self.handle_message(info, frame, now),
+            },
+        }
+    }
+
+    /// Takes in any message but a share, once the connection is set up.
+    fn handle_message(
+        &mut self,
+        info: &'static MessageInfo,
+        frame: Frame<'_>,
+        now: Now,
+    ) -> Result<(), Disconnect> {
+        match decode(Protocol::Mining, frame)? {
+            Message::OpenStandardMiningChannel(open) => self.handle_open_standard(&open, now),
+            Message::OpenExtendedMiningChannel(open) => self.handle_open_extended(&open, now),
+            Message::UpdateChannel(update) => self.handle_update(&update),
+            Message::CloseChannel(close) => self.handle_close(&close, now),
+            Message::SetCustomMiningJob(job) => self.refuse_custom_job(&job),
+            Message::RequestExtensions(request) => return self.handle_extensions(info, &request),
+            // The peer's only other message is SetupConnection, which has had its turn.
+            _ => {
+                let expected = "the connection is set up already";
+                return Err(Disconnect::WrongState { message: info.name, expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ignores a message of an extension that nobody here knows (spec 3.4.1); the core protocol has no unknown messages.
+    fn handle_unknown(&self, frame: &Frame<'_>) -> Result<(), Disconnect> {
+        let Header { extension_type, msg_type, .. } = frame.header;
+        if extension_type == 0 {
+            return Err(Disconnect::UnknownMessage { msg_type });
+        }
+        if let State::ExpectSetup { .. } = self.state {
+            let message = "a message of an extension";
+            return Err(Disconnect::WrongState { message, expected: setup::EXPECTED });
+        }
+        self.check_length(frame)
+    }
+
+    /// Holds a frame against the limit that it should have been read with.
+    fn check_length(&self, frame: &Frame<'_>) -> Result<(), Disconnect> {
+        let (length, limit) = (frame.payload.len(), self.frame_limit(&frame.header));
+        if length > limit { Err(Disconnect::TooLong { length, limit }) } else { Ok(()) }
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    ///
+    /// If the peer has let a deadline pass.
+    pub fn handle_timeout(&mut self, now: Now) -> Result<(), Disconnect> {
+        match self.state {
+            State::ExpectSetup { deadline } if now.monotonic >= deadline => Err(Disconnect::NoSetup),
+            State::ExpectChannel { deadline, .. } if now.monotonic >= deadline => Err(Disconnect::NoChannel),
+            State::ExpectSetup { .. } | State::ExpectChannel { .. } | State::Mining { .. } => Ok(()),
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is to be called; to be asked again after every other call.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Monotonic> {
+        match self.state {
+            State::ExpectSetup { deadline } | State::ExpectChannel { deadline, .. } => Some(deadline),
+            State::Mining { .. } => None,
+        }
+    }
+
+    /// A block that was found, to be handed to every node before anything else happens.
+    pub fn poll_block(&mut self) -> Option<FoundBlock> {
+        self.blocks.pop_front()
+    }
+
+    /// Moves the records of accepted shares to the end of `into`, in the order that [`Self::handle_durable`] counts them.
+    pub fn take_records(&mut self, into: &mut Vec<ShareRecord>) {
+        into.append(&mut self.records);
+        self.records.shrink_to(RECORDS_KEPT);
+    }
+
+    /// What the session has to say; to be sent, then cleared.
+    pub const fn frames(&mut self) -> &mut FrameQueue {
+        &mut self.frames
+    }
+
+    /// How many accepted shares are not yet on stable storage as far as the session knows.
+    ///
+    /// A driver that stops reading while this is high keeps the peer connected; at [`UNACKNOWLEDGED_MAX`] the session ends.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged.len()
+    }
+
+    /// What has been accepted and refused so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many channels are open.
+    #[must_use]
+    pub const fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// The device as it described itself, without what does not print; empty before `SetupConnection`.
+    #[must_use]
+    pub const fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Queues a message.
+    fn send<'a>(&mut self, message: impl Into<Message<'a>>) {
+        send(&mut self.frames, message);
+    }
+}
+
+/// Queues a message.
+fn send<'a>(frames: &mut FrameQueue, message: impl Into<Message<'a>>) {
+    encode(message, frames).expect("no message of a pool is longer than a frame can carry");
+}
+
+/// Tells a channel its next target (spec 5.3.21).
+fn send_target(frames: &mut FrameQueue, channel: ChannelId, target: Target) {
+    let maximum_target = target.to_le_bytes();
+    send(frames, mining::SetTarget { channel_id: channel.0, maximum_target: U256::from(&maximum_target) });
+}
+
+/// The place of a channel among those that are open.
+fn place_of(channels: &[OpenChannel], id: ChannelId) -> Option<usize> {
+    channels.binary_search_by_key(&id, |open| open.channel.id()).ok()
+}

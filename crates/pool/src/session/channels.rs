@@ -1,0 +1,202 @@
+//! Channels are opened, updated and closed (spec 5.3.2 to 5.3.9).
+
+use adit_channel::{
+    Channel, ChannelKind, ChannelTerms, ExtranoncePrefix, TargetOutOfRange, UserIdentity, Vardiff,
+};
+use adit_messages::error_code::{
+    OpenMiningChannelError as OpenCode, SetCustomMiningJobError as CustomJobCode,
+    UpdateChannelError as UpdateCode,
+};
+use adit_messages::mining;
+use adit_messages::types::{B032, U256};
+use adit_units::{ChannelId, Hashrate, Now, Target};
+use tracing::debug;
+
+use super::acknowledge::Report;
+use super::{GROUP_CHANNEL, IDLE_TIMEOUT, OpenChannel, Session, State, place_of, send_target};
+
+/// A request for a channel, of either kind.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    request_id: u32,
+    kind: ChannelKind,
+    user_identity: &'a [u8],
+    nominal_hash_rate: f32,
+    max_target: Target,
+    min_extranonce_size: u16,
+}
+
+impl Session {
+    /// Takes in `OpenStandardMiningChannel` (spec 5.3.2).
+    pub(super) fn handle_open_standard(&mut self, open: &mining::OpenStandardMiningChannel<'_>, now: Now) {
+        let request = Request {
+            request_id: open.request_id,
+            kind: ChannelKind::Standard,
+            user_identity: open.user_identity.as_bytes(),
+            nominal_hash_rate: open.nominal_hash_rate,
+            max_target: Target::from_le_bytes(open.max_target.to_array()),
+            min_extranonce_size: 0,
+        };
+        self.handle_open(&request, now);
+    }
+
+    /// Takes in `OpenExtendedMiningChannel` (spec 5.3.4).
+    pub(super) fn handle_open_extended(&mut self, open: &mining::OpenExtendedMiningChannel<'_>, now: Now) {
+        let request = Request {
+            request_id: open.request_id,
+            kind: ChannelKind::Extended,
+            user_identity: open.user_identity.as_bytes(),
+            nominal_hash_rate: open.nominal_hash_rate,
+            max_target: Target::from_le_bytes(open.max_target.to_array()),
+            min_extranonce_size: open.min_extranonce_size,
+        };
+        self.handle_open(&request, now);
+    }
+
+    /// Opens a channel or says why not.
+    ///
+    /// The answer comes first and alone, because there is firmware that waits for exactly that; then the job, as a future job, and
+    /// the tip that makes it active.
+    fn handle_open(&mut self, request: &Request<'_>, now: Now) {
+        if let State::ExpectChannel { may_negotiate, .. } = &mut self.state {
+            *may_negotiate = false;
+        }
+        match self.try_open(request) {
+            Ok(open) => {
+                self.state = State::Mining { terms: self.state.terms() };
+                self.send_open_success(request.request_id, &open.channel);
+                self.send_first_job(open, now);
+            }
+            Err(code) => {
+                debug!(connection = self.connection.0, %code, "channel refused");
+                let request_id = request.request_id;
+                self.send(mining::OpenMiningChannelError { request_id, error_code: code.to_wire() });
+            }
+        }
+    }
+
+    /// The channel that a request asks for.
+    fn try_open(&mut self, request: &Request<'_>) -> Result<OpenChannel, OpenCode> {
+        let Request { kind, max_target, .. } = *request;
+        if kind == ChannelKind::Extended && self.state.terms().standard_jobs_only {
+            return Err(OpenCode::ExtendedChannelsNotSupportedForStandardJobs);
+        }
+        let user =
+            UserIdentity::from_wire(request.user_identity).map_err(|_| OpenCode::InvalidUserIdentity)?;
+        let nominal =
+            Hashrate::from_wire(request.nominal_hash_rate).map_err(|_| OpenCode::InvalidNominalHashrate)?;
+        if usize::from(request.min_extranonce_size) > ExtranoncePrefix::ROLLABLE_LEN {
+            return Err(OpenCode::MinExtranonceSizeTooLarge);
+        }
+        let vardiff = Vardiff::new(self.config.vardiff, nominal, max_target)
+            .map_err(|TargetOutOfRange { .. }| OpenCode::MaxTargetOutOfRange)?;
+        if self.channels.len() >= usize::from(self.config.channels_per_connection) {
+            return Err(OpenCode::ChannelCapacityExhausted);
+        }
+        let extranonce = self.extranonces.next_prefix().ok_or(OpenCode::ChannelCapacityExhausted)?;
+        self.last_channel = ChannelId(self.last_channel.0 + 1);
+        debug!(
+            connection = self.connection.0,
+            channel = self.last_channel.0,
+            ?kind,
+            %user,
+            %nominal,
+            "channel opened"
+        );
+        let terms = ChannelTerms { id: self.last_channel, kind, user, extranonce };
+        let first =
+            self.jobs.active().map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
+        let channel = Channel::new(terms, vardiff, first, self.seen_key);
+        Ok(OpenChannel { channel, report: Report::default() })
+    }
+
+    /// Answers that a channel is open (spec 5.3.3, 5.3.5).
+    fn send_open_success(&mut self, request_id: u32, channel: &Channel) {
+        let (target, prefix) = (channel.target().to_le_bytes(), channel.extranonce());
+        let (channel_id, group_channel_id) = (channel.id().0, GROUP_CHANNEL.0);
+        match channel.kind() {
+            ChannelKind::Standard => {
+                let extranonce_prefix = prefix.to_full();
+                self.send(mining::OpenStandardMiningChannelSuccess {
+                    request_id,
+                    channel_id,
+                    target: U256::from(&target),
+                    extranonce_prefix: bytes(&extranonce_prefix),
+                    group_channel_id,
+                });
+            }
+            ChannelKind::Extended => self.send(mining::OpenExtendedMiningChannelSuccess {
+                request_id,
+                channel_id,
+                target: U256::from(&target),
+                extranonce_size: ROLLABLE_LEN,
+                extranonce_prefix: bytes(prefix.as_bytes()),
+                group_channel_id,
+            }),
+        }
+    }
+
+    /// Takes in `UpdateChannel` (spec 5.3.7).
+    pub(super) fn handle_update(&mut self, update: &mining::UpdateChannel<'_>) {
+        let channel_id = update.channel_id;
+        match self.try_update(update) {
+            Ok(None) => {}
+            Ok(Some(target)) => send_target(&mut self.frames, ChannelId(channel_id), target),
+            Err(code) => {
+                self.send(mining::UpdateChannelError { channel_id, error_code: code.to_wire() });
+            }
+        }
+    }
+
+    /// The target that an update makes necessary at once.
+    fn try_update(&mut self, update: &mining::UpdateChannel<'_>) -> Result<Option<Target>, UpdateCode> {
+        let place = place_of(&self.channels, ChannelId(update.channel_id));
+        let open =
+            place.and_then(|place| self.channels.get_mut(place)).ok_or(UpdateCode::InvalidChannelId)?;
+        let nominal =
+            Hashrate::from_wire(update.nominal_hash_rate).map_err(|_| UpdateCode::InvalidNominalHashrate)?;
+        let max_target = Target::from_le_bytes(update.maximum_target.to_array());
+        let announced = open.channel.update(nominal, max_target, &self.jobs);
+        announced.map_err(|TargetOutOfRange { .. }| UpdateCode::MaxTargetOutOfRange)
+    }
+
+    /// Takes in `CloseChannel`; the number of the group means all channels (spec 5.3.9).
+    ///
+    /// A channel that is not there needs no closing and gets no answer.
+    pub(super) fn handle_close(&mut self, close: &mining::CloseChannel<'_>, now: Now) {
+        let id = ChannelId(close.channel_id);
+        debug!(connection = self.connection.0, channel = id.0, "channel closed");
+        if id == GROUP_CHANNEL {
+            self.channels = Vec::new();
+        } else if let Some(place) = place_of(&self.channels, id) {
+            self.channels.remove(place);
+        }
+        if let (true, State::Mining { terms }) = (self.channels.is_empty(), self.state) {
+            let deadline = now.monotonic + IDLE_TIMEOUT;
+            self.state = State::ExpectChannel { deadline, terms, may_negotiate: false };
+            self.jobs.forget_past();
+        }
+    }
+
+    /// Answers `SetCustomMiningJob`, which no connection here has the right to send (spec 5.3.18).
+    pub(super) fn refuse_custom_job(&mut self, job: &mining::SetCustomMiningJob<'_>) {
+        self.send(mining::SetCustomMiningJobError {
+            channel_id: job.channel_id,
+            request_id: job.request_id,
+            error_code: CustomJobCode::JdNotSupported.to_wire(),
+        });
+    }
+}
+
+/// What is left to an extended channel, as its message carries it.
+const ROLLABLE_LEN: u16 = {
+    assert!(ExtranoncePrefix::ROLLABLE_LEN <= 32, "an extranonce is at most 32 bytes long");
+    #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
+    let length = ExtranoncePrefix::ROLLABLE_LEN as u16;
+    length
+};
+
+/// An extranonce prefix as messages carry it.
+fn bytes(prefix: &[u8]) -> B032<'_> {
+    B032::new(prefix).expect("no extranonce of this pool is longer than 20 bytes")
+}
