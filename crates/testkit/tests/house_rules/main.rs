@@ -4,6 +4,7 @@
 //! tested on a line that breaks it.
 
 mod packages;
+mod papers;
 mod purity;
 mod repository;
 mod sources;
@@ -76,7 +77,7 @@ fn every_package_keeps_the_laws_of_the_workspace() {
 
 #[test]
 fn decisions_are_numbered_without_gaps() {
-    assert_none(&packages::check_decisions(&Repository::read()));
+    assert_none(&papers::check_decisions(&Repository::read()));
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn links_between_papers_lead_somewhere() {
     assert_none(
         &repository
             .files_with("md")
-            .flat_map(|file| words::check_links(file, &repository))
+            .flat_map(|file| papers::check_links(file, &repository))
             .collect::<Vec<_>>(),
     );
 }
@@ -93,4 +94,9 @@ fn links_between_papers_lead_somewhere() {
 #[test]
 fn test_vectors_have_a_source_and_a_reader() {
     assert_none(&vectors::check(&Repository::read()));
+}
+
+#[test]
+fn every_config_key_is_explained_to_operators() {
+    assert_none(&papers::check_config_keys(&Repository::read()));
 }

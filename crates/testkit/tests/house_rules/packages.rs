@@ -1,7 +1,6 @@
 //! Rules for manifests, dependencies and the order of the crates.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 
 use toml::{Table, Value};
@@ -116,31 +115,6 @@ fn check_manifest(place: &str, folder: &str, manifest: &Table, allowed: &BTreeSe
         if requirement.get("workspace") != Some(&Value::Boolean(true)) {
             find(format!(
                 "`{name}` must be `workspace = true`; its version stands once, in the root Cargo.toml"
-            ));
-        }
-    }
-    findings
-}
-
-/// `docs/decisions/NNNN-subject.md`, counted from 0001, each opening with its number.
-pub(crate) fn check_decisions(repository: &Repository) -> Vec<Finding> {
-    let decisions: Vec<_> =
-        repository.files.iter().filter(|file| file.path.starts_with("docs/decisions/0")).collect();
-    assert!(!decisions.is_empty(), "docs/decisions/ holds no decision");
-    let mut findings = Vec::new();
-    for (number, file) in (1_usize..).zip(decisions) {
-        let name = Path::new(&file.path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !name.starts_with(&format!("{number:04}-")) {
-            findings.push(Finding::in_file(
-                file,
-                format!("expected decision {number:04} here; numbers have no gaps and no doubles"),
-            ));
-        }
-        if !file.text.starts_with(&format!("# {number}. ")) {
-            findings.push(Finding::on_line(
-                file,
-                0,
-                format!("a decision opens with its number and what was decided: `# {number}. ...`"),
             ));
         }
     }

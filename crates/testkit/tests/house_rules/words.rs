@@ -1,8 +1,6 @@
-//! Rules for the words and links in every file, papers and scripts included.
+//! Rules for the words in every file, papers and scripts included.
 
-use std::path::Path;
-
-use crate::repository::{Finding, Repository, TextFile};
+use crate::repository::{Finding, TextFile};
 
 /// First folders of absolute paths that exist on one machine only.
 const MACHINE_FOLDERS: &[&str] = &["home", "root", "Users", "work", "tmp"];
@@ -45,22 +43,6 @@ fn has_path_under(line: &str, folder: &str) -> bool {
         .any(|(start, _)| !line[..start].ends_with(|c: char| c.is_alphanumeric() || "_}.~*".contains(c)))
 }
 
-/// Relative links in a paper whose target is not in the repository.
-pub(crate) fn check_links(file: &TextFile, repository: &Repository) -> Vec<Finding> {
-    let folder = Path::new(&file.path).parent().unwrap_or_else(|| Path::new(""));
-    let links = link_targets(&file.text).filter(|link| !link.contains("://") && !link.starts_with('#'));
-    let missing = links.filter(|link| {
-        let path = link.split('#').next().unwrap_or_default();
-        !repository.top.join(folder).join(path).exists()
-    });
-    missing.map(|link| Finding::in_file(file, format!("the link to `{link}` leads nowhere"))).collect()
-}
-
-/// The targets of `[text](target)` in Markdown.
-fn link_targets(text: &str) -> impl Iterator<Item = &str> {
-    text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
-}
-
 #[test]
 fn paths_of_one_machine_are_found() {
     for folder in MACHINE_FOLDERS {
@@ -78,10 +60,4 @@ fn phrases_about_the_making_are_found() {
             TextFile { path: "README.md".to_owned(), text: format!("Sorted, {}.", phrase.to_uppercase()) };
         assert_eq!(check(&file).len(), 1, "{phrase}");
     }
-}
-
-#[test]
-fn links_are_read_from_markdown() {
-    let targets: Vec<_> = link_targets("[a](b.md) text (c) [d](e.md#f)").collect();
-    assert_eq!(targets, ["b.md", "e.md#f"]);
 }

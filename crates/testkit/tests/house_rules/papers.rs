@@ -1,0 +1,79 @@
+//! Rules for the papers: decisions are numbered, links lead somewhere, and what repeats a fact repeats all of it.
+
+use std::path::Path;
+
+use crate::repository::{Finding, Repository, TextFile};
+
+/// `docs/decisions/NNNN-subject.md`, counted from 0001, each opening with its number and listed in the README.
+pub(crate) fn check_decisions(repository: &Repository) -> Vec<Finding> {
+    let list = repository.text("docs/decisions/README.md");
+    let decisions: Vec<_> =
+        repository.files.iter().filter(|file| file.path.starts_with("docs/decisions/0")).collect();
+    assert!(!decisions.is_empty(), "docs/decisions/ holds no decision");
+    let mut findings = Vec::new();
+    for (number, file) in (1_usize..).zip(decisions) {
+        let name = Path::new(&file.path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !name.starts_with(&format!("{number:04}-")) {
+            let lesson = format!("expected decision {number:04} here; numbers have no gaps and no doubles");
+            findings.push(Finding::in_file(file, lesson));
+        }
+        if !file.text.starts_with(&format!("# {number}. ")) {
+            let lesson = format!("a decision opens with its number and what was decided: `# {number}. ...`");
+            findings.push(Finding::on_line(file, 0, lesson));
+        }
+        if !list.contains(&format!("[{number}]({name})")) {
+            let lesson = format!("is not in docs/decisions/README.md; add the row `[{number}]({name})`");
+            findings.push(Finding::in_file(file, lesson));
+        }
+    }
+    findings
+}
+
+/// Every config key stands in the operator's table.
+pub(crate) fn check_config_keys(repository: &Repository) -> Vec<Finding> {
+    let operating = repository.text("docs/operating.md");
+    let keys: Vec<&str> = config_keys(repository.text("crates/adit/src/config/key.rs")).collect();
+    assert!(keys.len() > 5, "only {keys:?} found; has the table of keys moved? correct this rule");
+    let missing = keys.into_iter().filter(|key| !operating.contains(&format!("`{key}`")));
+    let finding = |key| Finding {
+        place: "docs/operating.md".to_owned(),
+        lesson: format!("the config key `{key}` is not in the table of keys; say what it means there"),
+    };
+    missing.map(finding).collect()
+}
+
+/// The dotted paths in the program's table of keys.
+fn config_keys(source: &str) -> impl Iterator<Item = &str> {
+    source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("path: \"")?.split_once('"'))
+        .map(|(key, _)| key)
+}
+
+/// Relative links in a paper whose target is not in the repository.
+pub(crate) fn check_links(file: &TextFile, repository: &Repository) -> Vec<Finding> {
+    let folder = Path::new(&file.path).parent().unwrap_or_else(|| Path::new(""));
+    let links = link_targets(&file.text).filter(|link| !link.contains("://") && !link.starts_with('#'));
+    let missing = links.filter(|link| {
+        let path = link.split('#').next().unwrap_or_default();
+        !repository.top.join(folder).join(path).exists()
+    });
+    missing.map(|link| Finding::in_file(file, format!("the link to `{link}` leads nowhere"))).collect()
+}
+
+/// The targets of `[text](target)` in Markdown.
+fn link_targets(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
+}
+
+#[test]
+fn links_are_read_from_markdown() {
+    let targets: Vec<_> = link_targets("[a](b.md) text (c) [d](e.md#f)").collect();
+    assert_eq!(targets, ["b.md", "e.md#f"]);
+}
+
+#[test]
+fn keys_are_read_from_the_table() {
+    let source = "    Key {\n        path: \"pool.listen\",\n        default: None,\n    },\n";
+    assert_eq!(config_keys(source).collect::<Vec<_>>(), ["pool.listen"]);
+}
