@@ -23,7 +23,9 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ),
     ("#[allow(", "an exception must be noticed when it ends: #[expect(the_lint, reason = \"...\")]"),
     ("#![allow(", "an exception must be noticed when it ends: #![expect(the_lint, reason = \"...\")]"),
-    ("fn get_", "a getter is named by what it returns, without `get_`"),
+    ("pub fn get_", "a getter is named by what it returns, without `get_`"),
+    ("pub(crate) fn get_", "a getter is named by what it returns, without `get_`"),
+    ("pub(super) fn get_", "a getter is named by what it returns, without `get_`"),
     ("Manager", "name the type by what it is or holds; `Manager` says neither"),
 ];
 
