@@ -1,1 +1,30 @@
-//! The shared tokio shell: accept, connection, outbox, shutdown.
+//! The shared tokio shell: accept, handshake, connection, outbox, timers, shutdown, and the only reading of clocks and entropy.
+//!
+//! A server binds a [`Listener`], which admits peers under named [`Limits`]; a [`HandshakeLane`] turns an admitted socket into a
+//! [`Connection`]; the role's own task then drives it in a loop of `select!` over [`Connection::io`] and the role's events.
+//! Whatever a peer does (dribbles, floods, never reads, lies about lengths) costs that peer its connection and nobody else
+//! anything: every buffer, queue and wait here has a bound with a name.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod admission;
+mod client;
+mod clock;
+mod connection;
+mod handshake;
+mod limits;
+mod listener;
+mod rng;
+mod shutdown;
+mod socket;
+mod timer;
+
+pub use admission::{Admission, Permit, Refused};
+pub use client::{CONNECT_PATIENCE, ConnectError, connect, connect_unauthenticated};
+pub use clock::Clock;
+pub use connection::{Connection, Intake, Io, IoError, OutboxLimits, QueueError, READ_MAX};
+pub use handshake::{HANDSHAKE_PATIENCE, HandshakeError, HandshakeLane, initiate};
+pub use limits::{Limits, RESERVED_DESCRIPTORS, raise_descriptor_limit};
+pub use listener::{Accepted, BACKOFF_MAX, BACKOFF_MIN, BindError, Bound, Listener};
+pub use rng::OsRng;
+pub use shutdown::{Draining, Shutdown};
+pub use timer::Timer;

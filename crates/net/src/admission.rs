@@ -1,0 +1,213 @@
+//! Who may come in: counts of connections and newcomers, in all and per address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::Limits;
+
+/// Counts the peers of a server and admits new ones as long as [`Limits`] allow.
+///
+/// Cloning gives a second handle to the same counts. A lock is taken when a peer comes, is established or goes, and at no other time.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    /// One permit for each newcomer that may still come in.
+    newcomers: Arc<Semaphore>,
+    book: Mutex<Book>,
+}
+
+/// Who is there now.
+#[derive(Debug, Default)]
+struct Book {
+    connections: usize,
+    addresses: HashMap<IpAddr, Counts>,
+}
+
+/// The peers from one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    connections: usize,
+    newcomers: usize,
+}
+
+/// Why a peer was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The server is full.
+    #[error("as many connections as configured are open; raise the limit or add a server")]
+    Full,
+    /// Its address has all the connections one address may have.
+    #[error("this address has as many connections as one address may have")]
+    AddressFull,
+    /// Too many from its address have not finished their handshake and setup.
+    #[error("too many connections from this address have not been set up yet")]
+    AddressNewcomers,
+}
+
+impl Admission {
+    /// An empty house.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let newcomers = Arc::new(Semaphore::new(limits.newcomers.min(Semaphore::MAX_PERMITS)));
+        Self { shared: Arc::new(Shared { limits, newcomers, book: Mutex::default() }) }
+    }
+
+    /// The limits it goes by.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// Connections that are open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.book().connections
+    }
+
+    /// Waits until another newcomer may come in and holds its place.
+    pub(crate) async fn place(&self) -> Place {
+        let place = Arc::clone(&self.shared.newcomers).acquire_owned().await;
+        Place(place.expect("nothing closes the semaphore"))
+    }
+
+    /// Admits a peer from `address` to the place held for it.
+    pub(crate) fn admit(&self, address: IpAddr, place: Place) -> Result<Permit, Refused> {
+        let address = network(address);
+        let limits = &self.shared.limits;
+        let mut book = self.shared.book();
+        if book.connections >= limits.connections {
+            return Err(Refused::Full);
+        }
+        let counts = book.addresses.get(&address).copied().unwrap_or_default();
+        if counts.connections >= limits.connections_per_address {
+            return Err(Refused::AddressFull);
+        }
+        if counts.newcomers >= limits.newcomers_per_address {
+            return Err(Refused::AddressNewcomers);
+        }
+        let counts = Counts { connections: counts.connections + 1, newcomers: counts.newcomers + 1 };
+        book.addresses.insert(address, counts);
+        book.connections += 1;
+        Ok(Permit { shared: Arc::clone(&self.shared), address, newcomer: Some(place) })
+    }
+}
+
+impl Shared {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // The counts are whole after every statement that changes them, so a panic elsewhere leaves nothing to repair.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the newcomers that nobody has taken yet.
+#[derive(Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+/// A peer's right to be connected; dropping it makes room for another.
+#[derive(Debug)]
+pub struct Permit {
+    shared: Arc<Shared>,
+    address: IpAddr,
+    newcomer: Option<Place>,
+}
+
+impl Permit {
+    /// Says that the peer has been set up and is no newcomer any more; saying it again changes nothing.
+    pub fn establish(&mut self) {
+        if self.newcomer.take().is_none() {
+            return;
+        }
+        if let Some(counts) = self.shared.book().addresses.get_mut(&self.address) {
+            counts.newcomers = counts.newcomers.saturating_sub(1);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.establish();
+        let mut book = self.shared.book();
+        book.connections = book.connections.saturating_sub(1);
+        let Some(counts) = book.addresses.get_mut(&self.address) else { return };
+        counts.connections = counts.connections.saturating_sub(1);
+        if counts.connections == 0 {
+            book.addresses.remove(&self.address);
+        }
+    }
+}
+
+/// What counts as one address: a whole IPv4 address, or the /64 network that one subscriber of IPv6 has to himself.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { connections: 4, connections_per_address: 3, newcomers: 4, newcomers_per_address: 2 };
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    async fn arrive(admission: &Admission, from: &str) -> Result<Permit, Refused> {
+        admission.admit(address(from), admission.place().await)
+    }
+
+    #[tokio::test]
+    async fn each_limit_turns_away_and_recovers() {
+        let admission = Admission::new(LIMITS);
+        let mut a = arrive(&admission, "10.0.0.1").await.unwrap();
+        let mut b = arrive(&admission, "10.0.0.1").await.unwrap();
+        assert_eq!(arrive(&admission, "10.0.0.1").await.unwrap_err(), Refused::AddressNewcomers);
+        a.establish();
+        a.establish();
+        let c = arrive(&admission, "10.0.0.1").await.unwrap();
+        b.establish();
+        assert_eq!(arrive(&admission, "10.0.0.1").await.unwrap_err(), Refused::AddressFull);
+        let d = arrive(&admission, "10.0.0.2").await.unwrap();
+        assert_eq!(admission.connections(), 4);
+        assert_eq!(arrive(&admission, "10.0.0.3").await.unwrap_err(), Refused::Full);
+        drop((a, b, c, d));
+        assert_eq!(admission.connections(), 0);
+        assert!(admission.shared.book().addresses.is_empty(), "an address that left is forgotten");
+        assert_eq!(admission.shared.newcomers.available_permits(), LIMITS.newcomers);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn newcomers_wait_until_one_is_established() {
+        let admission = Admission::new(Limits { newcomers: 1, ..LIMITS });
+        let mut first = arrive(&admission, "10.0.0.1").await.unwrap();
+        let second = arrive(&admission, "10.0.0.2");
+        tokio::pin!(second);
+        assert!(timeout(core::time::Duration::from_secs(1), &mut second).await.is_err());
+        first.establish();
+        assert!(second.await.is_ok());
+    }
+
+    #[test]
+    fn one_subscriber_is_one_address() {
+        assert_eq!(network(address("2001:db8:1:2:3:4:5:6")), network(address("2001:db8:1:2::1")));
+        assert_ne!(network(address("2001:db8:1:2::1")), network(address("2001:db8:1:3::1")));
+        assert_eq!(network(address("::ffff:10.0.0.1")), address("10.0.0.1"));
+        assert_ne!(network(address("10.0.0.1")), network(address("10.0.0.2")));
+    }
+}

@@ -1,0 +1,262 @@
+//! Accepting peers: a bound socket, admission, and patience when the system runs out of descriptors.
+
+use core::time::Duration;
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use crate::admission::{Admission, Permit, Refused};
+use crate::{Clock, Limits, socket};
+use adit_units::Monotonic;
+
+/// Connections the kernel completes and holds for us while newcomers wait for a place; the system may hold fewer.
+const BACKLOG: i32 = 4_096;
+
+/// First pause after the system could not give a descriptor or memory for a new connection.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Longest such pause; they double up to it.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// An address that is ours, on which nobody listens yet: whoever connects is refused at once and can go elsewhere.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    admission: Admission,
+    /// The next pause; [`BACKOFF_MIN`] while all is well.
+    backoff: Duration,
+}
+
+/// A peer that was admitted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its socket, options set.
+    pub stream: TcpStream,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// When it came; deadlines of the handshake count from here.
+    pub at: Monotonic,
+    /// Its right to be here; keep it for as long as the connection lives.
+    pub permit: Permit,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {address}: {source}; check that the address is this machine's and that no other program has the port"
+)]
+pub struct BindError {
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Bound {
+    /// Takes the address; port 0 takes any that is free.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not give the address.
+    pub fn new(address: SocketAddr) -> Result<Self, BindError> {
+        let socket = bind(address).map_err(|source| BindError { address, source })?;
+        let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
+        Ok(Self { socket, address: bound.unwrap_or(address) })
+    }
+
+    /// The address, with the port that was taken.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Begins to listen.
+    ///
+    /// # Errors
+    ///
+    /// If another program has begun to listen there before.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn listen(self, limits: Limits) -> Result<Listener, BindError> {
+        let Self { socket, address } = self;
+        let listener = socket.listen(BACKLOG).and_then(|()| Listener::from_socket(socket.into(), limits));
+        listener.map_err(|source| BindError { address, source })
+    }
+}
+
+impl Listener {
+    /// Takes the address and listens on it; port 0 takes any that is free.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not give the address.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn bind(address: SocketAddr, limits: Limits) -> Result<Self, BindError> {
+        Bound::new(address)?.listen(limits)
+    }
+
+    /// Takes over a socket that listens already, as a supervisor hands it over.
+    ///
+    /// # Errors
+    ///
+    /// If the socket cannot be driven by tokio.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn from_socket(socket: std::net::TcpListener, limits: Limits) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from_std(socket)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address, admission: Admission::new(limits), backoff: BACKOFF_MIN })
+    }
+
+    /// The address that is listened on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counts of who is connected.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Waits for the next peer that may come in. Cancel safe.
+    ///
+    /// Peers beyond the limits are closed on the way. When the system is out of descriptors or memory, accepting pauses for
+    /// [`BACKOFF_MIN`] and up to [`BACKOFF_MAX`] instead of spinning; whoever connects meanwhile waits in the kernel's queue.
+    pub async fn accept(&mut self) -> Accepted {
+        loop {
+            let place = self.admission.place().await;
+            let (stream, peer) = self.next_stream().await;
+            let permit = match self.admission.admit(peer.ip(), place) {
+                Ok(permit) => permit,
+                Err(reason) => {
+                    refuse(peer, reason);
+                    continue;
+                }
+            };
+            match socket::prepare(&stream) {
+                Ok(()) => return Accepted { stream, peer, at: Clock.monotonic(), permit },
+                // The peer is gone already: some systems refuse options on a socket that was reset.
+                Err(error) => tracing::debug!(%peer, %error, "socket options refused"),
+            }
+        }
+    }
+
+    async fn next_stream(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.socket.accept().await {
+                Ok(accepted) => {
+                    self.recovered();
+                    return accepted;
+                }
+                Err(error) if is_of_one_peer(&error) => tracing::debug!(%error, "accept failed"),
+                Err(error) => self.back_off(&error).await,
+            }
+        }
+    }
+
+    async fn back_off(&mut self, error: &io::Error) {
+        if self.backoff == BACKOFF_MIN {
+            tracing::warn!(%error, "accepting pauses");
+        }
+        let pause = self.backoff;
+        self.backoff = (pause * 2).min(BACKOFF_MAX);
+        sleep(pause).await;
+    }
+
+    fn recovered(&mut self) {
+        if self.backoff != BACKOFF_MIN {
+            self.backoff = BACKOFF_MIN;
+            tracing::info!("accepting goes on");
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Otherwise a restart would wait for the last connections of the process before it to time out.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Whether an error of `accept` says something about that one peer, so that the next call may well succeed.
+fn is_of_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, TimedOut};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | TimedOut)
+}
+
+fn refuse(peer: SocketAddr, reason: Refused) {
+    tracing::debug!(%peer, %reason, "connection refused");
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_named() {
+        let first = Listener::bind(loopback(), Limits::default()).unwrap();
+        let error = Listener::bind(first.address(), Limits::default()).unwrap_err();
+        assert!(error.to_string().contains(&first.address().to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_before_we_listen_is_refused() {
+        let bound = Bound::new(loopback()).unwrap();
+        let address = bound.address();
+        assert!(TcpStream::connect(address).await.is_err());
+        let mut listener = bound.listen(Limits::default()).unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        assert_eq!(listener.accept().await.peer, client.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_peer_beyond_the_limits_is_closed_and_nobody_else() {
+        let limits = Limits { connections: 2, ..Limits::default() };
+        let mut listener = Listener::bind(loopback(), limits).unwrap();
+        let address = listener.address();
+        let _a = TcpStream::connect(address).await.unwrap();
+        let _b = TcpStream::connect(address).await.unwrap();
+        let first = listener.accept().await;
+        let second = listener.accept().await;
+        assert!(first.stream.nodelay().unwrap() && second.stream.nodelay().unwrap());
+        let mut refused = TcpStream::connect(address).await.unwrap();
+        let nobody = timeout(Duration::from_millis(200), listener.accept()).await;
+        assert!(nobody.is_err(), "the third was refused");
+        let mut byte = [0];
+        assert!(matches!(refused.read(&mut byte).await, Ok(0) | Err(_)), "and told by closing");
+        drop(first);
+        let _c = TcpStream::connect(address).await.unwrap();
+        let third = timeout(Duration::from_secs(5), listener.accept()).await.unwrap();
+        assert_eq!(listener.admission().connections(), 2);
+        drop((second, third));
+    }
+}

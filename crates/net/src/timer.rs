@@ -1,0 +1,94 @@
+//! One timer per task, moved as deadlines move.
+
+use core::pin::Pin;
+
+use adit_units::Monotonic;
+use tokio::time::{Sleep, sleep_until};
+
+use crate::Clock;
+
+/// Wakes a task at a deadline that moves often.
+///
+/// A deadline that moves away does not touch the runtime's timers: the timer then wakes once too early, and the task looks, finds
+/// nothing due and sleeps on. So a task whose deadlines are pushed back with every message pays for a timer only when one is near.
+#[derive(Debug, Default)]
+pub struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When `sleep` ends; never after the deadline that was asked for last, unless there is none.
+    armed: Option<Monotonic>,
+}
+
+impl Timer {
+    /// Sees to it that [`Self::fired`] returns at `deadline` or before; `None` leaves nothing to wait for.
+    pub fn set(&mut self, deadline: Option<Monotonic>) {
+        let Some(deadline) = deadline else {
+            self.armed = None;
+            return;
+        };
+        if self.armed.is_some_and(|armed| armed <= deadline) {
+            return;
+        }
+        let instant = Clock.instant(deadline);
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(instant),
+            none => *none = Some(Box::pin(sleep_until(instant))),
+        }
+        self.armed = Some(deadline);
+    }
+
+    /// Waits until the deadline; for ever without one. Cancel safe. Afterwards no deadline is set.
+    pub async fn fired(&mut self) {
+        let (Some(sleep), Some(_)) = (&mut self.sleep, self.armed) else {
+            return core::future::pending().await;
+        };
+        sleep.as_mut().await;
+        self.armed = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Waits as a task does: sets the same deadline again when woken too early.
+    async fn wait(timer: &mut Timer, deadline: Monotonic) -> u32 {
+        let mut wakeups = 0;
+        while Clock.monotonic() < deadline {
+            timer.set(Some(deadline));
+            timer.fired().await;
+            wakeups += 1;
+        }
+        wakeups
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_moves_both_ways() {
+        let mut timer = Timer::default();
+        let start = Clock.monotonic();
+        timer.set(Some(start + 9 * SECOND));
+        timer.set(Some(start + 2 * SECOND));
+        timer.fired().await;
+        assert!((Clock.monotonic() - start).abs_diff(2 * SECOND) < SECOND / 10, "sooner takes effect");
+        timer.set(Some(start + 4 * SECOND));
+        assert_eq!(wait(&mut timer, start + 6 * SECOND).await, 2, "later costs one wake-up too early");
+        assert!((Clock.monotonic() - start).abs_diff(6 * SECOND) < SECOND / 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_deadline_it_sleeps() {
+        let mut timer = Timer::default();
+        assert!(timeout(100 * SECOND, timer.fired()).await.is_err());
+        timer.set(Some(Clock.monotonic() + SECOND));
+        timer.set(None);
+        assert!(timeout(100 * SECOND, timer.fired()).await.is_err());
+        timer.set(Some(Clock.monotonic()));
+        timer.fired().await;
+        assert!(timeout(100 * SECOND, timer.fired()).await.is_err(), "it fires once");
+    }
+}
