@@ -4,6 +4,9 @@
 //! `fuzz_corpus` replays every stored input through its body on a stable compiler and keeps this table, the files of
 //! `fuzz/fuzz_targets/` and the folders of `fuzz/corpus/` in step.
 
+pub mod frame_stream;
+pub mod handshake;
+pub mod key_text;
 pub mod messages;
 pub mod target_arithmetic;
 
@@ -18,6 +21,9 @@ pub struct FuzzTarget {
 
 /// Every fuzz target, by name.
 pub const TARGETS: &[FuzzTarget] = &[
+    FuzzTarget { name: "frame_stream", run: frame_stream::run },
+    FuzzTarget { name: "handshake", run: handshake::run },
+    FuzzTarget { name: "key_text", run: key_text::run },
     FuzzTarget { name: "messages", run: messages::run },
     FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
 ];
