@@ -1,0 +1,168 @@
+//! The bytes of one record: length, checksum, fields.
+
+use core::iter;
+
+use adit_channel::{ShareKind, ShareRecord, UserIdentity, WorkerName};
+use adit_units::{ChannelId, ConnectionId, Height, JobTag, SequenceNumber, UnixTime, Work};
+
+use crate::fields::Fields;
+
+/// Bytes before the fields: a length of two and a checksum of four.
+const PREFIX_LEN: usize = 6;
+
+/// Bytes of the fields whose length does not vary, and of the two lengths.
+const FIXED_LEN: usize = 85;
+
+/// The most bytes of one record.
+const RECORD_LEN_MAX: usize = PREFIX_LEN + FIXED_LEN + UserIdentity::MAX_LEN + WorkerName::MAX_LEN;
+
+/// Stands for the length of a worker's name where there is none.
+const NO_WORKER: u8 = 0xff;
+
+/// Records of one append, as bytes; made by the task that appends, so that the writer only copies.
+#[derive(Clone, Debug, Default)]
+pub struct EncodedRecords {
+    bytes: Vec<u8>,
+    count: u32,
+    received: UnixTime,
+}
+
+impl EncodedRecords {
+    /// The most records in one piece; bounds what a queue of them can hold.
+    pub const COUNT_MAX: usize = 64;
+
+    /// The most bytes in one piece.
+    pub const LEN_MAX: usize = Self::COUNT_MAX * RECORD_LEN_MAX;
+
+    /// Encodes the first [`Self::COUNT_MAX`] records and gives back the others.
+    #[must_use]
+    pub fn encode(records: &[ShareRecord]) -> (Self, &[ShareRecord]) {
+        let (head, rest) = records.split_at(records.len().min(Self::COUNT_MAX));
+        let received = head.first().map_or_else(UnixTime::default, |record| record.received);
+        let mut encoded = Self { bytes: Vec::with_capacity(head.len() * 160), count: 0, received };
+        for record in head {
+            encode(record, &mut encoded.bytes);
+            encoded.count += 1;
+        }
+        (encoded, rest)
+    }
+
+    /// How many records these are.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// When the first of them was received.
+    pub(crate) fn received(&self) -> UnixTime {
+        self.received
+    }
+
+    /// The records as they stand in a commit.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Appends one record.
+fn encode(record: &ShareRecord, out: &mut Vec<u8>) {
+    let user = record.user.as_str().as_bytes();
+    let worker = record.worker.as_ref().map(WorkerName::as_str);
+    let start = out.len();
+    out.extend_from_slice(&[0; PREFIX_LEN]);
+    out.push(match record.kind {
+        ShareKind::Share => 0,
+        ShareKind::Block => 1,
+    });
+    out.extend_from_slice(&record.received.to_millis().to_le_bytes());
+    out.extend_from_slice(&record.connection.0.to_le_bytes());
+    out.extend_from_slice(&record.channel.0.to_le_bytes());
+    out.extend_from_slice(&record.sequence_number.0.to_le_bytes());
+    out.extend_from_slice(&record.tag.to_bytes());
+    out.extend_from_slice(&record.height.0.to_le_bytes());
+    out.extend_from_slice(&record.work.to_hashes().to_le_bytes());
+    out.extend_from_slice(&record.hash);
+    out.push(u8::try_from(user.len()).expect("a user identity has at most 255 bytes"));
+    out.extend_from_slice(user);
+    out.push(
+        worker
+            .map_or(NO_WORKER, |name| u8::try_from(name.len()).expect("a worker name has at most 32 bytes")),
+    );
+    out.extend_from_slice(worker.unwrap_or_default().as_bytes());
+
+    let (_, written) = out.split_at_mut(start);
+    if let Some((prefix, fields)) = written.split_first_chunk_mut::<PREFIX_LEN>() {
+        *prefix = prefix_of(fields);
+    }
+}
+
+/// The length and the checksum that stand before `fields`; the checksum covers both.
+pub(super) fn prefix_of(fields: &[u8]) -> [u8; PREFIX_LEN] {
+    let len =
+        u16::try_from(fields.len()).expect("the fields of a record have at most 372 bytes").to_le_bytes();
+    let [a, b] = len;
+    let [c, d, e, f] = crc32c::crc32c_append(crc32c::crc32c(&len), fields).to_le_bytes();
+    [a, b, c, d, e, f]
+}
+
+/// The records in the body of a commit: where each starts, and its fields if its checksum matches. Ends after the first that does
+/// not, because its length cannot be trusted.
+pub(super) fn frames(body: &[u8]) -> impl Iterator<Item = (usize, Option<&[u8]>)> {
+    let mut rest = body;
+    iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let offset = body.len() - rest.len();
+        let mut fields = Fields(rest);
+        let frame = frame(&mut fields);
+        rest = if frame.is_some() { fields.rest() } else { &[] };
+        Some((offset, frame))
+    })
+}
+
+/// Reads the fields of one record; `None` if they are not what [`encode`] writes.
+pub(super) fn decode(fields: &[u8]) -> Option<ShareRecord> {
+    let mut fields = Fields(fields);
+    let kind = match fields.array()? {
+        [0] => ShareKind::Share,
+        [1] => ShareKind::Block,
+        _ => return None,
+    };
+    let record = ShareRecord {
+        kind,
+        received: UnixTime::from_millis(u64::from_le_bytes(fields.array()?)),
+        connection: ConnectionId(u32::from_le_bytes(fields.array()?)),
+        channel: ChannelId(u32::from_le_bytes(fields.array()?)),
+        sequence_number: SequenceNumber(u32::from_le_bytes(fields.array()?)),
+        tag: JobTag::from_bytes(fields.array()?),
+        height: Height(u32::from_le_bytes(fields.array()?)),
+        work: Work::from_hashes(u128::from_le_bytes(fields.array()?)),
+        hash: fields.array()?,
+        user: user(&mut fields)?,
+        worker: worker(&mut fields)?,
+    };
+    fields.rest().is_empty().then_some(record)
+}
+
+/// The fields of the record at the front, if its checksum matches.
+fn frame<'a>(bytes: &mut Fields<'a>) -> Option<&'a [u8]> {
+    let prefix: [u8; PREFIX_LEN] = bytes.array()?;
+    let [a, b, ..] = prefix;
+    let fields = bytes.slice(u16::from_le_bytes([a, b]).into())?;
+    (prefix == prefix_of(fields)).then_some(fields)
+}
+
+/// A user identity with its length before it.
+fn user(fields: &mut Fields<'_>) -> Option<UserIdentity> {
+    let [len] = fields.array()?;
+    UserIdentity::from_wire(fields.slice(len.into())?).ok()
+}
+
+/// A worker's name with its length before it, or the sign that there is none.
+fn worker(fields: &mut Fields<'_>) -> Option<Option<WorkerName>> {
+    match fields.array()? {
+        [NO_WORKER] => Some(None),
+        [len] => WorkerName::from_wire(fields.slice(len.into())?).ok().map(Some),
+    }
+}
