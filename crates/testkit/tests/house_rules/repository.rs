@@ -52,14 +52,12 @@ pub(crate) struct Repository {
 /// Folders and files that are made by programs, or are data.
 const NOT_WRITTEN_BY_HAND: &[&str] = &[
     ".git",
-    "target",
     "Cargo.lock",
     "fuzz/Cargo.lock",
     "fuzz/artifacts",
     "fuzz/corpus",
     "fuzz/coverage",
     "fuzz/found",
-    "fuzz/target",
     "adit-data",
 ];
 
@@ -97,7 +95,7 @@ fn collect(top: &Path, folder: &str, files: &mut Vec<TextFile>) {
         let entry = entry.expect("a folder that was opened can be read");
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        if NOT_WRITTEN_BY_HAND.contains(&path.as_str()) {
+        if NOT_WRITTEN_BY_HAND.contains(&path.as_str()) || path.ends_with("/target") || path == "target" {
             continue;
         }
         let kind = entry.file_type().expect("the entry's type can be read");

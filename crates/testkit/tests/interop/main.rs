@@ -1,0 +1,176 @@
+//! The pool on real nodes, mined on by our miner and by the reference implementation's programs.
+//!
+//! `scripts/interop` fetches or builds those programs and names them in environment variables; a test whose programs are not
+//! named says that it was left out.
+
+mod blocks;
+mod pool;
+mod program;
+mod sv1;
+
+use std::process::Command;
+
+use adit_channel::ShareKind;
+use adit_testkit::bitcoind::Chain;
+
+use blocks::assert_ours;
+use pool::Pool;
+use program::{Program, foreign, wait_for};
+
+/// Blocks that a miner must find on regtest.
+const BLOCKS: u32 = 5;
+/// Shares that a miner must find on a signet before its block counts.
+const SHARES: usize = 5;
+
+/// Our miner on a channel of that kind.
+fn our_miner(pool: &Pool, channel: &str) -> Program {
+    let mut command = Command::new(program::adit());
+    command.args([
+        "miner",
+        "--url",
+        &pool.url,
+        "--user",
+        "ours.worker",
+        "--threads",
+        "1",
+        "--channel",
+        channel,
+    ]);
+    Program::start("adit miner", &mut command, pool.folder())
+}
+
+/// The reference implementation's miner, which opens a standard channel.
+fn mining_device(pool: &Pool, command: &std::path::Path) -> Program {
+    let mut command = Command::new(command);
+    command.args(["--address-pool", &pool.address, "--pubkey-pool", &pool.authority]);
+    command.args(["--id-device", "device", "--id-user", "sri.device", "--cores", "1"]);
+    Program::start("mining_device", &mut command, pool.folder())
+}
+
+/// Blocks are found, each pays and is marked as configured, and the first took the transactions that waited.
+fn mines_blocks_on_regtest(mut pool: Pool, user: &str, mut miner: Program) {
+    let start = pool.start_height;
+    wait_for("five blocks", || {
+        miner.assert_running();
+        pool.assert_running();
+        (pool.height() >= start + BLOCKS).then_some(())
+    });
+    miner.stop();
+    let waited = pool.transactions.clone();
+    for height in start + 1..=start + BLOCKS {
+        let block = assert_ours(&pool, height);
+        let holds = |txid| block.txdata.iter().any(|transaction| transaction.compute_txid() == txid);
+        assert_eq!(
+            waited.iter().all(|&txid| holds(txid)),
+            height == start + 1 && !waited.is_empty(),
+            "height {height}"
+        );
+    }
+    pool.stop();
+    let records = pool.records();
+    let found: Vec<_> = records
+        .iter()
+        .filter(|record| record.kind == ShareKind::Block)
+        .map(|record| record.height.0)
+        .collect();
+    assert!(
+        (start + 1..=start + BLOCKS).all(|height| found.contains(&height)),
+        "blocks in the log: {found:?}"
+    );
+    assert!(records.iter().all(|record| record.user.as_str() == user), "{records:?}");
+}
+
+/// Shares that are no blocks come first and stand in the log; then a block.
+fn mines_shares_and_a_block_on_a_signet(mut pool: Pool, user: &str, mut miner: Program) {
+    let start = pool.start_height;
+    wait_for("shares in the log and a block", || {
+        miner.assert_running();
+        pool.assert_running();
+        let shares = pool.records().iter().filter(|record| record.kind == ShareKind::Share).count();
+        (shares >= SHARES && pool.height() > start).then_some(())
+    });
+    miner.stop();
+    let block = assert_ours(&pool, start + 1);
+    pool.stop();
+
+    let records = pool.records();
+    let hash = bitcoin::hashes::Hash::to_byte_array(block.block_hash());
+    let found = records.iter().find(|record| record.hash == hash).expect("the block's share is in the log");
+    assert_eq!(found.kind, ShareKind::Block);
+    assert_eq!(found.height.0, start + 1);
+    assert!(records.iter().all(|record| record.user.as_str() == user), "{records:?}");
+}
+
+#[test]
+fn our_miner_mines_on_regtest_with_an_extended_channel() {
+    let Some(pool) = Pool::start("our_miner_mines_on_regtest_with_an_extended_channel", Chain::Regtest)
+    else {
+        return;
+    };
+    let miner = our_miner(&pool, "extended");
+    mines_blocks_on_regtest(pool, "ours.worker", miner);
+}
+
+#[test]
+fn our_miner_mines_on_regtest_with_a_standard_channel() {
+    let Some(pool) = Pool::start("our_miner_mines_on_regtest_with_a_standard_channel", Chain::Regtest) else {
+        return;
+    };
+    let miner = our_miner(&pool, "standard");
+    mines_blocks_on_regtest(pool, "ours.worker", miner);
+}
+
+#[test]
+fn our_miner_mines_on_a_signet() {
+    let Some(pool) = Pool::start("our_miner_mines_on_a_signet", Chain::PrivateSignet) else { return };
+    let miner = our_miner(&pool, "extended");
+    mines_shares_and_a_block_on_a_signet(pool, "ours.worker", miner);
+}
+
+#[test]
+fn the_reference_miner_mines_on_regtest() {
+    const TEST: &str = "the_reference_miner_mines_on_regtest";
+    let Some(device) = foreign(TEST, "ADIT_SRI_MINING_DEVICE") else { return };
+    let Some(pool) = Pool::start(TEST, Chain::Regtest) else { return };
+    let miner = mining_device(&pool, &device);
+    mines_blocks_on_regtest(pool, "sri.device", miner);
+}
+
+#[test]
+fn the_reference_miner_mines_on_a_signet() {
+    const TEST: &str = "the_reference_miner_mines_on_a_signet";
+    let Some(device) = foreign(TEST, "ADIT_SRI_MINING_DEVICE") else { return };
+    let Some(pool) = Pool::start(TEST, Chain::PrivateSignet) else { return };
+    let miner = mining_device(&pool, &device);
+    mines_shares_and_a_block_on_a_signet(pool, "sri.device", miner);
+}
+
+/// An SV1 miner behind the reference implementation's translator, which opens an extended channel for it.
+#[test]
+fn the_reference_translator_brings_an_sv1_miner() {
+    const TEST: &str = "the_reference_translator_brings_an_sv1_miner";
+    let Some(translator) = foreign(TEST, "ADIT_SRI_TRANSLATOR") else { return };
+    let Some(mut pool) = Pool::start(TEST, Chain::PrivateSignet) else { return };
+    let address = program::free_address();
+    let config = pool.folder().join("translator.toml");
+    std::fs::write(&config, sv1::translator_config(&pool, &address)).unwrap();
+    let mut command = Command::new(translator);
+    command.arg("--config").arg(&config);
+    let mut translator = Program::start("translator_sv2", &mut command, pool.folder());
+
+    let mut miner = wait_for("the translator's SV1 port", || {
+        translator.assert_running();
+        sv1::Miner::connect(&address).ok()
+    });
+    miner.log_in("sv1.miner");
+    for _ in 0..SHARES {
+        miner.mine_a_share();
+    }
+    wait_for("the shares in the log", || (pool.records().len() >= SHARES).then_some(()));
+    drop(miner);
+    translator.assert_running();
+    translator.stop();
+    pool.stop();
+    let users: Vec<_> = pool.records().iter().map(|record| record.user.as_str().to_owned()).collect();
+    assert!(users.iter().all(|user| user.starts_with("translator.")), "{users:?}");
+}

@@ -1,0 +1,148 @@
+//! A pool as an operator runs it: `adit init`, `adit check`, `adit pool`, on a real node.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use adit_channel::ShareRecord;
+use adit_testkit::bitcoind::{Bitcoind, Chain};
+use bitcoin::{Address, ScriptBuf, Txid};
+use tempfile::TempDir;
+
+use crate::program::{self, Program, free_address, wait_for};
+
+/// The number of the pool's server, which every block must carry.
+pub(crate) const INSTANCE: u16 = 513;
+/// Transactions that wait in the node's mempool when mining starts.
+const TRANSACTIONS: usize = 3;
+
+/// A running pool and its node.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    // Before the node, so that it is dropped first.
+    program: Program,
+    /// The node that it mines on.
+    pub(crate) node: Bitcoind,
+    /// Where block rewards go.
+    pub(crate) payout: ScriptBuf,
+    /// `HOST:PORT` that miners connect to.
+    pub(crate) address: String,
+    /// The authority's public key.
+    pub(crate) authority: String,
+    /// Both, as a miner's URL.
+    pub(crate) url: String,
+    /// The height of the node's chain before anything was mined through the pool.
+    pub(crate) start_height: u32,
+    /// What waited in the node's mempool then.
+    pub(crate) transactions: Vec<Txid>,
+    folder: TempDir,
+}
+
+impl Pool {
+    /// Starts a node, configures a pool on it as an operator would, and starts that; `None` if no node is named for `test`.
+    pub(crate) fn start(test: &str, chain: Chain) -> Option<Self> {
+        let node = Bitcoind::start(&Bitcoind::command_for(test)?, chain).expect("the named node starts");
+        let transactions = prepare(&node);
+        let start_height = node.height().expect("a running node answers");
+        let folder =
+            tempfile::Builder::new().prefix("adit-interop-").tempdir().expect("a folder can be made");
+        let payout = Address::p2wsh(&ScriptBuf::from_bytes(vec![0x51; 3]), chain.network());
+
+        let authority = init(folder.path(), &node, &payout);
+        let address = free_address();
+        let check = pool_command(folder.path(), "check", &address).output().expect("adit runs");
+        assert!(check.status.success(), "adit check:\n{}", String::from_utf8_lossy(&check.stderr));
+        let program =
+            Program::start("adit pool", &mut pool_command(folder.path(), "pool", &address), folder.path());
+
+        let mut pool = Self {
+            program,
+            node,
+            payout: payout.script_pubkey(),
+            url: format!("stratum2+tcp://{address}/{authority}"),
+            address,
+            authority,
+            start_height,
+            transactions,
+            folder,
+        };
+        wait_for("the pool's port", || {
+            pool.assert_running();
+            TcpStream::connect(&pool.address).ok()
+        });
+        Some(pool)
+    }
+
+    /// A folder that lives as long as the pool.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The height of the node's chain now.
+    pub(crate) fn height(&self) -> u32 {
+        self.node.height().expect("a running node answers")
+    }
+
+    /// Fails the test if the pool has ended.
+    #[track_caller]
+    pub(crate) fn assert_running(&mut self) {
+        self.program.assert_running();
+    }
+
+    /// Ends the pool as a service supervisor would; it must go in peace.
+    pub(crate) fn stop(&mut self) {
+        let status = self.program.stop();
+        assert!(status.success(), "adit pool ended with {status}");
+    }
+
+    /// What stands in the share log now.
+    pub(crate) fn records(&self) -> Vec<ShareRecord> {
+        let records = adit_ledger::read(&self.share_log()).expect("the pool made its share log");
+        records.map(|record| record.expect("the share log is whole").1).collect()
+    }
+
+    fn share_log(&self) -> PathBuf {
+        self.folder().join("adit-data/shares")
+    }
+}
+
+/// Blocks that make the node leave its initial download, and on regtest transactions that wait to be mined.
+fn prepare(node: &Bitcoind) -> Vec<Txid> {
+    match node.chain() {
+        Chain::Regtest => {
+            node.mature_coinbases(3).expect("regtest blocks are found at once");
+            node.send_transactions(TRANSACTIONS).expect("as many coinbases are mature")
+        }
+        Chain::PrivateSignet => {
+            node.generate(1).expect("a signet block is found in seconds");
+            Vec::new()
+        }
+    }
+}
+
+/// Runs `adit init` and takes the authority's public key from what it prints.
+fn init(folder: &Path, node: &Bitcoind, payout: &Address) -> String {
+    let network = match node.chain() {
+        Chain::Regtest => "regtest",
+        Chain::PrivateSignet => "signet",
+    };
+    let mut command = Command::new(program::adit());
+    command.args(["init", "--network", network, "--payout-address", &payout.to_string()]);
+    command.args(["--node-url", &node.rpc_url()]).arg("--node-cookie").arg(node.cookie_path());
+    let output = command.arg("--dir").arg(folder).output().expect("adit runs");
+    assert!(output.status.success(), "adit init:\n{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("adit prints UTF-8");
+    let url = text.split_whitespace().find(|word| word.starts_with("stratum2+tcp://"));
+    let key = url.and_then(|url| url.rsplit('/').next()).expect("adit init prints the URL that miners need");
+    key.to_owned()
+}
+
+/// An `adit` command on the config that `init` wrote, with what the tests change in it.
+fn pool_command(folder: &Path, subcommand: &str, address: &str) -> Command {
+    let mut command = Command::new(program::adit());
+    command.arg(subcommand).arg("--config").arg(folder.join("adit.toml"));
+    command.env("ADIT__POOL__LISTEN", address).env("ADIT__POOL__INSTANCE", INSTANCE.to_string());
+    // Ten shares a second, so that a processor finds some before it finds a block.
+    command.env("ADIT__POOL__SHARES_PER_MINUTE", "600").env("ADIT_LOG", "debug");
+    command
+}
