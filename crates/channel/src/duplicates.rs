@@ -3,6 +3,7 @@
 use adit_share::Seen;
 
 use crate::Activation;
+use crate::channel::reserve_first;
 
 /// Shares in the newest set from which on the next job starts another.
 pub(crate) const FLOOD: usize = 1 << 12;
@@ -48,6 +49,7 @@ impl Duplicates {
     /// The set for a share on the job with that activation, with room for one more share unless it is at its limit.
     pub(crate) fn set_for(&mut self, activation: Activation) -> &mut Seen {
         if self.sets.is_empty() {
+            reserve_first(&mut self.sets);
             self.sets.push((Activation::default(), Seen::new(self.key, SET_LIMIT)));
         }
         let index = self.sets.iter().rposition(|&(first, _)| first <= activation).unwrap_or(0);

@@ -86,3 +86,26 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_units::Target;
+
+    use super::*;
+
+    #[test]
+    fn a_report_counts_whole_shares_of_difficulty_one_and_carries_the_rest() {
+        let unit = Target::DIFFICULTY_1.to_work().to_hashes();
+        let (mut report, channel) = (Report::default(), ChannelId(5));
+        assert!(report.take(channel).is_none(), "nothing to say");
+        report.add(SequenceNumber(1), Work::from_hashes(unit * 3));
+        report.add(SequenceNumber(2), Work::from_hashes(unit / 2 + 1));
+        let first = report.take(channel).unwrap();
+        assert_eq!((first.channel_id, first.last_sequence_number), (5, 2));
+        assert_eq!((first.new_submits_accepted_count, first.new_shares_sum), (2, 3));
+        report.add(SequenceNumber(3), Work::from_hashes(unit / 2 + 1));
+        let second = report.take(channel).unwrap();
+        assert_eq!((second.new_submits_accepted_count, second.new_shares_sum), (1, 1));
+        assert!(report.take(channel).is_none(), "nothing new to say");
+    }
+}

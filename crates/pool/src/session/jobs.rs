@@ -90,6 +90,10 @@ impl Session {
             }
             work.set_new_prev_hash.queue(channel.id(), &mut self.frames);
         }
+        if self.channels.capacity() == 0 {
+            // Most connections have one channel, and there are many of them.
+            self.channels.reserve_exact(1);
+        }
         self.channels.push(open);
     }
 }

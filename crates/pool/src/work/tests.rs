@@ -1,1 +1,165 @@
-//! Templates become work.
+//! Templates become work: what the messages say, what differs from job to job, and what makes no job.
+
+use adit_messages::{Protocol, decode};
+use adit_share::{RawTransaction, TemplateParts, witness_commitment};
+use adit_units::{Height, Sats, TemplateId, UnixTime};
+use bitcoin::{BlockHash, CompactTarget, consensus};
+
+use super::*;
+
+const TIME: u32 = 1_700_000_000;
+
+fn now() -> Now {
+    Now { monotonic: Monotonic::from_micros(0), unix: UnixTime::from_secs(TIME) }
+}
+
+fn config() -> PoolConfig {
+    PoolConfig::new(7, ScriptBuf::from_bytes(vec![0x51]))
+}
+
+fn factory() -> JobFactory {
+    JobFactory::new(&config(), 3).unwrap()
+}
+
+/// A template with one transaction that pays `fee`.
+fn parts(fee: u64) -> TemplateParts {
+    let (subsidy, fees) = (Sats::from_sats(5_000_000_000), Sats::from_sats(fee));
+    let transaction = bitcoin::Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: bitcoin::absolute::LockTime::ZERO,
+        input: vec![bitcoin::TxIn {
+            previous_output: bitcoin::OutPoint { txid: bitcoin::Txid::all_zeros(), vout: 0 },
+            ..Default::default()
+        }],
+        output: vec![TxOut { value: Amount::from_sat(fee), script_pubkey: ScriptBuf::new() }],
+    };
+    let transactions = vec![RawTransaction::parse(consensus::serialize(&transaction)).unwrap()];
+    TemplateParts {
+        id: TemplateId(1),
+        tip: Tip::new(
+            BlockHash::all_zeros(),
+            Height(101),
+            CompactTarget::from_consensus(0x1d00_ffff),
+            TIME - 600,
+        ),
+        version: 0x2000_0000,
+        time: TIME,
+        coinbase_value: subsidy.checked_add(fees).unwrap(),
+        subsidy,
+        fees,
+        sigops: 0,
+        required_outputs: vec![TxOut {
+            value: Amount::ZERO,
+            script_pubkey: witness_commitment(&transactions),
+        }],
+        transactions,
+    }
+}
+
+fn template(fee: u64) -> Arc<Template> {
+    Arc::new(Template::new(parts(fee)).unwrap())
+}
+
+/// Reads a broadcast back as the message that channel 9 gets.
+fn read(broadcast: &Broadcast, check: impl FnOnce(Message<'_>)) {
+    let mut frames = FrameQueue::default();
+    broadcast.queue(ChannelId(9), &mut frames);
+    let frame = frames.iter().next().expect("one message was queued");
+    assert!(frame.header.channel_msg);
+    check(decode(Protocol::Mining, frame).expect("it is a message of the mining protocol"));
+}
+
+#[test]
+fn the_messages_say_what_the_job_is() {
+    let work = factory().handle_template(&template(5), now()).unwrap().unwrap();
+    let job = work.job();
+    for (broadcast, min_ntime) in [(&work.future_job, None), (&work.active_job, Some(TIME))] {
+        read(broadcast, |message| {
+            let Message::NewExtendedMiningJob(message) = message else { panic!("{message:?}") };
+            assert_eq!((message.channel_id, message.job_id), (9, 1));
+            assert_eq!(message.min_ntime.as_ref().copied(), min_ntime);
+            assert_eq!((message.version, message.version_rolling_allowed), (0x2000_0000, true));
+            let path: Vec<_> = message.merkle_path.iter().map(|node| node.to_array()).collect();
+            assert_eq!(path, job.merkle_path());
+            assert_eq!(message.coinbase_tx_prefix.as_bytes(), job.coinbase_prefix());
+            assert_eq!(message.coinbase_tx_suffix.as_bytes(), job.coinbase_suffix());
+        });
+    }
+    read(&work.set_new_prev_hash, |message| {
+        let Message::SetNewPrevHash(message) = message else { panic!("{message:?}") };
+        assert_eq!((message.channel_id, message.job_id, message.min_ntime), (9, 1, TIME));
+        assert_eq!((message.prev_hash.to_array(), message.nbits), ([0; 32], 0x1d00_ffff));
+    });
+}
+
+#[test]
+fn the_coinbase_pays_all_to_the_configured_script() {
+    let work = factory().handle_template(&template(5), now()).unwrap().unwrap();
+    let coinbase =
+        [work.job().coinbase_prefix(), &[0; FULL_EXTRANONCE_LEN], work.job().coinbase_suffix()].concat();
+    let coinbase: bitcoin::Transaction = consensus::deserialize(&coinbase).unwrap();
+    let [payout, commitment] = &coinbase.output[..] else { panic!("{:?}", coinbase.output) };
+    assert_eq!((payout.value.to_sat(), &payout.script_pubkey), (5_000_000_005, &config().payout_script));
+    assert_eq!((commitment.value, commitment.script_pubkey.is_op_return()), (Amount::ZERO, true));
+}
+
+#[test]
+fn every_job_has_a_number_and_a_mark_of_its_own() {
+    let mut factory = factory();
+    for number in 1..5 {
+        let work = factory.handle_template(&template(number.into()), now()).unwrap().unwrap();
+        assert_eq!(work.id(), JobId(number));
+        assert_eq!(work.tag(), JobTag { instance: 7, boot: 3, job: JobId(number) });
+        assert_eq!(work.job().tag(), Some(work.tag()));
+    }
+}
+
+/// Whether a template makes a job right after that with a fee of five.
+fn is_news(template: TemplateParts) -> bool {
+    let mut factory = factory();
+    factory.handle_template(&self::template(5), now()).unwrap().expect("the first template makes a job");
+    factory.handle_template(&Arc::new(Template::new(template).unwrap()), now()).unwrap().is_some()
+}
+
+#[test]
+fn only_what_changes_the_work_is_news() {
+    assert!(!is_news(parts(5)));
+    assert!(!is_news(TemplateParts { id: TemplateId(2), time: TIME + 30, ..parts(5) }));
+    assert!(is_news(parts(6)));
+    assert!(is_news(TemplateParts { version: 0x2000_0004, ..parts(5) }));
+    let tip = parts(5).tip;
+    for other in [
+        Tip { prev_hash: BlockHash::from_byte_array([1; 32]), ..tip },
+        Tip { height: Height(102), ..tip },
+        Tip { min_ntime: tip.min_ntime + 1, ..tip },
+        Tip::new(tip.prev_hash, tip.height, CompactTarget::from_consensus(0x1d00_fffe), tip.min_ntime),
+    ] {
+        assert!(is_news(TemplateParts { tip: other, ..parts(5) }));
+    }
+    let none = TemplateParts { transactions: Vec::new(), required_outputs: Vec::new(), ..parts(5) };
+    assert!(is_news(none));
+}
+
+#[test]
+fn a_template_that_cannot_be_mined_uses_up_no_number() {
+    let mut factory = factory();
+    let heavy = TemplateParts { sigops: 80_001, ..parts(5) };
+    let refused = factory.handle_template(&Arc::new(Template::new(heavy).unwrap()), now());
+    assert!(matches!(refused, Err(WorkError::Job(JobError::TooManySigops { .. }))), "{refused:?}");
+    let work = factory.handle_template(&template(5), now()).unwrap().unwrap();
+    assert_eq!(work.id(), JobId(1));
+}
+
+#[test]
+fn job_numbers_never_come_back() {
+    let mut factory = JobFactory { last_id: JobId(u32::MAX - 1), ..factory() };
+    let last = factory.handle_template(&template(1), now()).unwrap().unwrap();
+    assert_eq!(last.id(), JobId(u32::MAX));
+    assert_eq!(factory.handle_template(&template(2), now()).unwrap_err(), WorkError::NumbersExhausted);
+}
+
+#[test]
+fn a_factory_needs_a_configuration_that_passes_its_check() {
+    let config = PoolConfig { payout_script: ScriptBuf::new(), ..config() };
+    assert_eq!(JobFactory::new(&config, 0).unwrap_err(), PoolConfigError::PayoutScript);
+}

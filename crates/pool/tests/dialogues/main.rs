@@ -1,0 +1,10 @@
+//! What a pool session says to its peer, as dialogues on a virtual clock; each test is named for the rule it holds.
+
+mod channels;
+mod cut;
+mod firmware;
+mod jobs;
+mod model;
+mod setup;
+mod shares;
+mod world;
