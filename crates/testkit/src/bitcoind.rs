@@ -2,7 +2,6 @@
 
 mod blocking_rpc;
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -38,6 +37,18 @@ const COINBASE_MATURITY: u32 = 100;
 pub const TRANSACTION_FEE: Amount = Amount::from_sat(10_000);
 /// How many nonces the node may try for one block of [`Bitcoind::generate`]; a private signet needs about five million.
 const MAX_TRIES: u32 = 2_000_000_000;
+
+/// What every node here is started with: no peers, its log where we find it, and little memory.
+const ARGUMENTS: [&str; 8] = [
+    "-server",
+    "-listen=0",
+    "-connect=0",
+    "-dnsseed=0",
+    "-fixedseeds=0",
+    "-printtoconsole=1",
+    "-dbcache=16",
+    "-par=1",
+];
 
 /// The private chain that a node is started on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +118,7 @@ pub enum StartError {
 pub struct Bitcoind {
     command: PathBuf,
     chain: Chain,
-    extra: Vec<OsString>,
+    extra: Vec<String>,
     folder: tempfile::TempDir,
     rpc_port: u16,
     /// `None` while the node is stopped.
@@ -146,7 +157,7 @@ impl Bitcoind {
         Self::start_with(command, chain, &[])
     }
 
-    /// As [`Self::start`], with more command-line arguments; those come last, so they win.
+    /// As [`Self::start`], with more command-line arguments; one of the same name as one of ours takes its place.
     ///
     /// # Errors
     ///
@@ -157,7 +168,7 @@ impl Bitcoind {
         let mut node = Self {
             command: command.to_owned(),
             chain,
-            extra: extra.iter().map(OsString::from).collect(),
+            extra: extra.iter().map(ToString::to_string).collect(),
             folder,
             rpc_port: free_port().map_err(io)?,
             process: None,
@@ -244,12 +255,7 @@ impl Bitcoind {
         drop(fs::remove_file(self.cookie_path()));
         let log = fs::File::create(self.log_path()).map_err(|source| self.io_error(source))?;
         let process = Command::new(&self.command)
-            .args(self.chain.arguments())
-            .arg(format!("-datadir={}", self.folder.path().display()))
-            .arg(format!("-rpcport={}", self.rpc_port))
-            .args(["-server", "-listen=0", "-connect=0", "-dnsseed=0", "-fixedseeds=0", "-printtoconsole=1"])
-            .args(["-dbcache=16", "-par=1"])
-            .args(&self.extra)
+            .args(self.arguments())
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(|source| self.io_error(source))?)
             .stderr(log)
@@ -257,6 +263,17 @@ impl Bitcoind {
             .map_err(|source| self.io_error(source))?;
         self.process = Some(process);
         self.wait_until_ready()
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> = self.chain.arguments().iter().map(ToString::to_string).collect();
+        arguments.push(format!("-datadir={}", self.folder.path().display()));
+        arguments.push(format!("-rpcport={}", self.rpc_port));
+        arguments.extend(ARGUMENTS.map(str::to_owned));
+        let name = |argument: &str| argument.split('=').next().map(str::to_owned);
+        arguments.retain(|ours| !self.extra.iter().any(|extra| name(extra) == name(ours)));
+        arguments.extend_from_slice(&self.extra);
+        arguments
     }
 
     /// Waits until the node takes calls.

@@ -8,6 +8,7 @@ pub mod frame_stream;
 pub mod handshake;
 pub mod key_text;
 pub mod messages;
+pub mod node_template;
 pub mod target_arithmetic;
 
 /// One fuzz target.
@@ -25,5 +26,6 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "handshake", run: handshake::run },
     FuzzTarget { name: "key_text", run: key_text::run },
     FuzzTarget { name: "messages", run: messages::run },
+    FuzzTarget { name: "node_template", run: node_template::run },
     FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
 ];

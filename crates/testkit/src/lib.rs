@@ -2,3 +2,4 @@
 
 pub mod bitcoind;
 pub mod fuzz;
+pub mod mining;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use adit_share::{CoinbaseSpec, FULL_EXTRANONCE_LEN, Job};
-use adit_units::{JobId, JobTag, Monotonic, Target, UnixTime};
+use adit_testkit::mining::mine;
+use adit_units::{Monotonic, Target, UnixTime};
 use bitcoin::block::{Header, Version};
 use bitcoin::consensus::serialize;
 use bitcoin::script::Builder;
-use bitcoin::{Block, CompactTarget, ScriptBuf, Sequence, TxMerkleNode, Witness, absolute, opcodes};
+use bitcoin::{Block, CompactTarget, ScriptBuf, Sequence, Witness, absolute, opcodes};
 
 use super::*;
 
@@ -37,30 +37,7 @@ impl Dialogue {
 
     /// A good block, as a pool would make it.
     fn block(&mut self) -> Block {
-        let template = Arc::new(self.template());
-        let value = Amount::from_sat(template.coinbase_value.to_sats());
-        let spec = CoinbaseSpec {
-            payouts: vec![TxOut {
-                value,
-                script_pubkey: ScriptBuf::new_p2wpkh(&bitcoin::WPubkeyHash::all_zeros()),
-            }],
-            signature: "test".to_owned(),
-            tag: JobTag { instance: 1, boot: 2, job: JobId(3) },
-            extranonce_len: FULL_EXTRANONCE_LEN,
-        };
-        let job = Job::new(JobId(3), &template, &spec).unwrap();
-        let extranonce = [7; FULL_EXTRANONCE_LEN];
-        let mut header = Header {
-            version: Version::from_consensus(template.version.cast_signed()),
-            prev_blockhash: template.tip.prev_hash,
-            merkle_root: TxMerkleNode::from_byte_array(job.merkle_root(&extranonce).unwrap()),
-            time: template.time,
-            bits: template.tip.nbits,
-            nonce: 0,
-        };
-        solve(&mut header);
-        let bytes: [u8; 80] = serialize(&header).try_into().unwrap();
-        let block = job.block(&template, bytes, &extranonce);
+        let block = mine(&Arc::new(self.template()), ScriptBuf::new());
         block.check().unwrap();
         consensus::deserialize(&block.to_bytes()).unwrap()
     }

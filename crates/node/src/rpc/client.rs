@@ -12,6 +12,8 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::sleep;
+use tracing::warn;
 
 use super::template::TemplateOffer;
 use super::{Auth, NodeError, RpcConfig, RpcTemplate};
@@ -27,15 +29,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 /// How often the system makes sure that a silent connection is alive, which is what a long poll needs.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// The pauses between the tries to hand over a block. A node that restarts is back within seconds.
-const SUBMIT_PAUSES: [Duration; 5] = [
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
-
 /// Error numbers of Bitcoin nodes.
 mod code {
     /// An address or key that is not known, here: a block.
@@ -163,20 +156,27 @@ impl Client {
 
     /// Hands over a block in hexadecimal, trying a few times while the node does not answer.
     pub(crate) async fn submit(&self, hex: &str) -> Submitted {
+        let timing = &self.config.timing;
         let params = json!([hex]);
-        let mut pauses = SUBMIT_PAUSES.into_iter();
-        loop {
-            let error = match self.call_for_word("submitblock", &params).await {
-                Ok(word) => return submitted(word),
-                Err(NodeError::Fault { code: code::DESERIALIZATION, message, .. }) => {
-                    return Submitted::Refused(message);
+        let mut pause = timing.first_retry;
+        for _ in 1..timing.submit_tries {
+            match self.submit_once(&params).await {
+                Submitted::Unreachable(reason) => {
+                    warn!(url = self.config.url(), reason, "a block could not be handed over")
                 }
-                Err(error) => error,
-            };
-            match pauses.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Submitted::Unreachable(error.to_string()),
+                answer => return answer,
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(timing.max_retry);
+        }
+        self.submit_once(&params).await
+    }
+
+    async fn submit_once(&self, params: &Value) -> Submitted {
+        match self.call_for_word("submitblock", params).await {
+            Ok(word) => submitted(word),
+            Err(NodeError::Fault { code: code::DESERIALIZATION, message, .. }) => Submitted::Refused(message),
+            Err(error) => Submitted::Unreachable(error.to_string()),
         }
     }
 

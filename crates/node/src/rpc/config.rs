@@ -106,6 +106,9 @@ pub struct Timing {
     pub first_retry: Duration,
     /// The longest pause.
     pub max_retry: Duration,
+    /// How often a found block is handed over while the node does not answer, with the same pauses between; by default for about
+    /// eight seconds in all, as a node that restarts is back within seconds.
+    pub submit_tries: u32,
 }
 
 impl Default for Timing {
@@ -118,6 +121,7 @@ impl Default for Timing {
             long_poll: Duration::from_secs(3600),
             first_retry: Duration::from_millis(250),
             max_retry: Duration::from_secs(5),
+            submit_tries: 6,
         }
     }
 }

@@ -108,7 +108,8 @@ pub enum NodeError {
     NoPeers,
     /// It is on another network than configured.
     #[error(
-        "the node is on the network {found}, but {expected} is configured; use another node or change the configuration"
+        "the node is on the network {}, but {} is configured; use another node or change the configuration",
+        .found.to_core_arg(), .expected.to_core_arg()
     )]
     WrongNetwork {
         /// The configured network.
