@@ -1,2 +1,63 @@
-//! The one program.
-fn main() {}
+//! The one program: reads the command line, does what it says, and exits with what came of it.
+#![expect(clippy::print_stdout, reason = "a program speaks to its terminal; libraries do not")]
+
+mod cli;
+mod commands;
+mod config;
+mod logging;
+mod stop;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::config::Mistakes;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what the command says.
+fn run(command: &Command) -> anyhow::Result<()> {
+    // Commands with a view of their own show what matters in it.
+    let quiet = !matches!(command, Command::Pool(_));
+    logging::start(quiet);
+    match command {
+        Command::Init(args) => commands::init::run(args),
+        Command::Keys(args) => commands::keys::run(&args.command),
+        Command::Check(args) => block_on(commands::check::run(args)),
+        Command::Demo(args) => block_on(commands::demo::run(args)),
+        Command::Miner(args) => block_on(commands::miner::run(args)),
+        Command::Pool(args) => block_on(commands::pool::run(args)),
+    }
+}
+
+/// Runs a command that waits for others.
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+}
+
+/// Says on standard error what went wrong, and what led to it.
+#[expect(clippy::print_stderr, reason = "this is where a failed command says why")]
+fn complain(error: &anyhow::Error) {
+    match error.downcast_ref::<Mistakes>() {
+        Some(mistakes) => {
+            eprintln!("{mistakes}");
+            eprintln!("adit: the config has {}", count(mistakes.len(), "mistake"));
+        }
+        None => eprintln!("adit: {error:#}"),
+    }
+}
+
+/// A number with its noun: `1 mistake`, `2 mistakes`.
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

@@ -1,0 +1,186 @@
+//! The command line: what a user may ask of the program.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A Stratum V2 mining pool in one program.
+#[derive(Debug, Parser)]
+#[command(name = "adit", version, about, max_term_width = 110, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "First steps:
+  adit demo                         see it work: pool, test chain and miner in one process
+  adit init --payout-address ADDR   write adit.toml and keys
+  adit check                        find every mistake in them, and try the node
+  adit pool                         run the pool
+
+Logs go to standard error; choose how much with ADIT_LOG (error, warn, info, debug, trace).";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pool, a test chain and a miner in this process; nothing to configure
+    Demo(DemoArgs),
+    /// Write adit.toml and keys for a network, a node and a payout address
+    Init(InitArgs),
+    /// Read the config, report every mistake at once, and try the keys and the node
+    Check(ConfigArgs),
+    /// Run the pool
+    Pool(ConfigArgs),
+    /// Mine with this machine's processor on a Stratum V2 pool
+    Miner(MinerArgs),
+    /// Make, sign and show keys
+    Keys(KeysArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Stop after this many blocks were accepted; without it, run until Ctrl-C
+    #[arg(long, value_name = "N")]
+    pub(crate) blocks: Option<u32>,
+    /// Hashing threads; all processors if left out
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Give up after this many seconds without reaching --blocks
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+    /// Where the pool listens
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = "adit.toml", env = "ADIT_CONFIG")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The folder that gets adit.toml and keys/
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// The chain to mine on
+    #[arg(long, value_enum, default_value_t = Chain::Mainnet)]
+    pub(crate) network: Chain,
+    /// Where block rewards go: an address of that network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) payout_address: String,
+    /// The node's JSON-RPC; the network's default port on this machine if left out
+    #[arg(long, value_name = "URL")]
+    pub(crate) node_url: Option<String>,
+    /// The node's cookie file; the network's default place if left out
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["node_user", "node_password"])]
+    pub(crate) node_cookie: Option<PathBuf>,
+    /// The node's RPC user, where it has no cookie file
+    #[arg(long, value_name = "NAME", requires = "node_password")]
+    pub(crate) node_user: Option<String>,
+    /// That user's password
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        requires = "node_user",
+        env = "ADIT_NODE_PASSWORD",
+        hide_env_values = true
+    )]
+    pub(crate) node_password: Option<String>,
+    /// Replace an adit.toml that is already there (keys are never replaced)
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// A chain by the name that the config uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Chain {
+    Mainnet,
+    Testnet4,
+    Signet,
+    Regtest,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MinerArgs {
+    /// The pool: stratum2+tcp://HOST:PORT/AUTHORITY_KEY
+    #[arg(long)]
+    pub(crate) url: String,
+    /// Whom the pool is to credit, such as ADDRESS.worker
+    #[arg(long)]
+    pub(crate) user: String,
+    /// Hashing threads; all processors if left out
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// The kind of channel to open
+    #[arg(long, value_enum, default_value_t = ChannelKind::Extended)]
+    pub(crate) channel: ChannelKind,
+    /// Connect although the URL carries no authority key, so that anyone could be at the other end
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ChannelKind {
+    Standard,
+    Extended,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make an authority key: the pool's name that miners pin; keep it off the server
+    Authority {
+        /// The file to write; it must not exist
+        #[arg(long, value_name = "FILE", default_value = "keys/authority.key")]
+        out: PathBuf,
+    },
+    /// Make a server key with a certificate signed by the authority key
+    Server {
+        /// The authority key that signs
+        #[arg(long, value_name = "FILE", default_value = "keys/authority.key")]
+        authority: PathBuf,
+        /// The file to write; it must not exist
+        #[arg(long, value_name = "FILE", default_value = "keys/server.key")]
+        out: PathBuf,
+        /// How long the certificate is good for, in days
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+    },
+    /// Replace a server key by a new one, signed by the same authority; the old one is kept beside it
+    Rotate {
+        /// The authority key that signs
+        #[arg(long, value_name = "FILE", default_value = "keys/authority.key")]
+        authority: PathBuf,
+        /// The server key to replace
+        #[arg(long, value_name = "FILE", default_value = "keys/server.key")]
+        server: PathBuf,
+        /// How long the certificate is good for, in days
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+    },
+    /// Show what a key file holds, secrets left out
+    Show {
+        /// The key file
+        file: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

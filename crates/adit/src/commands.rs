@@ -1,0 +1,8 @@
+//! One module for each command.
+
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod miner;
+pub(crate) mod pool;

@@ -1,0 +1,120 @@
+//! `adit check`: reads a config, reports every mistake at once, tries the keys, the disk and the node.
+
+use std::path::Path;
+
+use adit_net::Clock;
+use adit_node::{NodeInfo, RpcConfig, probe};
+use anyhow::bail;
+
+use super::keys;
+use crate::cli::ConfigArgs;
+use crate::config::{self, Config};
+
+/// Below this many days of validity left, the certificate is worth a warning.
+const EXPIRY_WARNING_DAYS: u32 = 30;
+
+const SECS_PER_DAY: u32 = 24 * 60 * 60;
+
+/// What was found, counted and printed as it comes.
+#[derive(Default)]
+struct Report {
+    failures: usize,
+}
+
+impl Report {
+    fn good(&self, what: &str, text: &str) {
+        println!("ok    {what:<8} {text}");
+    }
+
+    fn warn(&self, what: &str, text: &str) {
+        println!("note  {what:<8} {text}");
+    }
+
+    fn bad(&mut self, what: &str, text: &str) {
+        self.failures += 1;
+        println!("FAIL  {what:<8} {text}");
+    }
+}
+
+/// Checks everything and says what it found.
+///
+/// # Errors
+///
+/// If anything would keep the pool from running.
+pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
+    let config = config::load(&args.config)?;
+    let mut report = Report::default();
+    report.good("config", &format!("{} has no mistakes", args.config.display()));
+    check_keys(&config.pool.server_key, &mut report);
+    check_data_dir(&config.data_dir, &mut report);
+    check_node(&config, &mut report).await;
+    match report.failures {
+        0 => {
+            println!();
+            println!("ready: adit pool --config {}", args.config.display());
+            Ok(())
+        }
+        1 => bail!("one check failed"),
+        failures => bail!("{failures} checks failed"),
+    }
+}
+
+/// The server key: readable, private, and certified for now.
+fn check_keys(file: &Path, report: &mut Report) {
+    let identity = match keys::read_identity(file) {
+        Ok(identity) => identity,
+        Err(error) => return report.bad("keys", &format!("{error:#}; `adit keys server` makes one")),
+    };
+    match keys::open_to_others(file) {
+        Ok(None) => {}
+        Ok(Some(complaint)) => report.bad("keys", &complaint),
+        Err(error) => report.bad("keys", &format!("{error:#}")),
+    }
+    let now = Clock.unix();
+    if let Err(error) = identity.verify(now) {
+        return report
+            .bad("keys", &format!("miners will refuse this server: {error}; see `adit keys rotate`"));
+    }
+    let days = identity.certificate().not_valid_after.saturating_sub(now.to_secs()) / SECS_PER_DAY;
+    let text = format!("{} is certified for {days} more days", file.display());
+    if days < EXPIRY_WARNING_DAYS {
+        report.warn("keys", &format!("{text}; `adit keys rotate` renews it"));
+    } else {
+        report.good("keys", &text);
+    }
+    report.good("keys", &format!("miners pin {}", identity.authority()));
+}
+
+/// The data folder, or the place where it will be made.
+fn check_data_dir(dir: &Path, report: &mut Report) {
+    let existing = dir.ancestors().find(|ancestor| ancestor.exists());
+    match existing {
+        Some(found) if !found.is_dir() => {
+            report.bad("disk", &format!("{} is not a folder; data_dir cannot be there", found.display()));
+        }
+        Some(found) => match tempfile::tempfile_in(found) {
+            Ok(_) => report.good("disk", &format!("{} can be written", dir.display())),
+            Err(error) => report.bad("disk", &format!("cannot write in {}: {error}", found.display())),
+        },
+        // A relative path in the current folder has no ancestor but the empty one.
+        None => report.good("disk", &format!("{} will be made", dir.display())),
+    }
+}
+
+/// The node: reachable, on the right network, in sync, giving templates.
+async fn check_node(config: &Config, report: &mut Report) {
+    match probe(&config.node).await {
+        Ok(info) => describe_node(&config.node, &info, report),
+        Err(error) => report.bad("node", &error.to_string()),
+    }
+}
+
+fn describe_node(config: &RpcConfig, info: &NodeInfo, report: &mut Report) {
+    let NodeInfo { network, height, user_agent, peers, .. } = info;
+    let text = format!("{user_agent} at {}, {network}, height {height}, {peers} peers", config.url());
+    report.good("node", &text);
+    match &info.trouble {
+        None => report.good("node", "gives templates"),
+        Some(error) => report.bad("node", &error.to_string()),
+    }
+}

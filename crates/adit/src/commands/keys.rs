@@ -1,0 +1,183 @@
+//! `adit keys`: the authority key that miners pin, and the server key that it signs.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use adit_net::{Clock, OsRng};
+use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, Identity, StaticKeyPair};
+use adit_units::UnixTime;
+use anyhow::{Context as _, bail};
+
+use crate::cli::KeysCommand;
+
+/// How long before its making a certificate begins to hold, so that miners whose clocks are behind accept it.
+const BACKDATED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Does what the subcommand says.
+///
+/// # Errors
+///
+/// If a key file cannot be read, understood or written.
+pub(crate) fn run(command: &KeysCommand) -> anyhow::Result<()> {
+    match command {
+        KeysCommand::Authority { out } => {
+            make_authority(out)?;
+            let key = read_authority(out)?.public_key();
+            println!("wrote {}; keep it off the server", out.display());
+            println!("miners pin the public key {key}");
+        }
+        KeysCommand::Server { authority, out, days } => {
+            make_server(authority, out, *days)?;
+            println!("wrote {}, good for {days} days", out.display());
+        }
+        KeysCommand::Rotate { authority, server, days } => rotate(authority, server, *days)?,
+        KeysCommand::Show { file } => show(file)?,
+    }
+    Ok(())
+}
+
+/// Writes a new authority key.
+pub(crate) fn make_authority(out: &Path) -> anyhow::Result<()> {
+    let key = AuthorityKeyPair::generate(&mut OsRng);
+    write_secret(out, &key.to_text(), false)
+}
+
+/// Writes a new server key that the authority signs for some days from now.
+pub(crate) fn make_server(authority: &Path, out: &Path, days: u32) -> anyhow::Result<()> {
+    let identity = certify(&read_authority(authority)?, days)?;
+    write_secret(out, &identity.to_text(), false)
+}
+
+/// A new server key, signed for some days from now.
+pub(crate) fn certify(authority: &AuthorityKeyPair, days: u32) -> anyhow::Result<Identity> {
+    let now = Clock.now().unix.to_millis();
+    let from = now.saturating_sub(millis(BACKDATED));
+    let until = now.saturating_add(u64::from(days) * 24 * 60 * 60 * 1000);
+    let key = StaticKeyPair::generate(&mut OsRng);
+    Ok(Identity::new(authority, key, UnixTime::from_millis(from), UnixTime::from_millis(until))?)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads a server's key and certificate.
+pub(crate) fn read_identity(file: &Path) -> anyhow::Result<Identity> {
+    let text = read(file)?;
+    Identity::from_text(&text).with_context(|| format!("{} is not a server key", file.display()))
+}
+
+/// The public key that miners of this server pin.
+pub(crate) fn authority_public_key(server: &Path) -> anyhow::Result<AuthorityPublicKey> {
+    Ok(read_identity(server)?.authority())
+}
+
+fn read_authority(file: &Path) -> anyhow::Result<AuthorityKeyPair> {
+    let text = read(file)?;
+    AuthorityKeyPair::from_text(&text).with_context(|| format!("{} is not an authority key", file.display()))
+}
+
+fn read(file: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
+    fs::read_to_string(file)
+        .map(zeroize::Zeroizing::new)
+        .with_context(|| format!("cannot read the key file {}", file.display()))
+}
+
+/// Says which others than the owner can read or write the file, if any.
+pub(crate) fn open_to_others(file: &Path) -> anyhow::Result<Option<String>> {
+    let mode = fs::metadata(file)
+        .with_context(|| format!("cannot look at {}", file.display()))?
+        .permissions()
+        .mode();
+    let open = mode & 0o077 != 0;
+    Ok(open.then(|| {
+        format!("others can use {}: its mode is {:03o}; run chmod 600 on it", file.display(), mode & 0o777)
+    }))
+}
+
+/// Makes a new server key under the same authority; the old one stays beside it until miners have moved.
+fn rotate(authority: &Path, server: &Path, days: u32) -> anyhow::Result<()> {
+    let pair = read_authority(authority)?;
+    let old = read_identity(server)?;
+    if old.authority() != pair.public_key() {
+        bail!(
+            "{} was signed by {}, not by {}; miners that pin the one would refuse the other",
+            server.display(),
+            old.authority(),
+            pair.public_key()
+        );
+    }
+    let new = certify(&pair, days)?;
+    let kept = with_suffix(server, ".old");
+    let fresh = with_suffix(server, ".new");
+    write_secret(&fresh, &new.to_text(), true)?;
+    fs::copy(server, &kept).with_context(|| format!("cannot keep the old key as {}", kept.display()))?;
+    fs::rename(&fresh, server).with_context(|| format!("cannot put the new key at {}", server.display()))?;
+    println!("wrote {}, good for {days} days; the old key is {}", server.display(), kept.display());
+    println!("restart the pool to use it");
+    Ok(())
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Prints what a key file is about.
+fn show(file: &Path) -> anyhow::Result<()> {
+    let text = read(file)?;
+    if let Ok(pair) = AuthorityKeyPair::from_text(&text) {
+        println!("authority key");
+        println!("public key       {}", pair.public_key());
+        return Ok(());
+    }
+    let identity = Identity::from_text(&text)
+        .with_context(|| format!("{} is neither an authority key nor a server key", file.display()))?;
+    let certificate = identity.certificate();
+    println!("server key");
+    println!("authority        {}", identity.authority());
+    println!("valid from       {} (seconds since 1970)", certificate.valid_from);
+    println!("not valid after  {} (seconds since 1970)", certificate.not_valid_after);
+    println!("now              {}", validity(&identity, Clock.now().unix));
+    Ok(())
+}
+
+/// Whether the certificate holds now, and for how long yet.
+pub(crate) fn validity(identity: &Identity, now: UnixTime) -> String {
+    match identity.verify(now) {
+        Ok(()) => {
+            let left = identity.certificate().not_valid_after.saturating_sub(now.to_secs());
+            format!("valid for {} more days", left / (24 * 60 * 60))
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Writes a file that only its owner can read; it must not exist unless `replace`.
+pub(crate) fn write_secret(file: &Path, text: &str, replace: bool) -> anyhow::Result<()> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    if replace {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    let mut opened = match options.open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!("{} is there already; keys are never replaced, choose another file", file.display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot write {}", file.display())),
+    };
+    opened
+        .write_all(text.as_bytes())
+        .and_then(|()| opened.sync_all())
+        .with_context(|| format!("cannot write {}", file.display()))
+}

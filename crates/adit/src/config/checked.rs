@@ -1,0 +1,200 @@
+//! The config once it is known to be right.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use adit_node::{Auth, Password, RpcConfig};
+use adit_pool::{PoolConfig, PoolConfigError};
+use adit_units::ShareRate;
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::opcodes::all::OP_PUSHNUM_1;
+use bitcoin::{Address, Network, ScriptBuf};
+
+use super::mistake::Mistake;
+use super::written::{Written, WrittenNode, WrittenPool};
+
+/// Everything that `adit pool` needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The chain to mine on.
+    pub(crate) network: Network,
+    /// The folder of the share log and of found blocks.
+    pub(crate) data_dir: PathBuf,
+    /// The Bitcoin node.
+    pub(crate) node: RpcConfig,
+    /// The pool role.
+    pub(crate) pool: PoolSettings,
+}
+
+/// The pool role's part.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolSettings {
+    /// Where miners connect.
+    pub(crate) listen: SocketAddr,
+    /// The address that block rewards go to, known to be of the right network.
+    pub(crate) payout_address: Address,
+    /// What the role itself is told.
+    pub(crate) role: PoolConfig,
+    /// The file of the server's key and certificate.
+    pub(crate) server_key: PathBuf,
+}
+
+/// Checks everything; what is wrong is added to `mistakes`, and `None` means that something needed is missing.
+pub(super) fn check(written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
+    let network = network(written.network, mistakes);
+    let node = node(written.node, network, folder, mistakes);
+    let pool = pool(written.pool, network, folder, mistakes);
+    let data_dir = folder.join(written.data_dir.unwrap_or_else(|| "adit-data".to_owned()));
+    Some(Config { network: network?, data_dir, node: node?, pool: pool? })
+}
+
+/// The chain by its name.
+fn network(name: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<Network> {
+    let name = required("network", name, "mainnet, testnet4, signet or regtest", mistakes)?;
+    let network = match name.as_str() {
+        "mainnet" | "main" | "bitcoin" => Network::Bitcoin,
+        "testnet4" => Network::Testnet4,
+        "signet" => Network::Signet,
+        "regtest" => Network::Regtest,
+        _ => {
+            let text = format!("no network is called {name:?}; use mainnet, testnet4, signet or regtest");
+            mistakes.push(Mistake::at("network", text));
+            return None;
+        }
+    };
+    Some(network)
+}
+
+/// The table `[node]`.
+fn node(
+    written: WrittenNode,
+    network: Option<Network>,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<RpcConfig> {
+    let url =
+        required("node.url", written.url, "the node's JSON-RPC, such as http://127.0.0.1:8332", mistakes);
+    let auth = match (written.cookie_file, written.user, written.password) {
+        (Some(file), None, None) => Ok(Auth::Cookie(folder.join(file))),
+        (None, Some(user), Some(password)) => Ok(Auth::UserPass { user, password: Password::from(password) }),
+        (None, None, None) => Err((
+            "node.cookie_file",
+            "missing; say how to log in: node.cookie_file, or node.user with node.password",
+        )),
+        (Some(_), _, _) => {
+            Err(("node.cookie_file", "give either a cookie file or a user with a password, not both"))
+        }
+        (None, Some(_), None) => Err(("node.password", "missing; node.user needs it")),
+        (None, None, Some(_)) => Err(("node.user", "missing; node.password needs it")),
+    };
+    // The address is looked at even where the login is missing, so that both are told at once.
+    let shown = auth.clone().unwrap_or_else(|_| Auth::Cookie(PathBuf::new()));
+    let config = url.and_then(|url| {
+        RpcConfig::new(&url, shown)
+            .map_err(|error| mistakes.push(Mistake::at("node.url", error.to_string())))
+            .ok()
+    });
+    if let Err((path, text)) = auth {
+        mistakes.push(Mistake::at(path, text));
+    }
+    let mut config = config?;
+    config.network = network;
+    Some(config)
+}
+
+/// The table `[pool]`.
+fn pool(
+    written: WrittenPool,
+    network: Option<Network>,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<PoolSettings> {
+    let listen = listen(written.listen.clone(), mistakes);
+    let payout_address = payout_address(written.payout_address.clone(), network, mistakes);
+    let server_key = folder.join(written.server_key.as_deref().unwrap_or("keys/server.key"));
+    // The other values are looked at even where the address is missing; any script does for that.
+    let script = payout_address.as_ref().map_or_else(any_script, Address::script_pubkey);
+    let role = role(&written, script, mistakes);
+    Some(PoolSettings { listen: listen?, payout_address: payout_address?, role: role?, server_key })
+}
+
+/// A script that anyone could spend, which stands in for one that is missing and is never used.
+fn any_script() -> ScriptBuf {
+    ScriptBuf::builder().push_opcode(OP_PUSHNUM_1).into_script()
+}
+
+/// What the role itself is told; it knows best what it can run with.
+fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mistake>) -> Option<PoolConfig> {
+    let mut role = PoolConfig::new(written.instance.unwrap_or(0), payout_script);
+    if let Some(signature) = &written.signature {
+        role.signature.clone_from(signature);
+    }
+    if let Some(shares) = written.shares_per_minute {
+        if !(1..=600).contains(&shares) {
+            let text = format!("{shares} is out of range; use 1 to 600");
+            mistakes.push(Mistake::at("pool.shares_per_minute", text));
+        }
+        role.vardiff.rate = ShareRate::from_shares_per_minute(shares);
+    }
+    match role.check() {
+        Ok(()) => Some(role),
+        Err(error) => {
+            let path = match error {
+                PoolConfigError::SignatureTooLong { .. } | PoolConfigError::SignatureNotPrintable => {
+                    "pool.signature"
+                }
+                PoolConfigError::PayoutScript => "pool.payout_address",
+                _ => "pool",
+            };
+            mistakes.push(Mistake::at(path, error.to_string()));
+            None
+        }
+    }
+}
+
+/// The address to listen on.
+fn listen(text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<SocketAddr> {
+    let text = text.unwrap_or_else(|| "0.0.0.0:34254".to_owned());
+    text.parse().map_or_else(
+        |_| {
+            let text = format!("{text:?} is not ADDRESS:PORT, such as 0.0.0.0:34254 or [::]:34254");
+            mistakes.push(Mistake::at("pool.listen", text));
+            None
+        },
+        Some,
+    )
+}
+
+/// The payout address, of the right network.
+fn payout_address(
+    text: Option<String>,
+    network: Option<Network>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Address> {
+    const PATH: &str = "pool.payout_address";
+    let text = required(PATH, text, "the address that block rewards go to", mistakes)?;
+    let address = match Address::<NetworkUnchecked>::from_str(&text) {
+        Ok(address) => address,
+        Err(error) => {
+            mistakes.push(Mistake::at(PATH, format!("{text:?} is not a Bitcoin address: {error}")));
+            return None;
+        }
+    };
+    let network = network?;
+    address.require_network(network).map_or_else(
+        |_| {
+            mistakes.push(Mistake::at(PATH, format!("{text} is not an address of {network}")));
+            None
+        },
+        Some,
+    )
+}
+
+/// The value of a key that must be there.
+fn required<T>(path: &str, value: Option<T>, what: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    if value.is_none() {
+        mistakes.push(Mistake::at(path, format!("missing; give {what}")));
+    }
+    value
+}

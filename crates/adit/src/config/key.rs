@@ -1,0 +1,89 @@
+//! One row for each key of the config: its path, an example and what it means.
+
+/// One key of the config.
+pub(crate) struct Key {
+    /// The dotted path.
+    pub(crate) path: &'static str,
+    /// What is true when it is left out, or `None` if it must be there or has no default.
+    pub(crate) default: Option<&'static str>,
+    /// A value, in TOML, that stands in the written config as an example.
+    pub(crate) example: &'static str,
+    /// What it means, in one line.
+    pub(crate) meaning: &'static str,
+}
+
+/// Every key, in the order in which `adit init` writes them.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        path: "network",
+        default: None,
+        example: "\"regtest\"",
+        meaning: "The chain to mine on: mainnet, testnet4, signet or regtest.",
+    },
+    Key {
+        path: "data_dir",
+        default: Some("\"adit-data\""),
+        example: "\"adit-data\"",
+        meaning: "Where the share log and found blocks are kept, relative to this file. Back it up.",
+    },
+    Key {
+        path: "node.url",
+        default: None,
+        example: "\"http://127.0.0.1:18443\"",
+        meaning: "The JSON-RPC address of the Bitcoin node.",
+    },
+    Key {
+        path: "node.cookie_file",
+        default: None,
+        example: "\"/home/bitcoin/.bitcoin/regtest/.cookie\"",
+        meaning: "The node's cookie file. Leave it out where user and password are given.",
+    },
+    Key {
+        path: "node.user",
+        default: None,
+        example: "\"adit\"",
+        meaning: "The node's RPC user, where there is no cookie file.",
+    },
+    Key {
+        path: "node.password",
+        default: None,
+        example: "\"secret\"",
+        meaning: "That user's password; better given as ADIT__NODE__PASSWORD.",
+    },
+    Key {
+        path: "pool.listen",
+        default: Some("\"0.0.0.0:34254\""),
+        example: "\"0.0.0.0:34254\"",
+        meaning: "Where miners connect.",
+    },
+    Key {
+        path: "pool.payout_address",
+        default: None,
+        example: "\"bcrt1q...\"",
+        meaning: "Where block rewards go: an address of that network.",
+    },
+    Key {
+        path: "pool.signature",
+        default: Some("\"/adit/\""),
+        example: "\"/adit/\"",
+        meaning: "The pool's name, which every found block carries; a few dozen printable characters at most.",
+    },
+    Key {
+        path: "pool.instance",
+        default: Some("0"),
+        example: "0",
+        meaning: "The number of this server; servers of one pool must differ.",
+    },
+    Key {
+        path: "pool.shares_per_minute",
+        default: Some("10"),
+        example: "10",
+        meaning: "How often a channel is meant to submit a share, 1 to 600.",
+    },
+    Key {
+        path: "pool.server_key",
+        default: Some("\"keys/server.key\""),
+        example: "\"keys/server.key\"",
+        meaning: "The server's key and certificate (adit keys), relative to this file.",
+    },
+];

@@ -1,0 +1,115 @@
+//! What a user gets wrong in a config, and what the program answers.
+
+use std::path::Path;
+
+use super::*;
+
+const GOOD: &str = r#"
+network = "regtest"
+
+[node]
+url = "http://127.0.0.1:18443"
+cookie_file = "cookie"
+
+[pool]
+payout_address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+"#;
+
+fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    parse(text, environment, Path::new("/etc/adit"))
+        .map_err(|mistakes| mistakes.in_file(Path::new("adit.toml")).to_string())
+}
+
+#[test]
+fn a_good_config_is_taken_with_its_defaults() {
+    let config = parse_with(GOOD, &[]).unwrap();
+    assert_eq!(config.network, bitcoin::Network::Regtest);
+    assert_eq!(config.data_dir, Path::new("/etc/adit/adit-data"));
+    assert_eq!(config.pool.listen.to_string(), "0.0.0.0:34254");
+    assert_eq!(config.pool.role.vardiff.rate.to_shares_per_minute(), 10);
+    assert_eq!(config.pool.server_key, Path::new("/etc/adit/keys/server.key"));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_line() {
+    let text = r#"network = "regtset"
+colour = "red"
+
+[node]
+url = "https://127.0.0.1:18443"
+
+[pool]
+lisen = "0.0.0.0:1"
+signature = "\u0007bell"
+payout_address = "nonsense"
+shares_per_minute = 0
+"#;
+    let answer = parse_with(text, &[]).unwrap_err();
+    for part in [
+        "adit.toml:1: network: no network is called \"regtset\"",
+        "adit.toml:2: colour: unknown key",
+        "adit.toml:4: node.cookie_file: missing",
+        "adit.toml:5: node.url: a node's RPC speaks plain http, not https",
+        "adit.toml:8: pool.lisen: unknown key; did you mean pool.listen?",
+        "adit.toml:9: pool.signature:",
+        "adit.toml:10: pool.payout_address: \"nonsense\" is not a Bitcoin address",
+        "adit.toml:11: pool.shares_per_minute: 0 is out of range",
+    ] {
+        assert!(answer.contains(part), "{part} is not in:\n{answer}");
+    }
+    assert_eq!(answer.lines().count(), 8, "{answer}");
+}
+
+#[test]
+fn an_address_of_another_network_is_refused() {
+    let text = GOOD.replace("regtest\"", "mainnet\"");
+    let answer = parse_with(&text, &[]).unwrap_err();
+    assert!(answer.contains("is not an address of bitcoin"), "{answer}");
+}
+
+#[test]
+fn a_wrong_type_and_broken_toml_name_the_line() {
+    let answer = parse_with(&GOOD.replace("[pool]", "[pool]\ninstance = 70000"), &[]).unwrap_err();
+    assert!(answer.contains("adit.toml:9: pool.instance:"), "{answer}");
+    let answer = parse_with("network = \"regtest\"\n[node\n", &[]).unwrap_err();
+    assert!(answer.starts_with("adit.toml:2: "), "{answer}");
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let overrides = [("ADIT__POOL__INSTANCE", "7"), ("ADIT__DATA_DIR", "/var/lib/adit")];
+    let config = parse_with(GOOD, &overrides).unwrap();
+    assert_eq!(config.pool.role.instance, 7);
+    assert_eq!(config.data_dir, Path::new("/var/lib/adit"));
+
+    let answer = parse_with(GOOD, &[("ADIT__POOL__LISTEN", "here")]).unwrap_err();
+    assert!(answer.starts_with("environment variable ADIT__POOL__LISTEN: pool.listen: "), "{answer}");
+    let answer = parse_with(GOOD, &[("ADIT__POOL__PORT", "1")]).unwrap_err();
+    assert!(answer.starts_with("environment variable ADIT__POOL__PORT: pool.port: unknown key"), "{answer}");
+}
+
+#[test]
+fn the_table_of_keys_and_the_structs_agree() {
+    let mut text = String::new();
+    let mut table = "";
+    for Key { path, example, .. } in KEYS {
+        let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
+        if parent != table {
+            text += &format!("[{parent}]\n");
+            table = parent;
+        }
+        text += &format!("{key} = {example}\n");
+    }
+    let (written, _, mistakes) = written::read(&text, []).unwrap();
+    assert_eq!(mistakes, [], "a key of the table is unknown to the structs");
+    let debug = format!("{written:?}");
+    assert!(!debug.contains("None"), "a field of the structs is not in the table: {debug}");
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let text = GOOD.replace("cookie_file = \"cookie\"", "user = \"u\"\npassword = \"hunter2\"");
+    let config = parse_with(&text, &[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}

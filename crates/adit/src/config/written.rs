@@ -1,0 +1,133 @@
+//! The config as somebody wrote it: text and environment read into optional fields, unknown keys found.
+
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use super::key::KEYS;
+use super::mistake::{Mistake, Mistakes, Origin, Origins};
+
+/// What the names of environment overrides start with: `ADIT__POOL__LISTEN` overrides `pool.listen`.
+pub(super) const ENV_PREFIX: &str = "ADIT__";
+
+/// The top of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Written {
+    pub(super) network: Option<String>,
+    pub(super) data_dir: Option<String>,
+    pub(super) node: WrittenNode,
+    pub(super) pool: WrittenPool,
+}
+
+/// The table `[node]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenNode {
+    pub(super) url: Option<String>,
+    pub(super) cookie_file: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+}
+
+/// The table `[pool]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenPool {
+    pub(super) listen: Option<String>,
+    pub(super) payout_address: Option<String>,
+    pub(super) signature: Option<String>,
+    pub(super) instance: Option<u16>,
+    pub(super) shares_per_minute: Option<u32>,
+    pub(super) server_key: Option<String>,
+}
+
+/// Reads `text`, lays `environment` over it, and finds unknown keys and values of the wrong type.
+pub(super) fn read(
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Written, Origins, Vec<Mistake>), Mistakes> {
+    let mut origins = lines(text)?;
+    let mut table: Table = text.parse().map_err(|error| syntax(text, &error))?;
+    let mut mistakes = Vec::new();
+    for (name, value) in environment {
+        overlay(&mut table, &mut origins, &mut mistakes, &name, &value);
+    }
+
+    let mut unknown = Vec::new();
+    let mut remember = |path: serde_ignored::Path<'_>| unknown.push(path.to_string());
+    let ignored = serde_ignored::Deserializer::new(Value::Table(table), &mut remember);
+    let written = match serde_path_to_error::deserialize(ignored) {
+        Ok(written) => written,
+        Err(error) => {
+            let path = error.path().to_string();
+            mistakes.push(Mistake::at(path, error.inner().message().to_owned()));
+            Written::default()
+        }
+    };
+    mistakes.extend(unknown.into_iter().map(unknown_key));
+    Ok((written, origins, mistakes))
+}
+
+/// The mistake of a key that does not exist, with the nearest one that does.
+fn unknown_key(path: String) -> Mistake {
+    let nearest =
+        KEYS.iter().map(|key| key.path).min_by_key(|known| strsim::damerau_levenshtein(known, &path));
+    let text = match nearest {
+        Some(known) if strsim::damerau_levenshtein(known, &path) <= 3 => {
+            format!("unknown key; did you mean {known}?")
+        }
+        _ => "unknown key; docs/operating.md lists those there are".to_owned(),
+    };
+    Mistake { path, text }
+}
+
+/// Puts the value of one environment variable into the table.
+///
+/// A value that reads as TOML (a number, a quoted text) is taken as such, anything else as text.
+fn overlay(table: &mut Table, origins: &mut Origins, mistakes: &mut Vec<Mistake>, name: &str, value: &str) {
+    let path = name.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", ".");
+    origins.insert(path.clone(), Origin::Variable(name.to_owned()));
+    let value = value.parse::<Value>().unwrap_or_else(|_| Value::String(value.to_owned()));
+    let (parents, key) = path.rsplit_once('.').unwrap_or(("", &path));
+    let mut table = table;
+    for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
+        let entry = table.entry(parent).or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(inner) = entry else {
+            mistakes.push(Mistake::at(path.clone(), format!("{parent} is not a table")));
+            return;
+        };
+        table = inner;
+    }
+    table.insert(key.to_owned(), value);
+}
+
+/// The line of every key of the file.
+fn lines(text: &str) -> Result<Origins, Mistakes> {
+    let table = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
+    let mut origins = Origins::new();
+    collect_lines(text, "", table.get_ref(), &mut origins);
+    Ok(origins)
+}
+
+/// Adds the lines of the keys of one table and of those in it.
+fn collect_lines(text: &str, prefix: &str, table: &DeTable<'_>, origins: &mut Origins) {
+    for (key, value) in table.iter() {
+        let path = format!("{prefix}{}", key.get_ref());
+        origins.insert(path.clone(), Origin::Line(line_at(text, Spanned::span(key).start)));
+        if let DeValue::Table(inner) = value.get_ref() {
+            collect_lines(text, &format!("{path}."), inner, origins);
+        }
+    }
+}
+
+/// The line, counted from one, that holds the byte at `offset`.
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+}
+
+/// What the TOML parser says, as a mistake with a line.
+fn syntax(text: &str, error: &toml::de::Error) -> Mistakes {
+    let line = error.span().map(|span| line_at(text, span.start));
+    Mistakes::syntax(line, error.message())
+}
