@@ -107,6 +107,30 @@ async fn a_long_batch_is_taken_in_pieces_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_commit_is_never_larger_than_a_reader_accepts() {
+    let storage = FaultyStorage::default();
+    let Opened { log, mut outcome, .. } = open_log(&storage, LogConfig::new(1));
+    let held = storage.hold_syncs();
+    let (done, mut watch) = completion();
+    log.append(&[record(0)], &done).await.unwrap();
+    held.wait_for_sync();
+    let mut longest = record(1);
+    longest.user = adit_channel::UserIdentity::from_wire(&[b'u'; 255]).unwrap();
+    let batch = vec![longest; EncodedRecords::COUNT_MAX];
+    for _ in 0..200 {
+        log.append(&batch, &done).await.unwrap();
+    }
+    drop(held);
+    let total = 1 + 200 * batch.len() as u64;
+    reach(&mut watch, total).await;
+    let LogProgress { commits, bytes, .. } = log.progress();
+    assert!(bytes > 4 << 20 && commits <= 1 + bytes.div_ceil(1 << 20), "{bytes} bytes in {commits} commits");
+    drop(log);
+    outcome.wait().await.unwrap();
+    assert_eq!(found(&storage).len() as u64, total);
+}
+
+#[tokio::test]
 async fn what_is_queued_when_the_last_handle_is_dropped_becomes_durable() {
     let storage = FaultyStorage::default();
     let Opened { log, outcome, .. } = open_log(&storage, LogConfig::new(1));

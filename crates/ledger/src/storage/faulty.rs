@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{AppendFile, Storage};
 
 /// A disk writes whole sectors, in bytes.
 const SECTOR: usize = 512;
+
+/// How long a test waits for another thread.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,11 +174,14 @@ impl FaultyStorage {
 
 impl HeldSyncs {
     /// Blocks until a sync waits for this to be dropped.
+    ///
+    /// # Panics
+    ///
+    /// If none does so within a minute.
     pub fn wait_for_sync(&self) {
-        let mut disk = self.0.disk();
-        while disk.held == 0 {
-            disk = self.0.gate.wait(disk).unwrap_or_else(PoisonError::into_inner);
-        }
+        let waited = self.0.gate.wait_timeout_while(self.0.disk(), PATIENCE, |disk| disk.held == 0);
+        let disk = waited.unwrap_or_else(PoisonError::into_inner).0;
+        assert!(disk.held > 0, "no sync was begun");
     }
 }
 

@@ -200,8 +200,10 @@ fn one_append_and_one_sync_per_commit() {
 fn a_new_segment_is_durable_under_its_name_before_it_is_used() {
     let mut model = Model::new(0);
     let (mut writer, _) = model.open().unwrap();
+    let opened = model.storage.operations();
     model.commit(&mut writer, 1).unwrap();
     let before = model.storage.operations();
+    assert_eq!(before.data_syncs - opened.data_syncs, 1, "a segment takes one commit, however large");
     model.commit(&mut writer, 2).unwrap();
     let after = model.storage.operations();
     assert_eq!(
