@@ -10,7 +10,7 @@ mod sv1;
 
 use std::process::Command;
 
-use adit_channel::ShareKind;
+use adit_channel::{ShareKind, ShareRecord};
 use adit_testkit::bitcoind::Chain;
 
 use blocks::assert_ours;
@@ -80,8 +80,12 @@ fn mines_blocks_on_regtest(mut pool: Pool, user: &str, mut miner: Program) {
     assert!(records.iter().all(|record| record.user.as_str() == user), "{records:?}");
 }
 
-/// Shares that are no blocks come first and stand in the log; then a block.
-fn mines_shares_and_a_block_on_a_signet(mut pool: Pool, user: &str, mut miner: Program) {
+/// Shares that are no blocks stand in the log, then a block. Tells what the miner wrote and what the log holds.
+fn mines_shares_and_a_block_on_a_signet(
+    mut pool: Pool,
+    user: &str,
+    mut miner: Program,
+) -> (String, Vec<ShareRecord>) {
     let start = pool.start_height;
     wait_for("shares in the log and a block", || {
         miner.assert_running();
@@ -99,6 +103,13 @@ fn mines_shares_and_a_block_on_a_signet(mut pool: Pool, user: &str, mut miner: P
     assert_eq!(found.kind, ShareKind::Block);
     assert_eq!(found.height.0, start + 1);
     assert!(records.iter().all(|record| record.user.as_str() == user), "{records:?}");
+    (miner.output(), records)
+}
+
+/// How many shares our miner says were acknowledged, in the last line that it wrote.
+fn acknowledged(output: &str) -> usize {
+    let count = output.rsplit("accepted ").next().and_then(|rest| rest.split_whitespace().next());
+    count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count in: {output}"))
 }
 
 #[test]
@@ -124,7 +135,10 @@ fn our_miner_mines_on_regtest_with_a_standard_channel() {
 fn our_miner_mines_on_a_signet() {
     let Some(pool) = Pool::start("our_miner_mines_on_a_signet", Chain::PrivateSignet) else { return };
     let miner = our_miner(&pool, "extended");
-    mines_shares_and_a_block_on_a_signet(pool, "ours.worker", miner);
+    let (output, records) = mines_shares_and_a_block_on_a_signet(pool, "ours.worker", miner);
+    let acknowledged = acknowledged(&output);
+    assert!(acknowledged >= SHARES, "{acknowledged} shares were acknowledged");
+    assert!(records.len() >= acknowledged, "{acknowledged} acknowledged, {} in the log", records.len());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How often something that takes time is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How many looks are taken before a wait is given up: ten minutes, for machines that share their processor.
-const MAX_LOOKS: u32 = 6000;
+/// How many looks are taken before a wait is given up: five minutes, for machines that share their processor.
+const MAX_LOOKS: u32 = 3000;
 /// How many of a program's last lines a failed test shows.
 const LINES_SHOWN: usize = 40;
 
@@ -21,7 +21,7 @@ const LINES_SHOWN: usize = 40;
 ///
 /// # Panics
 ///
-/// If it gives nothing for ten minutes.
+/// If it gives nothing for five minutes.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     for _ in 0..MAX_LOOKS {
         if let Some(found) = look() {
@@ -29,7 +29,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
         }
         sleep(LOOK_INTERVAL);
     }
-    panic!("waited ten minutes for {what}");
+    panic!("waited five minutes for {what}");
 }
 
 /// The `adit` program that the same build made, or the one that `ADIT_BIN` names.
