@@ -8,6 +8,7 @@ pub mod frame_stream;
 pub mod handshake;
 pub mod key_text;
 pub mod messages;
+pub mod miner_client;
 pub mod node_template;
 pub mod target_arithmetic;
 
@@ -26,6 +27,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "handshake", run: handshake::run },
     FuzzTarget { name: "key_text", run: key_text::run },
     FuzzTarget { name: "messages", run: messages::run },
+    FuzzTarget { name: "miner_client", run: miner_client::run },
     FuzzTarget { name: "node_template", run: node_template::run },
     FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
 ];

@@ -28,6 +28,16 @@ async fn until(miner: &MinerHandle, wanted: impl Fn(&Stats) -> bool) -> Stats {
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("still {:?}", miner.stats()))
 }
 
+/// Stops the miner, with a server that closes its end when the miner has closed its own.
+async fn stop(miner: MinerHandle, mut peer: Peer) -> bool {
+    let hang_up = async {
+        let said_goodbye = peer.goodbye_or_end().await;
+        drop(peer);
+        said_goodbye
+    };
+    tokio::join!(miner.stop(), hang_up).1
+}
+
 fn config(url: Url, channel: ChannelKind) -> MinerConfig {
     let mut config = MinerConfig::new(url, "account.worker");
     config.channel = channel;
@@ -64,7 +74,7 @@ async fn an_extended_channel_is_mined_on() {
     assert_eq!((stats.connections, stats.threads, stats.last_error), (1, 2, None));
     // The network's target in these tests is as easy as can be: half of all hashes are blocks.
     assert!(stats.blocks > 0);
-    miner.stop().await;
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -76,7 +86,7 @@ async fn a_standard_channel_is_mined_on() {
     }
     let speed = until(&miner, |stats| stats.hashrate > Hashrate::default()).await;
     assert!(speed.hashes > 0);
-    miner.stop().await;
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -90,7 +100,7 @@ async fn without_version_rolling_the_version_stays() {
     for _ in 0..20 {
         assert_eq!(peer.share().await.version, server::VERSION);
     }
-    miner.stop().await;
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -103,7 +113,7 @@ async fn new_jobs_and_new_tips_are_turned_to() {
     peer.send_future_job(3, true).await;
     peer.send_prev_hash(3).await;
     while peer.share().await.job_id != 3 {}
-    miner.stop().await;
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -122,7 +132,7 @@ async fn a_lost_connection_is_made_again() {
     let share = peer.share().await;
     assert_eq!((share.sequence_number, share.job_id), (1, 7));
     assert_eq!(until(&miner, |stats| stats.connected).await.connections, 2);
-    miner.stop().await;
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -133,8 +143,9 @@ async fn a_server_that_misbehaves_is_left_and_tried_again() {
     peer.goodbye_or_end().await;
     let stats = until(&miner, |stats| stats.last_error.is_some()).await;
     assert!(stats.last_error.unwrap().contains("broke the protocol"));
-    server.accept().await.open(ChannelKind::Extended).await;
-    miner.stop().await;
+    let mut peer = server.accept().await;
+    peer.open(ChannelKind::Extended).await;
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -145,12 +156,14 @@ async fn a_redirection_leads_to_a_server_of_the_same_authority() {
     let there = common::Reconnect { new_host: "".try_into().unwrap(), new_port: second.url().port() };
     peer.send(there).await;
     assert!(peer.goodbye_or_end().await, "it closes its channel before it goes");
+    drop(peer);
     let mut peer = second.accept().await;
     peer.open(ChannelKind::Extended).await;
     // When that one is gone, it asks at home again.
     drop(peer);
-    first.accept().await.open(ChannelKind::Extended).await;
-    miner.stop().await;
+    let mut peer = first.accept().await;
+    peer.open(ChannelKind::Extended).await;
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -160,17 +173,15 @@ async fn a_redirection_to_a_stranger_leads_home_again() {
     let there =
         common::Reconnect { new_host: "127.0.0.1".try_into().unwrap(), new_port: stranger.url().port() };
     peer.send(there).await;
-    tokio::select! {
-        _ = stranger.accept() => {
-            // The stranger's side of the handshake is over before the miner has looked at the certificate.
-        }
-        () = tokio::time::sleep(PATIENCE) => panic!("the miner did not try"),
-    }
+    peer.goodbye_or_end().await;
+    drop(peer);
+    // The stranger's side of the handshake is over before the miner has looked at the certificate.
+    stranger.accept().await;
     let mut peer = first.accept().await;
     peer.open(ChannelKind::Extended).await;
-    let stats = miner.stats();
-    assert_eq!(stats.connections, if stats.connected { 2 } else { 1 });
-    miner.stop().await;
+    let stats = until(&miner, |stats| stats.connected).await;
+    assert_eq!(stats.connections, 2, "the stranger does not count");
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -179,6 +190,8 @@ async fn a_server_without_the_right_key_is_not_mined_for() {
     let other = AuthorityKeyPair::generate(&mut OsRng).public_key();
     let url = Url::new("127.0.0.1", server.url().port(), Some(other)).unwrap();
     let miner = Miner::start(config(url, ChannelKind::Extended)).unwrap();
+    // The server's side of the handshake is over before the miner has looked at the certificate.
+    server.accept().await;
     let stats = until(&miner, |stats| stats.last_error.is_some()).await;
     assert_eq!((stats.connected, stats.connections), (false, 0));
     miner.stop().await;
@@ -210,9 +223,11 @@ async fn a_refusal_later_on_is_waited_out() {
     peer.request().await;
     let error_code = OpenMiningChannelError::ChannelCapacityExhausted.to_wire();
     peer.send(mining::OpenMiningChannelError { request_id: server::REQUEST, error_code }).await;
-    server.accept().await.open(ChannelKind::Extended).await;
+    drop(peer);
+    let mut peer = server.accept().await;
+    peer.open(ChannelKind::Extended).await;
     until(&miner, |stats| stats.connections == 2).await;
-    miner.stop().await;
+    stop(miner, peer).await;
 }
 
 #[tokio::test]
@@ -229,8 +244,7 @@ async fn stopping_says_goodbye_and_ends_the_threads() {
     let server = Server::start();
     let (miner, mut peer) = mining(&server, ChannelKind::Extended).await;
     peer.share().await;
-    let (_, said_goodbye) = tokio::join!(miner.stop(), peer.goodbye_or_end());
-    assert!(said_goodbye);
+    assert!(stop(miner, peer).await);
 }
 
 #[tokio::test]
@@ -251,5 +265,5 @@ async fn the_speed_to_tell_is_measured_if_nobody_says_it() {
     peer.set_up(MiningSuccessFlags::NONE).await;
     let told = peer.request().await;
     assert!(told > Hashrate::from_hashes_per_second(10_000), "{told}");
-    miner.stop().await;
+    stop(miner, peer).await;
 }
