@@ -61,9 +61,28 @@ pub(crate) fn check_links(file: &TextFile, repository: &Repository) -> Vec<Findi
     missing.map(|link| Finding::in_file(file, format!("the link to `{link}` leads nowhere"))).collect()
 }
 
+/// Papers that a source or script names and that are not there.
+pub(crate) fn check_named_papers(file: &TextFile, repository: &Repository) -> Vec<Finding> {
+    let missing = named_papers(&file.text).filter(|paper| !repository.top.join(paper).exists());
+    missing.map(|paper| Finding::in_file(file, format!("names {paper}, which is not there"))).collect()
+}
+
+/// Words like `docs/glossary.md`.
+fn named_papers(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let words = text.split(move |c: char| !is_part(c)).map(|word| word.trim_end_matches('.'));
+    words.filter(|word| word.starts_with("docs/") && word.ends_with(".md"))
+}
+
 /// The targets of `[text](target)` in Markdown.
 fn link_targets(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
+}
+
+#[test]
+fn papers_are_found_where_sources_name_them() {
+    let papers: Vec<_> = named_papers("//! See `docs/a.md`, docs/b-c.md.\n\"docs/\", docs/d.txt").collect();
+    assert_eq!(papers, ["docs/a.md", "docs/b-c.md"]);
 }
 
 #[test]
