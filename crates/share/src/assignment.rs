@@ -2,6 +2,8 @@
 
 use adit_units::{Target, Work};
 
+use crate::coinbase::write_at;
+use crate::header::Header;
 use crate::{Job, MAX_EXTRANONCE_LEN, Submission};
 
 /// An extranonce that does not fit its job; whoever lends extranonces is at fault.
@@ -26,8 +28,8 @@ impl Extranonce {
     #[inline]
     pub(crate) fn join(first: &[u8], second: &[u8]) -> Self {
         let mut bytes = [0; MAX_EXTRANONCE_LEN];
-        let from = first.iter().chain(second);
-        let len = bytes.iter_mut().zip(from).map(|(to, from)| *to = *from).count();
+        let len = write_at(&mut bytes, 0, first);
+        let len = write_at(&mut bytes, len, second);
         Self { bytes, len }
     }
 
@@ -57,8 +59,8 @@ pub struct Assignment {
 pub(crate) enum Space {
     /// The rest of the extranonce.
     Extended { rolled_len: usize },
-    /// Nothing: the merkle root is fixed (spec 5.1.1).
-    Standard { merkle_root: [u8; 32] },
+    /// Nothing: the merkle root is fixed (spec 5.1.1), and so is most of the header.
+    Standard { header: Box<Header> },
 }
 
 impl Assignment {
@@ -80,8 +82,9 @@ impl Assignment {
     ///
     /// If the extranonce has not the length of the job's.
     pub fn standard(job: &Job, target: Target, extranonce: &[u8]) -> Result<Self, ExtranonceLengthError> {
-        let merkle_root = job.merkle_root(extranonce)?;
-        Ok(Self::new(target, extranonce, Space::Standard { merkle_root }))
+        let mut header = Box::new(*job.header());
+        header.set_root(&job.merkle_root(extranonce)?);
+        Ok(Self::new(target, extranonce, Space::Standard { header }))
     }
 
     fn new(target: Target, prefix: &[u8], space: Space) -> Self {
@@ -102,10 +105,10 @@ impl Assignment {
 
     /// The merkle root that a `NewMiningJob` carries (spec 5.3.15), or `None` for an extended channel.
     #[must_use]
-    pub const fn merkle_root(&self) -> Option<&[u8; 32]> {
+    pub fn merkle_root(&self) -> Option<&[u8; 32]> {
         match &self.space {
             Space::Extended { .. } => None,
-            Space::Standard { merkle_root } => Some(merkle_root),
+            Space::Standard { header } => header.merkle_root(),
         }
     }
 
@@ -116,8 +119,66 @@ impl Assignment {
         Extranonce::join(self.prefix.as_bytes(), submission.extranonce.unwrap_or_default())
     }
 
+    /// The channel's extranonce.
+    #[inline]
+    pub(crate) fn prefix(&self) -> &[u8] {
+        self.prefix.as_bytes()
+    }
+
     #[inline]
     pub(crate) const fn space(&self) -> &Space {
         &self.space
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_units::JobId;
+
+    use super::*;
+    use crate::fixture;
+
+    fn job() -> Job {
+        let template = fixture::template(1, fixture::tip(900_000, 0x1702_0000), 3);
+        Job::new(JobId(7), &template, &fixture::spec(&template, JobId(7), 1)).unwrap()
+    }
+
+    #[test]
+    fn an_extranonce_that_does_not_fit_is_refused() {
+        let job = job();
+        for given in [0, 19, 21, 33] {
+            let error = Err(ExtranonceLengthError { given, room: 20 });
+            assert_eq!(Assignment::standard(&job, Target::MAX, &vec![0; given]), error);
+        }
+        for given in [21, 32, 33] {
+            let error = Err(ExtranonceLengthError { given, room: 20 });
+            assert_eq!(Assignment::extended(&job, Target::MAX, &vec![0; given]), error);
+        }
+        for given in [0, 6, 20] {
+            assert!(Assignment::extended(&job, Target::MAX, &vec![0; given]).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_work_is_that_of_the_target() {
+        let assignment = Assignment::extended(&job(), Target::DIFFICULTY_1, &[0; 6]).unwrap();
+        assert_eq!(assignment.target(), Target::DIFFICULTY_1);
+        assert_eq!(assignment.work(), Target::DIFFICULTY_1.to_work());
+    }
+
+    #[test]
+    fn the_extranonce_is_the_prefix_and_what_the_miner_rolled() {
+        let job = job();
+        let mut payload = vec![0; 24];
+        payload.push(14);
+        payload.extend_from_slice(&[2; 14]);
+        let share = Submission::parse_extended(&payload).unwrap();
+        let assignment = Assignment::extended(&job, Target::MAX, &[1; 6]).unwrap();
+        assert_eq!(assignment.extranonce(&share).as_bytes(), [[1; 6].as_slice(), &[2; 14]].concat());
+        assert_eq!(assignment.merkle_root(), None);
+        let share = Submission::parse_standard(&payload).unwrap();
+        let assignment = Assignment::standard(&job, Target::MAX, &[3; 20]).unwrap();
+        assert_eq!(assignment.extranonce(&share).as_bytes(), [3; 20]);
+        assert_eq!(assignment.merkle_root(), Some(&job.merkle_root(&[3; 20]).unwrap()));
     }
 }

@@ -174,14 +174,12 @@ impl Coinbase {
         })
     }
 
-    /// The transaction's id with `extranonce` in its place, which is as long as the job says.
+    /// The transaction's id with the extranonce in its place, of which both parts together are as long as the job says.
     #[inline]
-    pub(crate) fn txid(&self, extranonce: &[u8]) -> [u8; 32] {
+    pub(crate) fn txid(&self, extranonce_prefix: &[u8], rolled: &[u8]) -> [u8; 32] {
         let mut open = self.open;
-        let (_, hole) = open.as_flattened_mut().split_at_mut(self.hole);
-        for (to, from) in hole.iter_mut().zip(extranonce) {
-            *to = *from;
-        }
+        let rolled_at = write_at(open.as_flattened_mut(), self.hole, extranonce_prefix);
+        write_at(open.as_flattened_mut(), rolled_at, rolled);
         let mut state = self.midstate;
         let (blocks, _) = open.split_at(self.open_len);
         state.compress(blocks);
@@ -222,6 +220,16 @@ impl Coinbase {
     }
 }
 
+/// Writes `field` at offset `at` and gives the offset after it; writes nothing where there is no room, which callers have ruled out.
+#[inline]
+pub(crate) fn write_at(bytes: &mut [u8], at: usize, field: &[u8]) -> usize {
+    let end = at + field.len();
+    if let Some(place) = bytes.get_mut(at..end) {
+        place.copy_from_slice(field);
+    }
+    end
+}
+
 /// The cost of the signature operations in `outputs`, as a block counts them (BIP 141).
 pub(crate) fn sigops(outputs: &[TxOut]) -> u64 {
     outputs.iter().map(|output| output.script_pubkey.count_sigops_legacy() as u64 * 4).sum()
@@ -231,3 +239,6 @@ pub(crate) fn sigops(outputs: &[TxOut]) -> u64 {
 pub(crate) fn value(outputs: &[TxOut]) -> Option<Amount> {
     outputs.iter().try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value))
 }
+
+#[cfg(test)]
+mod tests;

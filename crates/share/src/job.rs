@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use adit_units::{Height, JobId, JobTag, Sats, TemplateId};
-use bitcoin::hashes::Hash as _;
 
 use crate::coinbase::{self, Coinbase};
-use crate::sha256;
-use crate::{Block, CoinbaseSpec, ExtranonceLengthError, HEADER_LEN, Submission, Template, Tip, merkle};
+use crate::header::Header;
+use crate::{Block, CoinbaseSpec, ExtranonceLengthError, HEADER_LEN, Template, Tip, merkle};
 
 /// Greatest weight of a block, in weight units (consensus, BIP 141).
 pub const MAX_BLOCK_WEIGHT: u64 = 4_000_000;
@@ -116,6 +115,7 @@ pub struct Job {
     version_rolling_allowed: bool,
     coinbase: Coinbase,
     merkle_path: Box<[[u8; 32]]>,
+    header: Header,
 }
 
 impl Job {
@@ -168,6 +168,7 @@ impl Job {
             version_rolling_allowed: true,
             coinbase,
             merkle_path: path.into(),
+            header: Header::on(&tip),
         })
     }
 
@@ -262,13 +263,19 @@ impl Job {
         if given != room {
             return Err(ExtranonceLengthError { given, room });
         }
-        Ok(self.root_over(extranonce))
+        Ok(self.root_over(extranonce, &[]))
     }
 
-    /// The merkle root with an `extranonce` whose length was checked.
+    /// The merkle root with an extranonce whose length, of both parts together, was checked.
     #[inline]
-    pub(crate) fn root_over(&self, extranonce: &[u8]) -> [u8; 32] {
-        merkle::fold(self.coinbase.txid(extranonce), &self.merkle_path)
+    pub(crate) fn root_over(&self, extranonce_prefix: &[u8], rolled: &[u8]) -> [u8; 32] {
+        merkle::fold(self.coinbase.txid(extranonce_prefix, rolled), &self.merkle_path)
+    }
+
+    /// The header as far as all shares have it in common.
+    #[inline]
+    pub(crate) const fn header(&self) -> &Header {
+        &self.header
     }
 
     /// The block with `header` over `extranonce`, as [`crate::Verdict::Block`] and [`crate::Assignment::extranonce`] give them.
@@ -296,30 +303,110 @@ fn check_limits(template: &Template, spec: &CoinbaseSpec, coinbase: &Coinbase) -
     Ok(())
 }
 
-/// The header of a share, padded for hashing; its first [`HEADER_LEN`] bytes are the header.
-#[inline]
-pub(crate) fn header_blocks(
-    job: &Job,
-    merkle_root: &[u8; 32],
-    submission: &Submission<'_>,
-) -> [sha256::Block; 2] {
-    let mut blocks = [[0; sha256::BLOCK_LEN]; 2];
-    let bytes = blocks.as_flattened_mut();
-    put::<0, 4>(bytes, submission.version.to_le_bytes());
-    put::<4, 32>(bytes, job.tip.prev_hash.to_byte_array());
-    put::<36, 32>(bytes, *merkle_root);
-    put::<68, 4>(bytes, submission.ntime.to_le_bytes());
-    put::<72, 4>(bytes, job.tip.nbits.to_consensus().to_le_bytes());
-    put::<76, 4>(bytes, submission.nonce.to_le_bytes());
-    put::<80, 1>(bytes, [0x80]);
-    put::<120, 8>(bytes, (HEADER_LEN as u64 * 8).to_be_bytes());
-    blocks
-}
+#[cfg(test)]
+mod tests {
+    use bitcoin::{Amount, ScriptBuf, TxOut};
 
-/// Writes a field of `N` bytes at offset `AT`.
-#[inline]
-fn put<const AT: usize, const N: usize>(bytes: &mut [u8], field: [u8; N]) {
-    if let Some(place) = bytes.get_mut(AT..).and_then(|bytes| bytes.first_chunk_mut()) {
-        *place = field;
+    use super::*;
+    use crate::fixture;
+
+    fn template() -> Arc<Template> {
+        fixture::template(1, fixture::tip(900_000, 0x1702_0000), 5)
+    }
+
+    fn parts(job: &Job) -> JobParts<'_> {
+        JobParts {
+            id: job.id(),
+            tip: *job.tip(),
+            min_ntime: job.min_ntime(),
+            version: job.version(),
+            version_rolling_allowed: job.version_rolling_allowed(),
+            coinbase_prefix: job.coinbase_prefix(),
+            coinbase_suffix: job.coinbase_suffix(),
+            extranonce_len: job.extranonce_len(),
+            merkle_path: job.merkle_path().to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_job_says_what_its_template_and_its_coinbase_say() {
+        let template = template();
+        let spec = fixture::spec(&template, JobId(9), 1);
+        let job = Job::new(JobId(9), &template, &spec).unwrap();
+        assert_eq!(job.id(), JobId(9));
+        assert_eq!(job.template_id(), Some(template.id));
+        assert_eq!(job.tag(), Some(spec.tag));
+        assert_eq!(*job.tip(), template.tip);
+        assert_eq!(job.height(), Height(900_001));
+        assert_eq!(job.min_ntime(), fixture::TIME);
+        assert_eq!(job.version(), 0x2000_0000);
+        assert!(job.version_rolling_allowed());
+        assert!(!job.clone().with_version_rolling(false).version_rolling_allowed());
+        assert_eq!(job.merkle_path(), template.merkle_path);
+        assert_eq!(job.extranonce_len(), 20);
+    }
+
+    #[test]
+    fn a_job_made_of_the_parts_of_another_hashes_the_same() {
+        let template = template();
+        let job = Job::new(JobId(9), &template, &fixture::spec(&template, JobId(9), 3)).unwrap();
+        let copy = Job::from_parts(parts(&job)).unwrap();
+        assert_eq!(copy, Job { template_id: None, tag: None, ..job.clone() });
+        assert_eq!(copy.merkle_root(&[4; 20]), job.merkle_root(&[4; 20]));
+    }
+
+    #[test]
+    fn parts_that_the_wire_could_not_carry_are_refused() {
+        let template = template();
+        let job = Job::new(JobId(9), &template, &fixture::spec(&template, JobId(9), 1)).unwrap();
+        let long = vec![0; 0x1_0000];
+        let error = |parts| Job::from_parts(parts).unwrap_err();
+        let too_long = JobError::CoinbaseTooLong { len: 0x1_0000 };
+        assert_eq!(error(JobParts { coinbase_prefix: &long, ..parts(&job) }), too_long);
+        assert_eq!(error(JobParts { coinbase_suffix: &long, ..parts(&job) }), too_long);
+        let too_long = JobError::ExtranonceTooLong { len: 33 };
+        assert_eq!(error(JobParts { extranonce_len: 33, ..parts(&job) }), too_long);
+        let too_long = JobError::PathTooLong { len: 256 };
+        assert_eq!(error(JobParts { merkle_path: vec![[0; 32]; 256], ..parts(&job) }), too_long);
+        assert!(Job::from_parts(JobParts { merkle_path: vec![[0; 32]; 255], ..parts(&job) }).is_ok());
+    }
+
+    #[test]
+    fn a_coinbase_that_makes_the_block_too_heavy_is_refused() {
+        let mut template = Template::clone(&template());
+        let spec = fixture::spec(&template, JobId(9), 100);
+        let weight = {
+            let job = Job::new(JobId(9), &template, &spec).unwrap();
+            let coinbase = job.coinbase.to_bytes(&[0; 20], true);
+            let coinbase: bitcoin::Transaction = bitcoin::consensus::deserialize(&coinbase).unwrap();
+            (80 + 1) * 4 + coinbase.weight().to_wu()
+        };
+        template.weight = MAX_BLOCK_WEIGHT - weight;
+        assert!(Job::new(JobId(9), &template, &spec).is_ok());
+        template.weight += 1;
+        let error = JobError::TooHeavy { weight: MAX_BLOCK_WEIGHT + 1 };
+        assert_eq!(Job::new(JobId(9), &template, &spec), Err(error));
+    }
+
+    #[test]
+    fn a_coinbase_that_makes_too_many_signature_operations_is_refused() {
+        let mut template = Template::clone(&template());
+        let mut spec = fixture::spec(&template, JobId(9), 1);
+        // A payment to a key hash in the old form counts as one operation, which costs four.
+        let old_form = [&[0x76, 0xa9, 0x14][..], &[7; 20], &[0x88, 0xac]].concat();
+        spec.payouts.push(TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::from_bytes(old_form) });
+        template.sigops = 79_996;
+        assert!(Job::new(JobId(9), &template, &spec).is_ok());
+        template.sigops = 79_997;
+        let error = JobError::TooManySigops { sigops: 80_001 };
+        assert_eq!(Job::new(JobId(9), &template, &spec), Err(error));
+    }
+
+    #[test]
+    fn the_merkle_root_wants_the_whole_extranonce() {
+        let template = template();
+        let job = Job::new(JobId(9), &template, &fixture::spec(&template, JobId(9), 1)).unwrap();
+        assert_eq!(job.merkle_root(&[0; 19]), Err(ExtranonceLengthError { given: 19, room: 20 }));
+        assert_ne!(job.merkle_root(&[0; 20]), job.merkle_root(&[1; 20]));
     }
 }

@@ -3,10 +3,8 @@
 use adit_units::{UnixTime, Work};
 
 use crate::assignment::Space;
-use crate::job::header_blocks;
 use crate::seen::Place;
-use crate::sha256::State;
-use crate::{Assignment, HEADER_LEN, Job, MAX_EXTRANONCE_LEN, Reject, Seen, Submission};
+use crate::{Assignment, HEADER_LEN, Job, Reject, Seen, Submission};
 
 /// The bits of a version that miners may set as they like (BIP 323).
 pub const VERSION_ROLLING_MASK: u32 = 0x1fff_ffe0;
@@ -72,7 +70,7 @@ fn admit(
     check_extranonce(assignment, submission)?;
     check_version(job, submission.version)?;
     check_ntime(job, submission.ntime, now)?;
-    match find(seen, submission) {
+    match find(job, seen, submission) {
         Place::Taken => Err(Reject::DuplicateShare),
         place @ (Place::Free { .. } | Place::NoRoom) => Ok(place),
     }
@@ -113,14 +111,10 @@ fn check_ntime(job: &Job, ntime: u32, now: UnixTime) -> Result<(), Reject> {
 
 /// Looks up everything that tells one share of a channel from another.
 #[inline]
-fn find(seen: &Seen, submission: &Submission<'_>) -> Place {
-    let mut share = [0; 16 + MAX_EXTRANONCE_LEN];
-    let fields = [submission.job_id.0, submission.version, submission.ntime, submission.nonce];
-    let fields = fields.into_iter().flat_map(u32::to_le_bytes);
-    let extranonce = submission.extranonce.unwrap_or_default().iter().copied();
-    let len = share.iter_mut().zip(fields.chain(extranonce)).map(|(to, from)| *to = from).count();
-    let (share, _) = share.split_at(len);
-    seen.find(share)
+fn find(job: &Job, seen: &Seen, submission: &Submission<'_>) -> Place {
+    let job_and_version = u64::from(job.id().0) << 32 | u64::from(submission.version);
+    let ntime_and_nonce = u64::from(submission.ntime) << 32 | u64::from(submission.nonce);
+    seen.find(job_and_version, ntime_and_nonce, submission.extranonce.unwrap_or_default())
 }
 
 /// Hashes the share, compares, and remembers it if it is accepted.
@@ -132,14 +126,15 @@ fn weigh(
     submission: &Submission<'_>,
     place: Place,
 ) -> Verdict {
-    let merkle_root = match assignment.space() {
-        Space::Extended { .. } => &job.root_over(assignment.extranonce(submission).as_bytes()),
-        Space::Standard { merkle_root } => merkle_root,
+    let mut header = *match assignment.space() {
+        Space::Extended { .. } => job.header(),
+        Space::Standard { header } => header,
     };
-    let header = header_blocks(job, merkle_root, submission);
-    let mut state = State::INITIAL;
-    state.compress(&header);
-    let hash = state.hash_again();
+    if let Some(rolled) = submission.extranonce {
+        header.set_root(&job.root_over(assignment.prefix(), rolled));
+    }
+    header.set_share(submission);
+    let hash = header.hash();
 
     let earns = assignment.target().is_met_by(&hash);
     let is_block = job.tip().target.is_met_by(&hash);
@@ -154,9 +149,14 @@ fn weigh(
         Place::Taken | Place::NoRoom => false,
     };
     let work = if earns && remembered { assignment.work() } else { Work::ZERO };
-    match header.as_flattened().first_chunk() {
-        Some(header) if is_block => Verdict::Block { work, hash, header: *header },
-        _ if remembered => Verdict::Valid { work, hash },
-        _ => Verdict::Rejected(Reject::TooManyShares),
+    if is_block {
+        Verdict::Block { work, hash, header: header.to_bytes() }
+    } else if remembered {
+        Verdict::Valid { work, hash }
+    } else {
+        Verdict::Rejected(Reject::TooManyShares)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,13 @@
 //! passed. Hashes are in their raw byte order everywhere, as headers carry them; only [`bitcoin::BlockHash`] prints them reversed.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
+#[cfg(test)]
+extern crate self as adit_share; // the fixture speaks of this crate from outside
+
 mod assignment;
 mod block;
 mod coinbase;
+mod header;
 mod job;
 mod judge;
 mod merkle;
@@ -21,6 +25,10 @@ mod sha256;
 mod submission;
 mod template;
 mod transaction;
+
+#[cfg(test)]
+#[path = "../tests/judge/fixture.rs"]
+mod fixture;
 
 pub use assignment::{Assignment, Extranonce, ExtranonceLengthError};
 pub use block::{Block, BlockError, HEADER_LEN};

@@ -50,3 +50,25 @@ impl From<Reject> for SubmitSharesError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_that_firmware_knows() {
+        for (reject, code) in [
+            (Reject::StaleShare, "stale-share"),
+            (Reject::InvalidJobId, "invalid-job-id"),
+            (Reject::BadExtranonceSize, "bad-extranonce-size"),
+            (Reject::VersionRollingNotAllowed, "version-rolling-not-allowed"),
+            (Reject::InvalidNonRollableVersionBit, "invalid-non-rollable-version-bit"),
+            (Reject::InvalidNtime, "invalid-share"),
+            (Reject::DuplicateShare, "duplicate-share"),
+            (Reject::DifficultyTooLow, "difficulty-too-low"),
+            (Reject::TooManyShares, "invalid-share"),
+        ] {
+            assert_eq!(SubmitSharesError::from(reject).as_str(), code);
+        }
+    }
+}

@@ -79,3 +79,96 @@ impl<'a> Submission<'a> {
         Ok(Self { extranonce: Some(extranonce), rest, ..standard })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mining_sv2::{SubmitSharesExtended, SubmitSharesStandard};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The payload of an extended share with an extranonce of three bytes and one byte after the message.
+    const PAYLOAD: [u8; 29] = [
+        1, 0, 0, 0, // channel
+        2, 0, 0, 0, // sequence number
+        3, 0, 0, 0, // job
+        4, 0, 0, 0, // nonce
+        5, 0, 0, 0, // time
+        6, 0, 0, 0x20, // version
+        3, 0xa, 0xb, 0xc,  // extranonce
+        0xff, // what follows
+    ];
+
+    #[test]
+    fn fields_are_where_the_specification_puts_them() {
+        let share = Submission::parse_extended(&PAYLOAD).unwrap();
+        let expected = Submission {
+            channel_id: ChannelId(1),
+            sequence_number: SequenceNumber(2),
+            job_id: JobId(3),
+            nonce: 4,
+            ntime: 5,
+            version: 0x2000_0006,
+            extranonce: Some(&[0xa, 0xb, 0xc]),
+            rest: &[0xff],
+        };
+        assert_eq!(share, expected);
+        let standard = Submission::parse_standard(&PAYLOAD[..24]).unwrap();
+        assert_eq!(standard, Submission { extranonce: None, rest: &[], ..expected });
+    }
+
+    #[test]
+    fn every_shorter_payload_is_refused() {
+        for len in 0..28 {
+            assert_eq!(Submission::parse_extended(&PAYLOAD[..len]), Err(SubmissionError::TooShort), "{len}");
+        }
+        for len in 0..24 {
+            assert_eq!(Submission::parse_standard(&PAYLOAD[..len]), Err(SubmissionError::TooShort), "{len}");
+        }
+    }
+
+    #[test]
+    fn an_extranonce_longer_than_its_type_is_refused_before_its_bytes_are_there() {
+        let mut payload = PAYLOAD;
+        payload[24] = 33;
+        assert_eq!(Submission::parse_extended(&payload), Err(SubmissionError::ExtranonceTooLong(33)));
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_the_message_crate_writes(
+            [channel_id, sequence_number, job_id, nonce, ntime, version]: [u32; 6],
+            extranonce in prop::collection::vec(any::<u8>(), 0..=32),
+        ) {
+            let message = SubmitSharesExtended {
+                channel_id, sequence_number, job_id, nonce, ntime, version,
+                extranonce: extranonce.as_slice().try_into().unwrap(),
+            };
+            let payload = binary_sv2::to_bytes(message).unwrap();
+            let share = Submission {
+                channel_id: ChannelId(channel_id),
+                sequence_number: SequenceNumber(sequence_number),
+                job_id: JobId(job_id),
+                nonce, ntime, version,
+                extranonce: Some(&extranonce),
+                rest: &[],
+            };
+            prop_assert_eq!(Submission::parse_extended(&payload), Ok(share));
+            let message = SubmitSharesStandard { channel_id, sequence_number, job_id, nonce, ntime, version };
+            let payload = binary_sv2::to_bytes(message).unwrap();
+            prop_assert_eq!(Submission::parse_standard(&payload), Ok(Submission { extranonce: None, ..share }));
+        }
+
+        #[test]
+        fn any_bytes_are_a_share_or_refused_as_the_message_crate_does(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let mut copy = bytes.clone();
+            let theirs = binary_sv2::from_bytes::<SubmitSharesExtended<'_>>(&mut copy);
+            let ours = Submission::parse_extended(&bytes);
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok());
+            if let (Ok(ours), Ok(theirs)) = (ours, theirs) {
+                prop_assert_eq!(ours.nonce, theirs.nonce);
+                prop_assert_eq!(ours.extranonce, Some(theirs.extranonce.as_bytes()));
+            }
+        }
+    }
+}

@@ -198,3 +198,125 @@ fn check_commitment(outputs: &[TxOut], transactions: &[RawTransaction]) -> Resul
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_units::JobId;
+    use bitcoin::hashes::sha256d;
+
+    use super::*;
+    use crate::fixture;
+
+    /// What the fixture's template was made of.
+    fn parts(transactions: u32) -> TemplateParts {
+        let template = fixture::template(1, fixture::tip(900_000, 0x1702_0000), transactions);
+        TemplateParts {
+            id: template.id,
+            tip: template.tip,
+            version: template.version,
+            time: template.time,
+            coinbase_value: template.coinbase_value,
+            subsidy: template.subsidy,
+            fees: template.fees,
+            sigops: template.sigops,
+            transactions: template.transactions.clone(),
+            required_outputs: template.required_outputs.clone(),
+        }
+    }
+
+    #[test]
+    fn weight_and_path_are_those_of_the_transactions() {
+        let template = Template::new(parts(5)).unwrap();
+        let weights = template.transactions.iter().map(|tx| u64::from(tx.weight()));
+        assert_eq!(template.weight, weights.sum::<u64>());
+        let coinbase = [7; 32];
+        let leaves =
+            [coinbase].into_iter().chain(template.transactions.iter().map(|tx| tx.txid().to_byte_array()));
+        let root = bitcoin::merkle_tree::calculate_root(leaves.map(sha256d::Hash::from_byte_array)).unwrap();
+        assert_eq!(merkle::fold(coinbase, &template.merkle_path), root.to_byte_array());
+    }
+
+    #[test]
+    fn the_commitment_is_the_one_that_rust_bitcoin_computes() {
+        let template = fixture::template(1, fixture::tip(900_000, 0x1702_0000), 6);
+        let spec = fixture::spec(&template, JobId(1), 1);
+        let job = crate::Job::new(JobId(1), &template, &spec).unwrap();
+        let bytes = job.block(&template, [0; 80], &[0; 20]).to_bytes();
+        let block: bitcoin::Block = bitcoin::consensus::deserialize(&bytes).unwrap();
+        assert!(block.check_witness_commitment());
+        let commitment = bitcoin::Block::compute_witness_commitment(
+            &block.witness_root().unwrap(),
+            &WITNESS_RESERVED_VALUE,
+        );
+        let script = witness_commitment(&template.transactions);
+        assert_eq!(script.as_bytes()[6..], commitment.to_byte_array());
+        assert_eq!(script.as_bytes()[..6], COMMITMENT_START);
+        assert_eq!(script.len(), 38);
+    }
+
+    #[test]
+    fn value_that_is_not_subsidy_and_fees_is_refused() {
+        let good = parts(2);
+        let off_by_one =
+            TemplateParts { fees: good.fees.checked_add(Sats::from_sats(1)).unwrap(), ..good.clone() };
+        assert!(matches!(Template::new(off_by_one), Err(TemplateError::Value { .. })));
+        let overflow = TemplateParts { fees: Sats::from_sats(u64::MAX), ..good };
+        assert!(matches!(Template::new(overflow), Err(TemplateError::Value { .. })));
+    }
+
+    #[test]
+    fn a_required_output_that_pays_is_refused() {
+        let mut bad = parts(2);
+        bad.required_outputs.push(TxOut { value: Amount::from_sat(1), script_pubkey: ScriptBuf::new() });
+        assert_eq!(Template::new(bad), Err(TemplateError::RequiredOutputPays(Sats::from_sats(1))));
+    }
+
+    #[test]
+    fn transactions_that_the_commitment_does_not_fit_are_refused() {
+        let mut reordered = parts(3);
+        reordered.transactions.swap(0, 1);
+        assert_eq!(Template::new(reordered), Err(TemplateError::Commitment));
+        let mut missing = parts(3);
+        missing.transactions.pop();
+        assert_eq!(Template::new(missing), Err(TemplateError::Commitment));
+        let mut none = parts(3);
+        none.required_outputs.clear();
+        assert_eq!(Template::new(none.clone()), Err(TemplateError::NoCommitment));
+        // What begins like a commitment but ends before its hash does is none.
+        let short = ScriptBuf::from_bytes(COMMITMENT_START.to_vec());
+        none.required_outputs.push(TxOut { value: Amount::ZERO, script_pubkey: short });
+        assert_eq!(Template::new(none), Err(TemplateError::NoCommitment));
+    }
+
+    #[test]
+    fn of_several_commitments_the_last_counts() {
+        let mut two = parts(3);
+        let wrong = ScriptBuf::from_bytes([&COMMITMENT_START[..], &[0; 32]].concat());
+        two.required_outputs.insert(0, TxOut { value: Amount::ZERO, script_pubkey: wrong });
+        assert!(Template::new(two.clone()).is_ok());
+        two.required_outputs.reverse();
+        assert_eq!(Template::new(two), Err(TemplateError::Commitment));
+    }
+
+    #[test]
+    fn a_block_without_witnesses_needs_no_commitment() {
+        let empty = TemplateParts { required_outputs: Vec::new(), ..parts(0) };
+        let template = Template::new(empty).unwrap();
+        assert!(!template.has_witness_commitment());
+        assert!(template.merkle_path.is_empty());
+        assert!(Template::new(parts(0)).unwrap().has_witness_commitment());
+    }
+
+    #[test]
+    fn the_header_starts_no_earlier_than_the_tip_allows() {
+        let behind = TemplateParts { time: fixture::TIME - 4000, ..parts(0) };
+        let min_ntime = behind.tip.min_ntime;
+        assert_eq!(Template::new(behind).unwrap().time, min_ntime);
+        assert_eq!(Template::new(parts(0)).unwrap().time, fixture::TIME);
+    }
+
+    #[test]
+    fn a_tip_knows_its_target() {
+        assert_eq!(fixture::tip(1, 0x1d00_ffff).target, Target::DIFFICULTY_1);
+    }
+}

@@ -75,3 +75,42 @@ impl fmt::Debug for RawTransaction {
         f.debug_struct("RawTransaction").field("txid", &self.txid).field("bytes", &self.bytes.len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hex::FromHex as _;
+
+    use super::*;
+
+    /// The first payment from one person to another (main network, block 170); no witness.
+    const FIRST_PAYMENT: &str = "0100000001c997a5e56e104102fa209c6a852dd90660a20b2d9c352423edce25857fcd3704000000004847304402204e45e1\
+        6932b8af514961a1d3a1a25fdf3f4f7732e9d624c6c61548ab5fb8cd410220181522ec8eca07de4860a4acdd12909d831cc56cbbac4622082221a8768d\
+        1d0901ffffffff0200ca9a3b00000000434104ae1a62fe09c5f51b13905f07f06b99a2f7159b2225f374cd378d71302fa28414e7aab37397f554a7df5f\
+        142c21c1b7303b8a0626f1baded5c72a704f7e6cd84cac00286bee0000000043410411db93e1dcdb8a016b49840f8c53bc1eb68a382e97b1482ecad7b1\
+        48a6909a5cb2e0eaddfb84ccf9744464f82e160bfa9b8b64f9d4c03f999b8643f656b412a3ac00000000";
+
+    fn first_payment() -> Vec<u8> {
+        Vec::from_hex(FIRST_PAYMENT).unwrap()
+    }
+
+    #[test]
+    fn a_transaction_knows_its_ids_and_its_weight() {
+        let transaction = RawTransaction::parse(first_payment()).unwrap();
+        let id = "f4184fc596403b9d638783cf57adfe4c75c605f6356fbc91338530e9831e9e16";
+        assert_eq!(transaction.txid().to_string(), id);
+        assert_eq!(transaction.wtxid().to_string(), id);
+        assert!(!transaction.has_witness());
+        assert_eq!(transaction.weight() as usize, first_payment().len() * 4);
+        assert_eq!(transaction.as_bytes(), first_payment());
+        assert!(transaction.clone().bytes.as_ptr() == transaction.bytes.as_ptr(), "clones share the bytes");
+    }
+
+    #[test]
+    fn bytes_that_are_not_exactly_a_transaction_are_refused() {
+        let good = first_payment();
+        for len in 0..good.len() {
+            assert!(RawTransaction::parse(&good[..len]).is_err(), "{len} bytes");
+        }
+        assert!(RawTransaction::parse([&good[..], &[0]].concat()).is_err());
+    }
+}
