@@ -33,7 +33,7 @@ fn client_messages(world: &World) -> Vec<Message<'static>> {
     let custom_job = mining::SetCustomMiningJob {
         channel_id: 2,
         request_id: 1,
-        token: bytes.clone(),
+        token: bytes,
         version: VERSION,
         prev_hash: U256::from(&[1; 32]),
         min_ntime: 0,

@@ -1,4 +1,5 @@
 //! What a pool session says to its peer, as dialogues on a virtual clock; each test is named for the rule it holds.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod channels;
 mod cut;

@@ -239,7 +239,7 @@ impl Play {
     fn channel(&self, index: usize) -> u32 {
         let mut open: Vec<_> = self.model.channels.keys().copied().collect();
         open.sort_unstable();
-        open.get(index).copied().unwrap_or(1 + u32::try_from(index).unwrap())
+        open.get(index).copied().unwrap_or_else(|| 1 + u32::try_from(index).unwrap())
     }
 
     fn take(&mut self, step: &Step) {
@@ -328,13 +328,13 @@ impl Play {
         let mut told = HashSet::new();
         for (channel, _) in &now {
             if self.model.channels.contains_key(channel) && told.insert(*channel) {
-                let mine = now.iter().filter(|(other, _)| other == channel);
+                let mine: Vec<_> = now.iter().filter(|(other, _)| other == channel).collect();
                 let answer = self.client.receives();
                 let Message::SubmitSharesSuccess(success) = answer.message() else {
                     panic!("{:?}", answer.message());
                 };
                 assert_eq!(success.channel_id, *channel);
-                assert_eq!(success.new_submits_accepted_count as usize, mine.clone().count());
+                assert_eq!(success.new_submits_accepted_count as usize, mine.len());
                 assert_eq!(Some(success.last_sequence_number), mine.last().map(|(_, number)| *number));
             }
         }
