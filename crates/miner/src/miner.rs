@@ -358,7 +358,7 @@ impl Shift {
     fn handle_event(&self, event: Event, url: &Url) -> Result<(), Ended> {
         match event {
             Event::Opened(channel) => {
-                tracing::info!(server = %url, %channel, "mining");
+                tracing::debug!(server = %url, %channel, "mining");
                 self.shared.update(|stats| {
                     stats.connected = true;
                     stats.connections += 1;
