@@ -5,7 +5,7 @@ use bitcoin::script::Instruction;
 use bitcoin::{Block, Script};
 use serde_json::json;
 
-use crate::pool::{INSTANCE, Pool};
+use crate::pool::{INSTANCE, Pool, SIGNATURE};
 
 /// The block at `height`, once it is known that it pays the configured address in full and carries tag and signature.
 pub(crate) fn assert_ours(pool: &Pool, height: u32) -> Block {
@@ -33,7 +33,7 @@ fn assert_marked(script: &Script, height: u32) {
     };
     let tag = JobTag::from_bytes(tag.as_slice().try_into().expect("a job tag has ten bytes"));
     assert_eq!(tag.instance, INSTANCE, "height {height}");
-    assert_eq!(signature, b"Adit", "height {height}");
+    assert_eq!(signature, SIGNATURE.as_bytes(), "height {height}");
     assert_eq!(extranonce.len(), 20, "height {height}");
 }
 

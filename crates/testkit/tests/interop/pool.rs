@@ -13,6 +13,8 @@ use crate::program::{self, Program, free_address, wait_for};
 
 /// The number of the pool's server, which every block must carry.
 pub(crate) const INSTANCE: u16 = 513;
+/// The text that every block must carry.
+pub(crate) const SIGNATURE: &str = "/interop/";
 /// Transactions that wait in the node's mempool when mining starts.
 const TRANSACTIONS: usize = 3;
 
@@ -142,7 +144,8 @@ fn pool_command(folder: &Path, subcommand: &str, address: &str) -> Command {
     let mut command = Command::new(program::adit());
     command.arg(subcommand).arg("--config").arg(folder.join("adit.toml"));
     command.env("ADIT__POOL__LISTEN", address).env("ADIT__POOL__INSTANCE", INSTANCE.to_string());
+    command.env("ADIT__POOL__SIGNATURE", SIGNATURE).env("ADIT_LOG", "debug,hyper_util=warn");
     // Ten shares a second, so that a processor finds some before it finds a block.
-    command.env("ADIT__POOL__SHARES_PER_MINUTE", "600").env("ADIT_LOG", "debug");
+    command.env("ADIT__POOL__SHARES_PER_MINUTE", "600");
     command
 }
