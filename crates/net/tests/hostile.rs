@@ -24,6 +24,10 @@ const OUTBOX: OutboxLimits = OutboxLimits { bytes: 32 * 1024, age: Duration::fro
 /// Most payload that the test's server accepts.
 const PAYLOAD_MAX: usize = 1_291;
 
+/// The most that an honest peer's slowest answer but one in a hundred may take beside an attack. Generous, because tests share the
+/// machine with compilers; being starved takes seconds.
+const HONEST: Duration = Duration::from_millis(500);
+
 /// A frame of this type is echoed.
 const ECHO: u8 = 1;
 /// A frame of this type asks for frames without end.
@@ -177,7 +181,7 @@ async fn silent_and_dribbling_strangers_are_closed_in_time() {
     let start = Clock.monotonic();
     let slowest = ask_during(&mut honest, async { while strangers.join_next().await.is_some() {} }).await;
     assert!(Clock.monotonic() - start < 8 * PATIENCE, "strangers were let stay");
-    assert!(slowest < Duration::from_millis(100), "an honest answer took {slowest:?}");
+    assert!(slowest < HONEST, "an honest answer took {slowest:?}");
     assert_eq!(server.turned_away.load(Relaxed), 300);
     server.empties_to(1).await;
 }
@@ -208,7 +212,7 @@ async fn a_flood_of_garbage_handshakes_delays_nobody() {
         while strangers.join_next().await.is_some() {}
     };
     let slowest = ask_during(&mut honest, flood).await;
-    assert!(slowest < Duration::from_millis(100), "an honest answer took {slowest:?}");
+    assert!(slowest < HONEST, "an honest answer took {slowest:?}");
     server.empties_to(1).await;
 }
 
@@ -222,7 +226,7 @@ async fn a_peer_that_never_reads_is_dropped_and_only_it() {
     deaf.queue(&mut question).unwrap();
     deaf.flush().await.unwrap();
     let slowest = ask_during(&mut honest, server.empties_to(1)).await;
-    assert!(slowest < Duration::from_millis(100), "an honest answer took {slowest:?}");
+    assert!(slowest < HONEST, "an honest answer took {slowest:?}");
     drop(deaf);
 }
 

@@ -17,6 +17,8 @@
 
 mod config;
 mod disconnect;
+#[cfg(feature = "server")]
+pub mod server;
 mod session;
 mod work;
 

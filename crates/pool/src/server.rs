@@ -1,0 +1,302 @@
+//! The tokio shell of the pool: sockets, job board, share log and block submission around the pure core.
+//!
+//! ```text
+//! node ── templates ──> board ── watch<Work> ──> peers ── records ──> share log
+//!  ^                                             │  ^                     │
+//!  └───────────── blocks <── found blocks ───────┘  └── durable counts ───┘
+//! ```
+//!
+//! One task serves one connection and owns its [`Session`](crate::Session). What tasks share is immutable, a `watch`, a bounded
+//! queue or an atomic counter; nobody holds a lock across a wait and none is taken for a share.
+
+mod acceptor;
+mod blocks;
+mod board;
+mod event;
+mod metrics;
+mod peer;
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adit_ledger::storage::Storage;
+use adit_ledger::{BlockStore, BlockStoreError, LogFailure, LogOutcome, ShareSink};
+use adit_net::{BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Shutdown};
+use adit_node::Node;
+use adit_transport::Identity;
+use adit_units::ConnectionId;
+use rand_core::Rng as _;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::{JobFactory, PoolConfig, PoolConfigError, Work};
+use blocks::Blocks;
+use board::Board;
+pub use event::{BlockOutcome, Event};
+use metrics::Gauges;
+pub use metrics::{HASHRATE_WINDOW, Metrics};
+
+/// How long connections have at shutdown to get their last shares acknowledged and to close.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the nodes have at shutdown to answer for blocks that are not on disk. Those on disk are handed over again at the next start.
+pub const BLOCKS_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many events a reader may lag behind before it misses the oldest.
+const EVENTS_KEPT: usize = 256;
+
+/// Where a server listens and what it grants its peers.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerConfig {
+    /// The address for miners; port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// How many peers.
+    pub limits: Limits,
+    /// What may wait for a peer that does not read.
+    pub outbox: OutboxLimits,
+}
+
+impl ServerConfig {
+    /// Default limits at an address.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, limits: Limits::default(), outbox: OutboxLimits::default() }
+    }
+}
+
+/// What a server is made of; `L` is the share log, `S` where found blocks are kept.
+#[derive(Debug)]
+pub struct Parts<L, S: Storage> {
+    /// The pool's rules.
+    pub pool: PoolConfig,
+    /// How many times this server has started before, as the share log counts it.
+    pub boot: u32,
+    /// Gives templates and takes blocks.
+    pub node: Node,
+    /// Takes shares. Hand over the only handle: the server sees the log to its end.
+    pub log: L,
+    /// Tells when that log ends.
+    pub outcome: LogOutcome,
+    /// Keeps found blocks until their fate is known.
+    pub blocks: BlockStore<S>,
+    /// What miners are shown in the handshake.
+    pub identity: Arc<Identity>,
+}
+
+/// Why a server cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The pool's rules contradict each other.
+    #[error(transparent)]
+    Pool(#[from] PoolConfigError),
+    /// The address cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The found blocks of earlier runs cannot be looked through.
+    #[error(transparent)]
+    Blocks(#[from] BlockStoreError),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Why a running server has to be ended: it goes on handing over blocks, but cannot do the rest of its work.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Shares cannot be written down, so none are acknowledged any more.
+    #[error(transparent)]
+    ShareLog(#[from] LogFailure),
+    /// The address was taken from under us before there was work to listen for.
+    #[error("{0}")]
+    Listen(String),
+    /// Every number for a job of this run has been used.
+    #[error("no job number is left in this run; restart the server")]
+    JobsExhausted,
+    /// Every number for a connection of this run has been used.
+    #[error("no connection number is left in this run; restart the server")]
+    ConnectionsExhausted,
+}
+
+/// How a shutdown went.
+#[derive(Debug)]
+pub struct Drained {
+    /// Connections that had to be cut off because they did not come to an end within [`DRAIN_PATIENCE`].
+    pub cut_off: usize,
+    /// How the share log ended: in order with all records on stable storage, or not; `None` if somebody else still holds it.
+    pub log: Option<Result<(), LogFailure>>,
+}
+
+/// A running pool; dropped, it winds down without waiting for anything.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    gauges: Arc<Gauges>,
+    events: broadcast::Sender<Event>,
+    failure: watch::Receiver<Option<Failure>>,
+    outcome: LogOutcome,
+    shutdown: Shutdown,
+    blocks_shutdown: Shutdown,
+    acceptor: JoinHandle<usize>,
+}
+
+/// What all connections share.
+struct Hall<L> {
+    pool: Arc<PoolConfig>,
+    /// Keys the sets of seen shares, so that nobody can prepare collisions.
+    seen_key: [u8; 16],
+    identity: Arc<Identity>,
+    lane: HandshakeLane,
+    outbox: OutboxLimits,
+    log: L,
+    outcome: LogOutcome,
+    board: watch::Receiver<Option<Arc<Work>>>,
+    blocks: Blocks,
+    gauges: Arc<Gauges>,
+    last_connection: AtomicU32,
+    failure: watch::Sender<Option<Failure>>,
+}
+
+impl Server {
+    /// Takes the address, hands over blocks that earlier runs left behind, and serves miners as soon as there is work for them.
+    ///
+    /// Until the node has given its first template nobody is listening, so miners turn to their next pool. Reads the store of
+    /// found blocks from disk before it returns.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is wrong or the system denies something.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn start<L, S>(config: ServerConfig, parts: Parts<L, S>) -> Result<Self, StartError>
+    where
+        L: ShareSink,
+        S: Storage,
+    {
+        let Parts { pool, boot, node, log, outcome, blocks, identity } = parts;
+        let factory = JobFactory::new(&pool, boot)?;
+        let bound = Bound::new(config.listen)?;
+        let lane = HandshakeLane::start(config.limits.newcomers).map_err(StartError::Thread)?;
+        let (shutdown, draining) = Shutdown::new();
+        let (blocks_shutdown, blocks_draining) = Shutdown::new();
+        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let (failure, failed) = watch::channel(None);
+        let gauges = Arc::new(Gauges::new(Clock.monotonic()));
+        let blocks = Blocks::open(node.clone(), blocks, &gauges, &events, blocks_draining)?;
+        let (board, work) = watch::channel(None);
+        let board = Board::new(node, factory, board, Arc::clone(&gauges), events.clone());
+        tokio::spawn(board.run(failure.clone(), draining.clone()));
+        tokio::spawn(metrics::sample(Arc::clone(&gauges), draining.clone()));
+        tokio::spawn(watch_log(outcome.clone(), failure.clone()));
+        let hall = Hall {
+            pool: Arc::new(pool),
+            seen_key: random_key(),
+            identity,
+            lane,
+            outbox: config.outbox,
+            log,
+            outcome: outcome.clone(),
+            board: work,
+            blocks,
+            gauges: Arc::clone(&gauges),
+            last_connection: AtomicU32::new(0),
+            failure,
+        };
+        let address = bound.address();
+        let acceptor = tokio::spawn(acceptor::run(bound, config.limits, Arc::new(hall), draining));
+        let failure = failed;
+        Ok(Self { address, gauges, events, failure, outcome, shutdown, blocks_shutdown, acceptor })
+    }
+
+    /// The address that miners connect to, once there is work.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The numbers as they stand.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.gauges.read(Clock.monotonic())
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Waits for a failure that the process must not survive: shut the server down and exit with an error. Cancel safe.
+    pub async fn failed(&self) -> Failure {
+        let mut failure = self.failure.clone();
+        if let Ok(failed) = failure.wait_for(Option::is_some).await
+            && let Some(failure) = failed.clone()
+        {
+            return failure;
+        }
+        // Nobody is left who could fail.
+        core::future::pending().await
+    }
+
+    /// Ends in order: accepts nobody, gets the last shares acknowledged, closes connections, sees blocks to a node or to the disk,
+    /// and the log to its end.
+    ///
+    /// Takes at most [`DRAIN_PATIENCE`] for connections and log, and [`BLOCKS_PATIENCE`] for blocks. When it returns, every share that a
+    /// miner was told is accepted is on stable storage.
+    pub async fn shutdown(self) -> Drained {
+        let Self { mut outcome, shutdown, blocks_shutdown, acceptor, .. } = self;
+        shutdown.begin();
+        let cut_off = acceptor.await.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "acceptor failed");
+            0
+        });
+        shutdown.finished().await;
+        blocks_shutdown.begin();
+        if timeout(BLOCKS_PATIENCE, blocks_shutdown.finished()).await.is_err() {
+            tracing::error!("blocks are left that no node has answered for");
+        }
+        let log = timeout(DRAIN_PATIENCE, outcome.wait()).await.ok();
+        Drained { cut_off, log }
+    }
+}
+
+impl<L> Hall<L> {
+    /// A number for a new connection, never used before in this run.
+    fn next_connection(&self) -> Option<ConnectionId> {
+        let next = |last: u32| last.checked_add(1);
+        let last = self.last_connection.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        last.ok().and_then(next).map(ConnectionId)
+    }
+}
+
+fn random_key() -> [u8; 16] {
+    let mut key = [0; 16];
+    OsRng.fill_bytes(&mut key);
+    key
+}
+
+/// Makes the log's failure the server's.
+async fn watch_log(mut outcome: LogOutcome, failure: watch::Sender<Option<Failure>>) {
+    if let Err(error) = outcome.wait().await {
+        fail(&failure, error.into());
+    }
+}
+
+/// Notes the first failure; later ones follow from it.
+fn fail(failure: &watch::Sender<Option<Failure>>, reason: Failure) {
+    failure.send_if_modified(|failed| {
+        let first = failed.is_none();
+        if first {
+            tracing::error!(%reason, "server failed");
+            *failed = Some(reason);
+        }
+        first
+    });
+}

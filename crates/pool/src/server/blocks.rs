@@ -1,0 +1,319 @@
+//! Found blocks on their way into the chain: handed over at once, written down, and followed until their fate is known.
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use std::sync::Arc;
+
+use adit_ledger::storage::Storage;
+use adit_ledger::{BlockFate, BlockStore, BlockStoreError, SavedBlock};
+use adit_net::Draining;
+use adit_node::{Fate, Node, Submitted};
+use adit_units::Height;
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::sleep;
+
+use super::event::{BlockOutcome, Event};
+use super::metrics::Gauges;
+use crate::FoundBlock;
+
+/// Most blocks that are followed at once. Only test networks get there; whoever finds more there waits with its shares.
+const FOLLOWED_MAX: usize = 1_024;
+
+/// How many blocks deep a fate is final: six, as everywhere.
+const BURIED: u32 = 6;
+
+/// How long an answer is waited for before a node that could not be reached is asked again; doubles with each time.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest such wait.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How often a node is asked what became of a block.
+const FATE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Takes found blocks from connections; clones share everything.
+#[derive(Clone)]
+pub(super) struct Blocks {
+    desk: Arc<Desk>,
+    slots: Arc<Semaphore>,
+}
+
+struct Desk {
+    node: Node,
+    store: Arc<dyn Keep>,
+    gauges: Arc<Gauges>,
+    events: broadcast::Sender<Event>,
+    draining: Draining,
+}
+
+/// A store of found blocks, whatever it is kept in.
+trait Keep: Send + Sync {
+    fn save(&self, block: &SavedBlock) -> Result<(), BlockStoreError>;
+    fn settle(&self, hash: [u8; 32], fate: BlockFate) -> Result<(), BlockStoreError>;
+}
+
+impl<S: Storage> Keep for BlockStore<S> {
+    fn save(&self, block: &SavedBlock) -> Result<(), BlockStoreError> {
+        Self::save(self, block.hash, block.height, &block.bytes)
+    }
+
+    fn settle(&self, hash: [u8; 32], fate: BlockFate) -> Result<(), BlockStoreError> {
+        Self::settle(self, hash, fate)
+    }
+}
+
+impl Blocks {
+    /// Opens the desk and hands over what earlier runs have left.
+    pub(super) fn open<S: Storage>(
+        node: Node,
+        store: BlockStore<S>,
+        gauges: &Arc<Gauges>,
+        events: &broadcast::Sender<Event>,
+        draining: Draining,
+    ) -> Result<Self, BlockStoreError> {
+        let pending = store.pending()?;
+        for damaged in &pending.damaged {
+            tracing::error!(%damaged, "block of an earlier run");
+        }
+        let (gauges, events) = (Arc::clone(gauges), events.clone());
+        let desk = Desk { node, store: Arc::new(store), gauges, events, draining };
+        let blocks = Self { desk: Arc::new(desk), slots: Arc::new(Semaphore::new(FOLLOWED_MAX)) };
+        tokio::spawn(blocks.clone().resume(pending.blocks));
+        Ok(blocks)
+    }
+
+    async fn resume(self, blocks: Vec<SavedBlock>) {
+        for block in blocks {
+            let hash = hash_of(&block);
+            tracing::info!(%hash, height = block.height.0, "block of an earlier run goes out again");
+            let slot = self.slot().await;
+            tokio::spawn(Follower::new(Arc::clone(&self.desk), block, None).run(slot));
+        }
+    }
+
+    /// Sends a block on its way; when this returns, it is.
+    pub(super) async fn hand_over(&self, found: FoundBlock) {
+        let slot = self.slot().await;
+        tokio::spawn(follow(Arc::clone(&self.desk), found, slot));
+        // The runtime has put that task next in line; stepping aside lets it start before the connection goes on.
+        yield_now().await;
+    }
+
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        slot.expect("nothing closes the semaphore")
+    }
+}
+
+async fn follow(desk: Arc<Desk>, found: FoundBlock, slot: OwnedSemaphorePermit) {
+    let FoundBlock { block, user, worker, .. } = found;
+    let (hash, height) = (block.hash, block.height);
+    let saved = SavedBlock { hash: hash.to_byte_array(), height, bytes: block.to_bytes() };
+    let news = Event::BlockFound { hash, height, user, worker };
+    // The nodes have the last word, so nothing waits for this; but if it fails, a fault of ours must be found.
+    spawn_blocking(move || {
+        if let Err(error) = block.check() {
+            tracing::error!(%hash, %error, "own check of the block failed; the program is at fault");
+        }
+    });
+    Follower::new(desk, saved, Some(news)).run(slot).await;
+}
+
+impl Desk {
+    fn tell(&self, event: Event) {
+        // Nobody has to be listening.
+        let _ = self.events.send(event);
+    }
+}
+
+/// One block, and what is known of it.
+struct Follower {
+    desk: Arc<Desk>,
+    draining: Draining,
+    block: Arc<SavedBlock>,
+    hash: BlockHash,
+    /// That it was found, until that is told; a block of an earlier run is no news.
+    news: Option<Event>,
+    /// Whether it is on disk, so that it would be handed over again after a restart.
+    saved: bool,
+    /// Whether it was told that the node has taken it.
+    accepted: bool,
+    retry: Duration,
+}
+
+/// What to do with a block next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Hand it to the node.
+    Submit,
+    /// See what became of it.
+    Watch,
+    /// Nothing more.
+    Done,
+}
+
+impl Follower {
+    /// Follows a block that was found just now, as `news` says, or one of an earlier run, which is on disk.
+    fn new(desk: Arc<Desk>, block: SavedBlock, news: Option<Event>) -> Self {
+        let (hash, draining, saved) = (hash_of(&block), desk.draining.clone(), news.is_none());
+        Self { desk, draining, block: Arc::new(block), hash, news, saved, accepted: false, retry: RETRY_MIN }
+    }
+
+    /// Follows the block to its fate, or until the server ends while the block is safe.
+    async fn run(mut self, _slot: OwnedSemaphorePermit) {
+        let mut next = self.start().await;
+        loop {
+            next = match next {
+                Next::Submit => self.submit_again().await,
+                Next::Watch => self.watch().await,
+                Next::Done => return,
+            };
+        }
+    }
+
+    /// The first handing over. The node is asked before anything else is done, and the disk does not wait for its answer.
+    async fn start(&mut self) -> Next {
+        let (desk, block) = (Arc::clone(&self.desk), Arc::clone(&self.block));
+        let (submitted, ()) = tokio::join!(desk.node.submit_bytes(&block.bytes), self.note());
+        self.answered(submitted).await
+    }
+
+    /// Tells that the block was found, and writes it down.
+    async fn note(&mut self) {
+        if let Some(news) = self.news.take() {
+            tracing::info!(hash = %self.hash, height = self.block.height.0, "block found");
+            self.desk.gauges.blocks_found.fetch_add(1, Relaxed);
+            self.desk.tell(news);
+        }
+        self.save().await;
+    }
+
+    /// Writes the block down, unless it is.
+    async fn save(&mut self) {
+        if self.saved {
+            return;
+        }
+        let (store, block) = (Arc::clone(&self.desk.store), Arc::clone(&self.block));
+        match spawn_blocking(move || store.save(&block)).await {
+            Ok(Ok(())) => self.saved = true,
+            Ok(Err(error)) => tracing::error!(hash = %self.hash, %error, "block is not on disk"),
+            Err(panic) => tracing::error!(hash = %self.hash, %panic, "block is not on disk"),
+        }
+    }
+
+    async fn submit_again(&mut self) -> Next {
+        if self.saved {
+            let pause = self.retry;
+            self.retry = (pause * 2).min(RETRY_MAX);
+            if self.pause(pause).await {
+                return Next::Done;
+            }
+        } else {
+            // This is the only copy: the server's end waits for it, so it must not dawdle.
+            sleep(RETRY_MIN).await;
+            self.save().await;
+        }
+        let submitted = self.desk.node.submit_bytes(&self.block.bytes).await;
+        self.answered(submitted).await
+    }
+
+    async fn answered(&mut self, submitted: Submitted) -> Next {
+        let (hash, height) = (self.hash, self.block.height.0);
+        match submitted {
+            Submitted::Accepted => self.accept(),
+            Submitted::AlreadyKnown => tracing::debug!(%hash, height, "node has the block already"),
+            Submitted::Undecided(word) => {
+                tracing::info!(%hash, height, word, "node keeps the block in reserve")
+            }
+            Submitted::Refused(reason) => return self.refuse(reason).await,
+            Submitted::Unreachable(error) => {
+                tracing::warn!(%hash, height, error, "block could not be handed over; it will be tried again");
+                return Next::Submit;
+            }
+        }
+        self.retry = RETRY_MIN;
+        Next::Watch
+    }
+
+    /// Asks what became of the block, and pauses before the next question.
+    async fn watch(&mut self) -> Next {
+        match self.desk.node.fate(self.hash).await {
+            Fate::InChain { confirmations } => {
+                self.accept();
+                if confirmations >= BURIED {
+                    return self.settle(BlockFate::InChain).await;
+                }
+            }
+            Fate::Stale if self.is_buried() => return self.lose().await,
+            Fate::Stale => {}
+            Fate::Unknown => return Next::Submit,
+            Fate::Unreachable(error) => {
+                tracing::debug!(hash = %self.hash, error, "fate of the block unknown")
+            }
+        }
+        if self.pause(FATE_INTERVAL).await { Next::Done } else { Next::Watch }
+    }
+
+    /// Whether so many blocks have been built since that no other chain can be expected to win.
+    fn is_buried(&self) -> bool {
+        self.desk.gauges.height().is_some_and(|height| height.0 > self.block.height.0 + BURIED)
+    }
+
+    fn accept(&mut self) {
+        if self.accepted {
+            return;
+        }
+        self.accepted = true;
+        self.desk.gauges.blocks_accepted.fetch_add(1, Relaxed);
+        tracing::info!(hash = %self.hash, height = self.block.height.0, "block accepted");
+        self.tell(BlockOutcome::Accepted);
+    }
+
+    async fn lose(&self) -> Next {
+        self.desk.gauges.blocks_stale.fetch_add(1, Relaxed);
+        tracing::info!(hash = %self.hash, height = self.block.height.0, "block stale");
+        self.tell(BlockOutcome::Stale);
+        self.settle(BlockFate::Stale).await
+    }
+
+    async fn refuse(&self, reason: String) -> Next {
+        self.desk.gauges.blocks_refused.fetch_add(1, Relaxed);
+        tracing::warn!(hash = %self.hash, height = self.block.height.0, reason, "block refused");
+        self.tell(BlockOutcome::Refused(reason));
+        self.settle(BlockFate::Refused).await
+    }
+
+    fn tell(&self, outcome: BlockOutcome) {
+        let (hash, height): (BlockHash, Height) = (self.hash, self.block.height);
+        self.desk.tell(Event::BlockSettled { hash, height, outcome });
+    }
+
+    async fn settle(&self, fate: BlockFate) -> Next {
+        if !self.saved {
+            return Next::Done;
+        }
+        let (store, hash) = (Arc::clone(&self.desk.store), self.block.hash);
+        match spawn_blocking(move || store.settle(hash, fate)).await {
+            Ok(Ok(())) => {}
+            // It will be handed over and settled once more after the next start.
+            Ok(Err(error)) => tracing::warn!(hash = %self.hash, %error, "fate of the block not noted"),
+            Err(panic) => tracing::error!(hash = %self.hash, %panic, "fate of the block not noted"),
+        }
+        Next::Done
+    }
+
+    /// Waits; the answer is whether the server ends, for which nobody waits longer than needed.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.draining.begun() => true,
+            () = sleep(pause) => false,
+        }
+    }
+}
+
+fn hash_of(block: &SavedBlock) -> BlockHash {
+    BlockHash::from_byte_array(block.hash)
+}

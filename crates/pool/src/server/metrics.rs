@@ -1,0 +1,319 @@
+//! Numbers about a running pool, kept without locks and added up once per batch of shares.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use adit_channel::ShareRecord;
+use adit_messages::error_code::SubmitSharesError;
+use adit_net::{Clock, Draining};
+use adit_share::Tip;
+use adit_units::{Hashrate, Height, Monotonic, Work};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::Counters;
+
+/// The time over which [`Metrics::hashrate`] is taken; less right after the start.
+pub const HASHRATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// How often the accepted work is looked at.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Ways to refuse a share.
+const CODES: usize = SubmitSharesError::ALL.len();
+
+/// The pool's numbers at one moment; each is exact, but they are read one after the other while shares come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Open connections, those in their handshake included.
+    pub connections: u64,
+    /// Open channels.
+    pub channels: u64,
+    /// What the miners' hash rate must have been for the work of the last [`HASHRATE_WINDOW`].
+    pub hashrate: Hashrate,
+    /// Accepted work since the start.
+    pub work: Work,
+    /// Accepted shares since the start, blocks among them.
+    pub accepted: u64,
+    /// Refused shares since the start, for each code.
+    pub rejected: [(SubmitSharesError, u64); CODES],
+    /// Blocks found since the start.
+    pub blocks_found: u64,
+    /// Blocks that the node has taken into its best chain, those of earlier runs that were handed over again included.
+    pub blocks_accepted: u64,
+    /// Blocks that lost against another.
+    pub blocks_stale: u64,
+    /// Blocks that the node says break a rule.
+    pub blocks_refused: u64,
+    /// Height of the block that is mined now; `None` before the first template.
+    pub height: Option<Height>,
+    /// The time since the last template came.
+    pub template_age: Option<Duration>,
+}
+
+/// The counters behind [`Metrics`].
+#[derive(Debug)]
+pub(super) struct Gauges {
+    started: Monotonic,
+    connections: AtomicU64,
+    channels: AtomicU64,
+    accepted: AtomicU64,
+    rejected: [AtomicU64; CODES],
+    work: WideCounter,
+    hashrate: AtomicU64,
+    pub(super) blocks_found: AtomicU64,
+    pub(super) blocks_accepted: AtomicU64,
+    pub(super) blocks_stale: AtomicU64,
+    pub(super) blocks_refused: AtomicU64,
+    height: AtomicU64,
+    /// Microseconds of the monotonic clock, plus one; zero before the first template.
+    template_at: AtomicU64,
+}
+
+impl Gauges {
+    pub(super) fn new(started: Monotonic) -> Self {
+        Self {
+            started,
+            connections: AtomicU64::default(),
+            channels: AtomicU64::default(),
+            accepted: AtomicU64::default(),
+            rejected: Default::default(),
+            work: WideCounter::default(),
+            hashrate: AtomicU64::default(),
+            blocks_found: AtomicU64::default(),
+            blocks_accepted: AtomicU64::default(),
+            blocks_stale: AtomicU64::default(),
+            blocks_refused: AtomicU64::default(),
+            height: AtomicU64::default(),
+            template_at: AtomicU64::default(),
+        }
+    }
+
+    /// Notes that a template came.
+    pub(super) fn template(&self, tip: &Tip, now: Monotonic) {
+        self.height.store(u64::from(tip.height.0), Relaxed);
+        self.template_at.store(now.to_micros().saturating_add(1), Relaxed);
+    }
+
+    /// Height of the block that is mined now.
+    pub(super) fn height(&self) -> Option<Height> {
+        self.template_at()?;
+        u32::try_from(self.height.load(Relaxed)).ok().map(Height)
+    }
+
+    fn template_at(&self) -> Option<Monotonic> {
+        self.template_at.load(Relaxed).checked_sub(1).map(Monotonic::from_micros)
+    }
+
+    pub(super) fn read(&self, now: Monotonic) -> Metrics {
+        let mut rejected = [(SubmitSharesError::InvalidShare, 0); CODES];
+        for (slot, (&code, count)) in
+            rejected.iter_mut().zip(SubmitSharesError::ALL.iter().zip(&self.rejected))
+        {
+            *slot = (code, count.load(Relaxed));
+        }
+        Metrics {
+            connections: self.connections.load(Relaxed),
+            channels: self.channels.load(Relaxed),
+            hashrate: Hashrate::from_hashes_per_second(self.hashrate.load(Relaxed)),
+            work: Work::from_hashes(self.work.read()),
+            accepted: self.accepted.load(Relaxed),
+            rejected,
+            blocks_found: self.blocks_found.load(Relaxed),
+            blocks_accepted: self.blocks_accepted.load(Relaxed),
+            blocks_stale: self.blocks_stale.load(Relaxed),
+            blocks_refused: self.blocks_refused.load(Relaxed),
+            height: self.height(),
+            template_age: self.template_at().map(|at| now - at),
+        }
+    }
+}
+
+/// One connection's part in the counters; dropping it takes the connection and its channels out.
+#[derive(Debug)]
+pub(super) struct Meter {
+    gauges: Arc<Gauges>,
+    channels: u64,
+    /// What of the session's counters has been added already.
+    counted: Counters,
+}
+
+impl Meter {
+    pub(super) fn new(gauges: Arc<Gauges>) -> Self {
+        gauges.connections.fetch_add(1, Relaxed);
+        Self { gauges, channels: 0, counted: Counters::default() }
+    }
+
+    /// Adds what has been new since the last call: refused shares, channels, and the accepted shares in `records`.
+    pub(super) fn add(&mut self, counters: &Counters, channels: usize, records: &[ShareRecord]) {
+        if !records.is_empty() {
+            let work = records.iter().map(|record| record.work).fold(Work::ZERO, Work::saturating_add);
+            self.gauges.accepted.fetch_add(records.len() as u64, Relaxed);
+            self.gauges.work.add(work.to_hashes());
+        }
+        if counters.rejected_total() != self.counted.rejected_total() {
+            for (&code, count) in SubmitSharesError::ALL.iter().zip(&self.gauges.rejected) {
+                let new = counters.rejected(code).saturating_sub(self.counted.rejected(code));
+                count.fetch_add(new, Relaxed);
+            }
+        }
+        self.counted = *counters;
+        self.set_channels(channels as u64);
+    }
+
+    fn set_channels(&mut self, channels: u64) {
+        if channels != self.channels {
+            // Wraps to a subtraction where there are fewer.
+            self.gauges.channels.fetch_add(channels.wrapping_sub(self.channels), Relaxed);
+            self.channels = channels;
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.set_channels(0);
+        self.gauges.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A sum of 128 bits from two atomics of 64.
+#[derive(Debug, Default)]
+struct WideCounter {
+    low: AtomicU64,
+    high: AtomicU64,
+}
+
+impl WideCounter {
+    fn add(&self, amount: u128) {
+        #[expect(clippy::cast_possible_truncation, reason = "these are the two halves")]
+        let (low, high) = (amount as u64, (amount >> 64) as u64);
+        let carry = self.low.fetch_add(low, Relaxed).checked_add(low).is_none();
+        if carry || high > 0 {
+            self.high.fetch_add(high.wrapping_add(u64::from(carry)), Relaxed);
+        }
+    }
+
+    /// The sum. In the nanoseconds between the two halves of an addition that carries, it is short by 2^64.
+    fn read(&self) -> u128 {
+        let mut high = self.high.load(Relaxed);
+        loop {
+            let low = self.low.load(Relaxed);
+            let again = self.high.load(Relaxed);
+            if again == high {
+                return (u128::from(high) << 64) | u128::from(low);
+            }
+            high = again;
+        }
+    }
+}
+
+/// Keeps the hash rate current until the server drains.
+pub(super) async fn sample(gauges: Arc<Gauges>, mut draining: Draining) {
+    let mut ticks = interval(SAMPLE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut window = Window::new(gauges.started);
+    loop {
+        tokio::select! {
+            biased;
+            () = draining.begun() => return,
+            _ = ticks.tick() => {}
+        }
+        let rate = window.add(Clock.monotonic(), gauges.work.read());
+        gauges.hashrate.store(rate.to_hashes_per_second(), Relaxed);
+    }
+}
+
+/// The accepted work at the moments of the last [`HASHRATE_WINDOW`].
+#[derive(Debug)]
+struct Window {
+    samples: VecDeque<(Monotonic, u128)>,
+}
+
+impl Window {
+    fn new(started: Monotonic) -> Self {
+        Self { samples: VecDeque::from([(started, 0)]) }
+    }
+
+    /// Adds a moment and gives the hash rate over the window that it ends.
+    fn add(&mut self, now: Monotonic, total: u128) -> Hashrate {
+        let last = self.samples.back().map_or(0, |&(_, total)| total);
+        self.samples.push_back((now, total.max(last)));
+        // The first sample to stay is the one that the window begins with or before.
+        while self.samples.get(1).is_some_and(|&(at, _)| now - at >= HASHRATE_WINDOW) {
+            self.samples.pop_front();
+        }
+        let Some(&(from, before)) = self.samples.front() else { return Hashrate::default() };
+        let micros = (now - from).as_micros().max(1);
+        let hashes = total.max(last).saturating_sub(before);
+        let per_second = hashes.saturating_mul(1_000_000) / micros;
+        Hashrate::from_hashes_per_second(u64::try_from(per_second).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Monotonic {
+        Monotonic::from_micros(secs * 1_000_000)
+    }
+
+    #[test]
+    fn a_wide_counter_carries() {
+        let counter = WideCounter::default();
+        counter.add(u128::from(u64::MAX));
+        assert_eq!(counter.read(), u128::from(u64::MAX));
+        counter.add(2);
+        assert_eq!(counter.read(), u128::from(u64::MAX) + 2);
+        counter.add(7 << 64);
+        assert_eq!(counter.read(), u128::from(u64::MAX) + 2 + (7 << 64));
+    }
+
+    #[test]
+    fn threads_add_up() {
+        let counter = WideCounter::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..10_000).for_each(|_| counter.add(u128::from(u64::MAX / 3))));
+            }
+        });
+        assert_eq!(counter.read(), 40_000 * u128::from(u64::MAX / 3));
+    }
+
+    #[test]
+    fn the_hash_rate_is_that_of_the_window() {
+        let mut window = Window::new(at(100));
+        assert_eq!(window.add(at(110), 5_000).to_hashes_per_second(), 500);
+        for second in 111..=400 {
+            let total = u128::from(second - 110) * 1_000 + 5_000;
+            let rate = window.add(at(second), total).to_hashes_per_second();
+            assert!((500..=1_000).contains(&rate));
+            assert!(window.samples.len() <= 122);
+        }
+        assert_eq!(window.add(at(401), 295_000 + 1_000).to_hashes_per_second(), 1_000);
+        assert_eq!(window.add(at(521), 296_000).to_hashes_per_second(), 0, "nothing for two minutes");
+    }
+
+    #[test]
+    fn a_number_read_halfway_does_not_disturb_the_rate() {
+        let mut window = Window::new(at(0));
+        window.add(at(1), 1 << 64);
+        assert_eq!(window.add(at(2), 5).to_hashes_per_second(), 1 << 63);
+    }
+
+    #[test]
+    fn connections_and_channels_go_as_they_came() {
+        let gauges = Arc::new(Gauges::new(at(0)));
+        let (mut a, mut b) = (Meter::new(Arc::clone(&gauges)), Meter::new(Arc::clone(&gauges)));
+        a.add(&Counters::default(), 3, &[]);
+        b.add(&Counters::default(), 2, &[]);
+        a.add(&Counters::default(), 1, &[]);
+        let metrics = gauges.read(at(1));
+        assert_eq!((metrics.connections, metrics.channels), (2, 3));
+        drop((a, b));
+        let metrics = gauges.read(at(1));
+        assert_eq!((metrics.connections, metrics.channels), (0, 0));
+    }
+}

@@ -1,0 +1,320 @@
+//! One connection: its handshake, its session, and its orderly end.
+
+use core::future::{pending, poll_fn};
+use core::pin::Pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adit_ledger::{Durable, DurableWatch, LogClosed, ShareSink, completion};
+use adit_net::{
+    Accepted, Clock, Connection, Draining, HANDSHAKE_PATIENCE, Intake, Io, IoError, Permit, QueueError, Timer,
+};
+use adit_transport::{FrameQueue, OpenError};
+use adit_units::ConnectionId;
+use tokio::sync::watch;
+use tokio::time::{timeout, timeout_at};
+
+use super::metrics::Meter;
+use super::{DRAIN_PATIENCE, Failure, Hall, fail};
+use crate::{Disconnect, Session, Work};
+
+/// How long a peer that is sent away has to take its leave.
+pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Shares of one connection that may wait for stable storage before no more are read from it.
+const UNACKNOWLEDGED_PAUSE: usize = 8_192;
+
+/// Reads that a connection gets at shutdown for what has arrived already.
+const LAST_READS: usize = 4;
+
+/// A queue of frames that has held more than this gives its memory back.
+const FRAMES_KEPT: usize = 1_024;
+
+/// Records on their way to a log that is busy.
+type Append = Pin<Box<dyn Future<Output = Result<(), LogClosed>> + Send>>;
+
+/// One miner or proxy.
+struct Peer<L> {
+    hall: Arc<Hall<L>>,
+    id: ConnectionId,
+    address: SocketAddr,
+    permit: Permit,
+    connection: Connection,
+    session: Session,
+    board: watch::Receiver<Option<Arc<Work>>>,
+    durable: Durable,
+    durable_watch: DurableWatch,
+    append: Option<Append>,
+    meter: Meter,
+    timer: Timer,
+    draining: Draining,
+}
+
+/// What a peer's task wakes up for.
+enum Wake {
+    Shutdown,
+    Work,
+    Durable(u64),
+    Appended,
+    Timeout,
+    Io(Result<Io, IoError>),
+}
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the server shuts down")]
+    Shutdown,
+    #[error(transparent)]
+    Session(#[from] Disconnect),
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("peer has not read for too long")]
+    Deaf,
+}
+
+/// Serves an admitted peer from handshake to end.
+pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, mut draining: Draining) {
+    let Accepted { stream, peer: address, at, permit } = accepted;
+    let meter = Meter::new(Arc::clone(&hall.gauges));
+    let handshake =
+        hall.lane.respond(stream, Arc::clone(&hall.identity), at + HANDSHAKE_PATIENCE, hall.outbox);
+    let shaken = tokio::select! {
+        biased;
+        () = draining.begun() => return,
+        shaken = handshake => shaken,
+    };
+    let connection = match shaken {
+        Ok(connection) => connection,
+        Err(error) => return tracing::debug!(peer = %address, %error, "handshake failed"),
+    };
+    let Some(id) = hall.next_connection() else {
+        return fail(&hall.failure, Failure::ConnectionsExhausted);
+    };
+    tracing::debug!(connection = id.0, peer = %address, "connected");
+    let session = Session::new(Arc::clone(&hall.pool), id, hall.seen_key, Clock.now());
+    let board = hall.board.clone();
+    let (durable, durable_watch) = completion();
+    let (append, timer) = (None, Timer::default());
+    let peer = Peer {
+        hall,
+        id,
+        address,
+        permit,
+        connection,
+        session,
+        board,
+        durable,
+        durable_watch,
+        append,
+        meter,
+        timer,
+        draining,
+    };
+    peer.run().await;
+}
+
+impl<L: ShareSink> Peer<L> {
+    async fn run(mut self) {
+        self.take_work();
+        let end = loop {
+            if let Err(end) = self.settle().await {
+                break end;
+            }
+            let wake = self.wake().await;
+            if let Err(end) = self.handle(wake).await {
+                break end;
+            }
+        };
+        self.part(end).await;
+    }
+
+    /// Waits for the next thing to do.
+    async fn wake(&mut self) -> Wake {
+        let deadlines = [self.session.poll_timeout(), self.connection.deadline()];
+        self.timer.set(deadlines.into_iter().flatten().min());
+        let (intake, busy) = (self.intake(), self.append.is_some());
+        // A peer that lags behind is not sent every job, only the newest once it has caught up.
+        let ready_for_work = !self.connection.is_congested();
+        let Self { connection, board, durable_watch, append, timer, draining, .. } = self;
+        // What is rare comes first, because bytes from a busy peer are always ready; and all that is ready together is
+        // answered in one write, which is what `io` begins with.
+        tokio::select! {
+            biased;
+            () = draining.begun() => Wake::Shutdown,
+            Ok(()) = board.changed(), if ready_for_work => Wake::Work,
+            _ = appended(append), if busy => Wake::Appended,
+            count = durable_watch.changed() => Wake::Durable(count),
+            () = timer.fired() => Wake::Timeout,
+            done = connection.io(intake) => Wake::Io(done),
+        }
+    }
+
+    /// No more is taken from a peer whose shares the log has no room for, or who does not read the answers.
+    fn intake(&self) -> Intake {
+        let log_is_behind = self.append.is_some() || self.waits_for_the_log();
+        if log_is_behind || self.connection.is_congested() { Intake::Paused } else { Intake::Open }
+    }
+
+    /// Whether so many shares are not durable that the peer has to wait. After a failure nothing will ever be, and the only thing
+    /// to look for is a block.
+    fn waits_for_the_log(&self) -> bool {
+        self.session.unacknowledged() >= UNACKNOWLEDGED_PAUSE && self.hall.failure.borrow().is_none()
+    }
+
+    async fn handle(&mut self, wake: Wake) -> Result<(), End> {
+        match wake {
+            Wake::Shutdown => return Err(End::Shutdown),
+            Wake::Work => self.take_work(),
+            Wake::Durable(count) => self.session.handle_durable(count),
+            Wake::Timeout => {
+                let now = Clock.now();
+                if self.connection.is_stalled(now.monotonic) {
+                    return Err(End::Deaf);
+                }
+                self.session.handle_timeout(now)?;
+            }
+            Wake::Io(done) => {
+                if let Io::Read(_) = done? {
+                    self.take_frames().await?;
+                }
+            }
+            Wake::Appended => {}
+        }
+        Ok(())
+    }
+
+    fn take_work(&mut self) {
+        let work = self.board.borrow_and_update().clone();
+        if let Some(work) = work {
+            self.session.handle_work(work, Clock.now());
+        }
+    }
+
+    /// Hands every whole frame that has come to the session; a block goes out before the next frame is looked at.
+    async fn take_frames(&mut self) -> Result<(), End> {
+        let now = Clock.now();
+        loop {
+            let (session, connection) = (&mut self.session, &mut self.connection);
+            let Some(frame) = connection.next_frame(|header| session.frame_limit(header))? else {
+                return Ok(());
+            };
+            let handled = session.handle_frame(frame, now);
+            while let Some(block) = self.session.poll_block() {
+                self.hall.blocks.hand_over(block).await;
+            }
+            handled?;
+        }
+    }
+
+    /// Carries out what the session wants: records to the log, frames to the outbox, numbers to the metrics.
+    async fn settle(&mut self) -> Result<(), End> {
+        self.write_down().await;
+        if self.session.channels() > 0 || !self.session.device().is_empty() {
+            self.permit.establish();
+        }
+        let frames = self.session.frames();
+        let is_long = frames.len_bytes() > FRAMES_KEPT;
+        self.connection.queue(frames)?;
+        if is_long {
+            *frames = FrameQueue::default();
+        }
+        Ok(())
+    }
+
+    /// Gives the log the records of new shares, unless it still has to take earlier ones.
+    async fn write_down(&mut self) {
+        if self.append.is_some() {
+            return;
+        }
+        let mut records = Vec::new();
+        self.session.take_records(&mut records);
+        self.meter.add(self.session.counters(), self.session.channels(), &records);
+        if records.is_empty() {
+            return;
+        }
+        let (log, durable) = (self.hall.log.clone(), self.durable.clone());
+        let mut append: Append = Box::pin(async move { log.append(&records, &durable).await });
+        // A log that has stopped says so to the server; here its shares just stay without acknowledgement.
+        if poll_fn(|cx| Poll::Ready(append.as_mut().poll(cx))).await.is_pending() {
+            self.append = Some(append);
+        }
+    }
+
+    /// Ends the connection: what was accepted is written down and, if the peer is there to hear it, acknowledged.
+    async fn part(mut self, end: End) {
+        let is_shutdown = matches!(end, End::Shutdown);
+        let listens = matches!(end, End::Shutdown | End::Session(_));
+        if is_shutdown {
+            self.take_what_came().await;
+        }
+        let patience = if listens && !is_shutdown { CLOSE_PATIENCE } else { DRAIN_PATIENCE };
+        let deadline = Clock.instant(Clock.monotonic() + patience);
+        if timeout_at(deadline, self.finish(listens)).await.is_err() {
+            let (connection, shares) = (self.id.0, self.session.unacknowledged());
+            tracing::debug!(connection, shares, "ends without acknowledgement of all shares");
+        }
+        let counters = self.session.counters();
+        tracing::debug!(
+            connection = self.id.0,
+            peer = %self.address,
+            reason = %end,
+            accepted = counters.accepted,
+            rejected = counters.rejected_total(),
+            "disconnected"
+        );
+        if listens {
+            self.connection.close(CLOSE_PATIENCE).await;
+        }
+    }
+
+    /// Takes the bytes that had arrived when the shutdown began.
+    async fn take_what_came(&mut self) {
+        for _ in 0..LAST_READS {
+            if self.intake() == Intake::Paused {
+                return;
+            }
+            // No patience at all still asks the socket once.
+            let Ok(Ok(_)) = timeout(Duration::ZERO, self.connection.read()).await else { return };
+            if self.take_frames().await.is_err() {
+                return;
+            }
+            self.write_down().await;
+        }
+    }
+
+    /// Waits until the log has taken all records, and if the peer `listens`, until it was told that they are durable.
+    async fn finish(&mut self, mut listens: bool) {
+        let mut outcome = self.hall.outcome.clone();
+        loop {
+            self.write_down().await;
+            let written = self.append.is_none();
+            listens = listens && self.connection.queue(self.session.frames()).is_ok();
+            if written && (!listens || self.session.unacknowledged() == 0) {
+                return;
+            }
+            let Self { connection, durable_watch, append, session, .. } = self;
+            tokio::select! {
+                biased;
+                _ = outcome.wait() => return,
+                _ = appended(append), if !written => {}
+                count = durable_watch.changed() => session.handle_durable(count),
+                done = connection.io(Intake::Paused), if listens => listens = done.is_ok(),
+            }
+        }
+    }
+}
+
+/// Waits until the log has taken the records, or has stopped.
+async fn appended(append: &mut Option<Append>) -> Result<(), LogClosed> {
+    let Some(busy) = append else { return pending().await };
+    let taken = busy.as_mut().await;
+    *append = None;
+    taken
+}

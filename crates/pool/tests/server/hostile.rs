@@ -1,0 +1,110 @@
+//! Peers that misbehave, and an honest miner beside them who keeps its acknowledgements.
+
+use core::time::Duration;
+
+use adit_net::{Clock, Limits, OutboxLimits};
+use tokio::time::{sleep, timeout};
+
+use crate::miner::Miner;
+use crate::stage::{PATIENCE, Plan, Stage};
+
+/// The most that an honest miner's slowest acknowledgement but one in a hundred may take beside an attack. Generous, because tests
+/// share the machine with compilers; being starved takes seconds.
+const HONEST: Duration = Duration::from_millis(500);
+
+/// Earns for as long as `trouble` lasts; the slowest acknowledgement but one in a hundred.
+async fn earn_during(miner: &mut Miner, trouble: impl Future<Output = ()>) -> Duration {
+    let mut times = Vec::new();
+    tokio::pin!(trouble);
+    loop {
+        times.push(miner.earn().await);
+        let pause = sleep(Duration::from_millis(2));
+        tokio::select! {
+            () = &mut trouble => break,
+            () = pause => {}
+        }
+    }
+    times.sort();
+    times[(times.len() * 99 / 100).min(times.len() - 1)]
+}
+
+/// Waits until so many connections are left.
+async fn empties_to(stage: &Stage, connections: u64) {
+    let emptied = async {
+        while stage.server.metrics().connections > connections {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, emptied).await.expect("a connection stays");
+}
+
+/// Floods the pool with one share again and again and never reads what it says to that.
+async fn flood(mut deaf: Miner) {
+    loop {
+        for _ in 0..100 {
+            deaf.share_with(1);
+        }
+        if deaf.push().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flooder_that_never_reads_is_dropped_and_only_it() {
+    let mut plan = Plan::quiet();
+    plan.server.outbox = OutboxLimits { bytes: 16 * 1024, age: Duration::from_secs(1) };
+    let stage = plan.start();
+    let mut honest = stage.miner().await;
+    let deaf = stage.miner().await;
+    let trouble = async {
+        let flooding = tokio::spawn(flood(deaf));
+        empties_to(&stage, 1).await;
+        flooding.await.unwrap();
+    };
+    let slowest = earn_during(&mut honest, trouble).await;
+    assert!(slowest < HONEST, "an honest miner waited {slowest:?}");
+    assert!(honest.refused.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_after_the_handshake_closes_that_connection_only() {
+    use adit_transport::FrameQueue;
+
+    let stage = Plan::quiet().start();
+    let mut honest = stage.miner().await;
+    for (extension, kind, payload) in
+        [(0, 0xff, vec![0; 10]), (0, 0x00, vec![1; 40]), (0, 0x1b, vec![0; 24]), (0, 0x00, vec![0; 2_000])]
+    {
+        let mut stranger = Miner::connect(stage.server.address(), stage.authority).await;
+        let mut frames = FrameQueue::default();
+        frames.push(extension, false, kind, &payload).unwrap();
+        stranger.connection.queue(&mut frames).unwrap();
+        stranger.connection.flush().await.unwrap();
+        let start = Clock.monotonic();
+        assert!(stranger.is_closed().await, "type {kind:#x} with {} bytes was let pass", payload.len());
+        assert!(Clock.monotonic() - start < Duration::from_secs(5));
+    }
+    honest.earn().await;
+    empties_to(&stage, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_that_never_set_up_do_not_keep_miners_out() {
+    let mut plan = Plan::quiet();
+    plan.server.limits = Limits { newcomers: 64, newcomers_per_address: 64, ..Limits::default() };
+    let stage = plan.start();
+    let mut honest = stage.miner().await;
+    let address = stage.server.address();
+    let mut strangers = Vec::new();
+    for _ in 0..64 {
+        strangers.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    // All places are taken for as long as a handshake may last; then there is room again.
+    let start = Clock.monotonic();
+    let (_, mut late) = tokio::join!(honest.earn(), stage.miner());
+    let waited = Clock.monotonic() - start;
+    assert!(waited < Duration::from_secs(8), "{waited:?}");
+    late.earn().await;
+    drop(strangers);
+}

@@ -1,0 +1,11 @@
+//! The pool as a server: real sockets, a devnet node, a share log on a disk that fails on demand, and miners that mine.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod blocks;
+mod failure;
+mod fake_node;
+mod hostile;
+mod miner;
+mod service;
+mod shutdown;
+mod stage;

@@ -1,0 +1,95 @@
+//! What an honest miner experiences.
+
+use core::time::Duration;
+
+use adit_net::Clock;
+use adit_units::Height;
+use tokio::time::sleep;
+
+use crate::miner::Miner;
+use crate::stage::Plan;
+
+/// Long enough to see that nothing comes.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_is_acknowledged_once_it_is_durable_and_not_before() {
+    let stage = Plan::quiet().start();
+    let mut miner = stage.miner().await;
+    let held = stage.log_storage.hold_syncs();
+    let number = miner.share();
+    miner.flush().await;
+    miner.hear_for(A_WHILE).await.unwrap();
+    assert_eq!(miner.acknowledged, 0, "acknowledged before the sync");
+    drop(held);
+    miner.hear_until(|miner| miner.acknowledged > 0).await.unwrap();
+    assert_eq!((miner.acknowledged, miner.last_acknowledged), (1, number));
+    let records = stage.records();
+    assert_eq!(records.len(), 1);
+    assert_eq!((records[0].sequence_number.0, records[0].channel.0), (number, miner.channel));
+    assert_eq!(records[0].user.to_string(), "alice.rig");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_shares_in_one_write_are_acknowledged_with_few_messages() {
+    let stage = Plan::quiet().start();
+    let mut miner = stage.miner().await;
+    for _ in 0..5 {
+        for _ in 0..200 {
+            miner.share();
+        }
+        miner.flush().await;
+    }
+    miner.hear_until(|miner| miner.acknowledged == 1_000).await.unwrap();
+    assert!(miner.refused.is_empty());
+    assert_eq!(stage.records().len(), 1_000);
+    let metrics = stage.server.metrics();
+    assert_eq!((metrics.accepted, metrics.connections, metrics.channels), (1_000, 1, 1));
+    assert_eq!(metrics.work.to_hashes(), 1_000, "a share that every hash meets is worth one");
+    assert_eq!(metrics.height, Some(Height(stage.height())));
+    assert!(metrics.template_age.is_some_and(|age| age < Duration::from_secs(60)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_shares_are_told_and_counted_by_their_code() {
+    let stage = Plan::quiet().start();
+    let mut miner = stage.miner().await;
+    miner.share_with(7);
+    miner.share_with(7);
+    miner.share_with(7);
+    miner.flush().await;
+    miner.hear_until(|miner| miner.refused.len() == 2 && miner.acknowledged == 1).await.unwrap();
+    assert_eq!(miner.refused, ["duplicate-share", "duplicate-share"]);
+    let metrics = stage.server.metrics();
+    let refused: Vec<_> = metrics.rejected.iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!((refused[0].0.as_str(), refused[0].1), ("duplicate-share", 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_miner_that_leaves_is_counted_out() {
+    let stage = Plan::quiet().start();
+    let miner = stage.miner().await;
+    let other = stage.miner().await;
+    assert_eq!(stage.server.metrics().connections, 2);
+    drop(miner);
+    drop(other);
+    let start = Clock.monotonic();
+    while stage.server.metrics().connections > 0 {
+        assert!(Clock.monotonic() - start < Duration::from_secs(10), "connections stay");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(stage.server.metrics().channels, 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_set_up_in_time_is_closed() {
+    let stage = Plan::quiet().start();
+    let mut silent = Miner::connect(stage.server.address(), stage.authority).await;
+    // From here on time passes as soon as there is nothing else to do.
+    tokio::time::pause();
+    let start = Clock.monotonic();
+    assert!(silent.hear_until(|_| false).await.is_err());
+    let waited = Clock.monotonic() - start;
+    assert!(waited.abs_diff(adit_pool::SETUP_TIMEOUT) < Duration::from_secs(2), "{waited:?}");
+}
