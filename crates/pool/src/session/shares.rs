@@ -44,9 +44,6 @@ impl Session {
         share: &Submission<'_>,
         now: Now,
     ) -> Result<(), Disconnect> {
-        if self.unacknowledged.len() >= UNACKNOWLEDGED_MAX {
-            return Err(Disconnect::Overloaded);
-        }
         if let Err(code) = self.credit(kind, share, now) {
             let (channel, number) = (share.channel_id.0, share.sequence_number.0);
             trace!(connection = self.connection.0, channel, number, job = share.job_id.0, %code, "share refused");
@@ -57,7 +54,8 @@ impl Session {
                 error_code: code.to_wire(),
             });
         }
-        Ok(())
+        // Only now, because the share may have been a block.
+        if self.unacknowledged.len() >= UNACKNOWLEDGED_MAX { Err(Disconnect::Overloaded) } else { Ok(()) }
     }
 
     /// Judges a share, and emits what follows from it: a block first, then the record.
