@@ -88,6 +88,37 @@ async fn our_block_holds_the_mempool_and_takes_its_fees() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_block_leaves_room_for_our_coinbase() {
+    let Some(command) = Bitcoind::command_for("a full block") else { return };
+    // The node fills the block but for what it must leave itself, which is less than we want.
+    let full = ["-blockmaxweight=4000000", "-blockreservedweight=2000"];
+    let started = Bitcoind::start_with(&command, Chain::Regtest, &full);
+    let bitcoind = started.expect("the node named for tests starts");
+    bitcoind.mature_coinbases(30).unwrap();
+    bitcoind.send_large_transactions(10).unwrap();
+    bitcoind.send_transactions(20).unwrap();
+    let node_says = bitcoind.call("getblocktemplate", &serde_json::json!([{ "rules": ["segwit"] }])).unwrap();
+    let offered = node_says["transactions"].as_array().unwrap().len();
+    let weight: u64 =
+        node_says["transactions"].as_array().unwrap().iter().map(|tx| tx["weight"].as_u64().unwrap()).sum();
+    eprintln!("the node offers {offered} transactions of weight {weight}");
+
+    let mut config = config(&bitcoind);
+    config.coinbase.weight = 40_000;
+    let node = Node::rpc(&config);
+    let template = next(&node, |_| true).await;
+    assert!(template.transactions.len() < offered, "something was left out");
+    assert!(template.weight + 40_000 <= 4_000_000);
+    assert_eq!(node.submit(&solved(&template)).await, Submitted::Accepted);
+    assert!(bitcoind.mempool_len().unwrap() > 0);
+    // What was left out comes next.
+    let rest = next(&node, |later| later.tip.height > template.tip.height).await;
+    assert_eq!(rest.transactions.len(), 30 - template.transactions.len());
+    assert_eq!(node.submit(&solved(&rest)).await, Submitted::Accepted);
+    assert_eq!(bitcoind.mempool_len().unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_private_signet_takes_blocks_without_a_signature() {
     let Some(bitcoind) = bitcoind("blocks on a private signet", Chain::PrivateSignet) else { return };
     let node = Node::rpc(&config(&bitcoind));

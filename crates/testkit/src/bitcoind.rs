@@ -35,6 +35,10 @@ const MAX_STARTS: u32 = 3;
 const COINBASE_MATURITY: u32 = 100;
 /// What a transaction of [`Bitcoind::send_transactions`] leaves to the miner, in satoshis.
 pub const TRANSACTION_FEE: Amount = Amount::from_sat(10_000);
+/// What a transaction of [`Bitcoind::send_large_transactions`] leaves to the miner, in satoshis.
+pub const LARGE_TRANSACTION_FEE: Amount = Amount::from_sat(200_000);
+/// How many outputs such a transaction has: it weighs 397 thousand units then, and nodes relay up to 400.
+const LARGE_TRANSACTION_OUTPUTS: usize = 3200;
 /// How many nonces the node may try for one block of [`Bitcoind::generate`]; a private signet needs about five million.
 const MAX_TRIES: u32 = 2_000_000_000;
 
@@ -412,13 +416,31 @@ impl Bitcoind {
     ///
     /// As [`Self::call`]; also when too few coinbases are mature and unspent.
     pub fn send_transactions(&self, count: usize) -> Result<Vec<Txid>, CallError> {
+        self.send(count, 1, TRANSACTION_FEE)
+    }
+
+    /// As [`Self::send_transactions`], but ten transactions nearly fill a block, and each leaves [`LARGE_TRANSACTION_FEE`] and
+    /// what does not divide evenly.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send_transactions`].
+    pub fn send_large_transactions(&self, count: usize) -> Result<Vec<Txid>, CallError> {
+        self.send(count, LARGE_TRANSACTION_OUTPUTS, LARGE_TRANSACTION_FEE)
+    }
+
+    fn send(&self, count: usize, outputs: usize, fee: Amount) -> Result<Vec<Txid>, CallError> {
         let mut sent = Vec::new();
         let spendable = (self.height()? + 1).saturating_sub(COINBASE_MATURITY);
         for height in 1..=spendable {
             if sent.len() == count {
                 break;
             }
-            sent.extend(self.spend_coinbase(height)?);
+            if let Some((outpoint, value)) = self.unspent_coinbase(height)? {
+                let transaction = spend(outpoint, value - fee, outputs);
+                let txid = self.call("sendrawtransaction", &json!([serialize_hex(&transaction)]))?;
+                sent.push(parsed(&txid)?);
+            }
         }
         if sent.len() < count {
             let message = format!("only {} of {count} coinbases can be spent; mine more first", sent.len());
@@ -427,22 +449,15 @@ impl Bitcoind {
         Ok(sent)
     }
 
-    /// Spends the first output of the coinbase at `height`; `None` when it is not ours or spent already.
-    fn spend_coinbase(&self, height: u32) -> Result<Option<Txid>, CallError> {
+    /// The first output of the coinbase at `height`; `None` when it is not ours or spent already.
+    fn unspent_coinbase(&self, height: u32) -> Result<Option<(OutPoint, Amount)>, CallError> {
         let block = self.block_at(height)?;
         let Some(coinbase) = block.coinbase() else { return Ok(None) };
-        let (Some(output), outpoint) = (coinbase.output.first(), OutPoint::new(coinbase.compute_txid(), 0))
-        else {
-            return Ok(None);
-        };
-        if output.script_pubkey != anyone_can_spend().to_p2wsh()
-            || self.call("gettxout", &json!([outpoint.txid.to_string(), outpoint.vout, true]))?.is_null()
-        {
-            return Ok(None);
-        }
-        let transaction = spend(outpoint, output.value - TRANSACTION_FEE);
-        let txid = self.call("sendrawtransaction", &json!([serialize_hex(&transaction)]))?;
-        parsed(&txid).map(Some)
+        let ours = |output: &&TxOut| output.script_pubkey == anyone_can_spend().to_p2wsh();
+        let Some(output) = coinbase.output.first().filter(ours) else { return Ok(None) };
+        let outpoint = OutPoint::new(coinbase.compute_txid(), 0);
+        let unspent = self.call("gettxout", &json!([outpoint.txid.to_string(), outpoint.vout, true]))?;
+        Ok((!unspent.is_null()).then_some((outpoint, output.value)))
     }
 
     /// Hands a block to the node; `None` means taken, else the node's reason.
@@ -466,9 +481,14 @@ fn anyone_can_spend() -> ScriptBuf {
     Builder::new().push_opcode(opcodes::OP_TRUE).into_script()
 }
 
-/// A transaction with a witness that pays `value` to a script hash of its own.
-fn spend(outpoint: OutPoint, value: Amount) -> Transaction {
+/// A transaction with a witness that pays `value` in equal `outputs`, each to a key hash of its own.
+fn spend(outpoint: OutPoint, value: Amount, outputs: usize) -> Transaction {
     let script = anyone_can_spend();
+    let payee = |number: usize| {
+        let seed = [&outpoint.txid.to_byte_array()[..], &number.to_le_bytes()].concat();
+        ScriptBuf::new_p2wpkh(&bitcoin::WPubkeyHash::hash(&seed))
+    };
+    let value = value / u64::try_from(outputs).unwrap_or(u64::MAX);
     Transaction {
         version: transaction::Version::TWO,
         lock_time: absolute::LockTime::ZERO,
@@ -478,10 +498,7 @@ fn spend(outpoint: OutPoint, value: Amount) -> Transaction {
             sequence: Sequence::MAX,
             witness: Witness::from_slice(&[script.as_bytes()]),
         }],
-        output: vec![TxOut {
-            value,
-            script_pubkey: ScriptBuf::new_p2wsh(&bitcoin::WScriptHash::hash(outpoint.txid.as_byte_array())),
-        }],
+        output: (0..outputs).map(|number| TxOut { value, script_pubkey: payee(number) }).collect(),
     }
 }
 

@@ -18,8 +18,6 @@ const MAX_FUTURE_SECS: u32 = 7200;
 const MIN_BLOCK_VERSION: i32 = 4;
 /// How a witness commitment's script begins (BIP 141).
 const COMMITMENT_START: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
-/// The least length of such a script, in bytes.
-const COMMITMENT_LEN: usize = 38;
 
 /// Checks what the header alone shows; that it stands on `tip` is known.
 pub(super) fn header(header: &Header, tip: &Tip, now: UnixTime) -> Result<(), BlockRefused> {
@@ -93,9 +91,8 @@ fn check_coinbase_input(coinbase: &Transaction, tip: &Tip) -> Result<(), BlockRe
 /// Checks that the coinbase commits to every witness (BIP 141).
 fn check_commitment(block: &Block, coinbase: &Transaction) -> Result<(), BlockRefused> {
     let commitment = coinbase.output.iter().rev().find_map(|output| {
-        let script = output.script_pubkey.as_bytes();
-        let hash = script.strip_prefix(&COMMITMENT_START)?;
-        (script.len() >= COMMITMENT_LEN).then(|| hash.get(..32)).flatten()
+        let hash = output.script_pubkey.as_bytes().strip_prefix(&COMMITMENT_START)?;
+        hash.get(..32)
     });
     let Some(commitment) = commitment else {
         let witness = block.txdata.iter().flat_map(|tx| &tx.input).any(|input| !input.witness.is_empty());

@@ -81,7 +81,7 @@ pub struct CoinbaseReserve {
     pub sigops: u64,
 }
 
-/// What nodes reserve by default, enough for about thirty payouts.
+/// Half of what Bitcoin Core reserves by default since v29, and enough for some 25 payouts.
 impl Default for CoinbaseReserve {
     fn default() -> Self {
         Self { weight: 4000, sigops: 400 }

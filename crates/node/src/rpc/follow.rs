@@ -1,10 +1,17 @@
 //! Keeps the board up to date with a node: long polling, a look at the tip every second beside it, and patience with trouble.
+//!
+//! Two loops run side by side. One looks at the tip, refreshes the template and says how the node is; whatever fails, it begins anew
+//! after a pause. The other holds the long poll, which is why a new tip usually needs no look. They share no fate: a node keeps a
+//! thread busy for each long poll until it has news, even when we have hung up, so a long poll is only given up when its own
+//! connection breaks.
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use bitcoin::Network;
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tracing::debug;
 
 use super::{Client, NodeError};
 use crate::board::{Board, Offered};
@@ -14,59 +21,66 @@ const LONG_POLL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Follows the node for ever.
 pub(crate) async fn follow(client: Arc<Client>, board: Arc<Board>) {
-    let timing = client.config().timing;
-    let mut pause = timing.first_retry;
-    loop {
-        let mut session = Session { client: &client, board: &board, network: None };
-        let error = session.run().await;
-        board.down(error);
-        // Whoever once gave a template is asked again soon.
-        if session.network.is_some() {
-            pause = timing.first_retry;
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(timing.max_retry);
+    let follower = Follower { client, board, last: watch::Sender::new(None) };
+    tokio::select! {
+        () = follower.keep_watching() => {}
+        () = follower.keep_long_polling() => {}
     }
 }
 
-/// The time from a first good template to the next trouble.
-struct Session<'a> {
-    client: &'a Client,
-    board: &'a Board,
-    /// Known once the first good template has come.
-    network: Option<Network>,
+/// A template that the node gave, as far as the next question depends on it.
+#[derive(Clone, Debug)]
+struct Last {
+    network: Network,
+    /// What to long poll with; `None` when the node cannot.
+    long_poll_id: Option<String>,
 }
 
-impl Session<'_> {
-    /// Works until something fails.
-    async fn run(&mut self) -> NodeError {
-        let (network, long_poll_id) = match self.begin().await {
-            Ok(begun) => begun,
-            Err(error) => return error,
-        };
-        self.network = Some(network);
-        tokio::select! {
-            error = self.watch_tip(network) => error,
-            error = self.long_poll(network, long_poll_id) => error,
+struct Follower {
+    client: Arc<Client>,
+    board: Arc<Board>,
+    /// Set anew with each template that was asked for without waiting.
+    last: watch::Sender<Option<Last>>,
+}
+
+impl Follower {
+    /// Watches the tip, and says how the node is.
+    async fn keep_watching(&self) {
+        let timing = &self.client.config().timing;
+        let mut pause = timing.first_retry;
+        loop {
+            match self.begin().await {
+                Err(error) => self.board.down(error),
+                Ok(network) => {
+                    // Whoever has just given a template is asked again soon.
+                    pause = timing.first_retry;
+                    self.board.down(self.watch_tip(network).await);
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(timing.max_retry);
         }
     }
 
     /// Makes sure that it is the right node, for another one may have been started in its place, and gets a first template.
-    async fn begin(&self) -> Result<(Network, Option<String>), NodeError> {
+    async fn begin(&self) -> Result<Network, NodeError> {
         let network = self.client.network().await?;
-        let long_poll_id = self.refresh(network).await?;
-        Ok((network, long_poll_id))
+        // A node may allow some calls and not others; what will be asked all the time is tried before it counts as up.
+        self.client.best_block_hash().await?;
+        self.refresh(network).await?;
+        Ok(network)
     }
 
-    /// Gets a template and puts it up; gives what to long poll with.
-    async fn refresh(&self, network: Network) -> Result<Option<String>, NodeError> {
+    /// Gets a template and puts it up.
+    async fn refresh(&self, network: Network) -> Result<(), NodeError> {
         loop {
             let asked_at = self.board.tip();
             let answer = self.client.template(network, None).await?;
             match self.board.offer(asked_at, answer.template) {
                 Offered::Published | Offered::Unchanged => {
                     self.board.up();
-                    return Ok(answer.long_poll_id);
+                    self.last.send_replace(Some(Last { network, long_poll_id: answer.long_poll_id }));
+                    return Ok(());
                 }
                 // The other loop has put up a new tip meanwhile; the next answer is newer than that.
                 Offered::Crossed => {}
@@ -86,7 +100,7 @@ impl Session<'_> {
             match due {
                 Ok(false) => {}
                 Ok(true) => match self.refresh(network).await {
-                    Ok(_) => refresh.reset(),
+                    Ok(()) => refresh.reset(),
                     Err(error) => return error,
                 },
                 Err(error) => return error,
@@ -94,24 +108,31 @@ impl Session<'_> {
         }
     }
 
-    /// Asks for what is new, again and again; ends with what fails, and never with a node that cannot long poll.
-    async fn long_poll(&self, network: Network, mut id: Option<String>) -> NodeError {
+    /// Holds a long poll whenever there is something to poll with; after trouble, from the next refresh on.
+    async fn keep_long_polling(&self) {
+        let mut last = self.last.subscribe();
+        while last.changed().await.is_ok() {
+            let Some(Last { network, long_poll_id }) = last.borrow_and_update().clone() else { continue };
+            if let Err(error) = self.long_poll(network, long_poll_id).await {
+                // The other loop meets the same trouble if it is more than a broken connection.
+                debug!(%error, "the long poll ended");
+            }
+        }
+    }
+
+    /// Asks for what is new, again and again, while the node tells what to ask with.
+    async fn long_poll(&self, network: Network, mut id: Option<String>) -> Result<(), NodeError> {
         while let Some(known) = id {
             let asked_at = self.board.tip();
-            let answer = match self.client.template(network, Some(&known)).await {
-                Ok(answer) => answer,
-                Err(error) => return error,
-            };
+            let answer = self.client.template(network, Some(&known)).await?;
             id = answer.long_poll_id;
             // The answer was asked for long ago; when the tip on the board has changed since, a fresh one settles the order.
-            if self.board.offer(asked_at, answer.template) == Offered::Crossed
-                && let Err(error) = self.refresh(network).await
-            {
-                return error;
+            if self.board.offer(asked_at, answer.template) == Offered::Crossed {
+                self.refresh(network).await?;
             }
             sleep(LONG_POLL_PAUSE).await;
         }
-        std::future::pending().await
+        Ok(())
     }
 }
 

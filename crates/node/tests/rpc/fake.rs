@@ -278,6 +278,9 @@ async fn converse(stream: TcpStream, state: Arc<Mutex<State>>, mut news: watch::
         let trick = {
             let mut state = state.lock().unwrap();
             state.calls.push(method.clone());
+            if !request["params"][0]["longpollid"].is_null() {
+                state.calls.push("long poll".to_owned());
+            }
             if credentials != state.credentials {
                 Some(Trick::Http(401, ""))
             } else {

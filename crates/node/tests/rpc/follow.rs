@@ -39,7 +39,7 @@ async fn a_new_tip_comes_by_long_poll_alone() {
         let hash = fake.mine();
         template(&mut templates, |template| template.tip.prev_hash == hash).await;
     }
-    assert_eq!(fake.calls("getbestblockhash"), 0);
+    assert_eq!(fake.calls("getbestblockhash"), 1, "once in the beginning");
 }
 
 #[tokio::test]
@@ -157,6 +157,44 @@ async fn a_node_that_hangs_is_noticed() {
     assert!(reason.contains("within 1 s"), "{reason}");
     for method in ["getbestblockhash", "getblocktemplate", "getblockchaininfo"] {
         fake.honest(method);
+    }
+    up(&node).await;
+}
+
+#[tokio::test]
+async fn trouble_elsewhere_does_not_give_up_the_long_poll() {
+    let fake = FakeNode::start().await;
+    let mut config = fake.config();
+    config.timing.refresh = NEVER;
+    let node = Node::rpc(&config);
+    first_template(&node).await;
+    while fake.calls("long poll") == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..3 {
+        fake.trick("getbestblockhash", Trick::Fault(-1, "odd"));
+        down(&node, "odd").await;
+        fake.honest("getbestblockhash");
+        up(&node).await;
+    }
+    assert_eq!(fake.calls("long poll"), 1);
+    let hash = fake.mine();
+    template(&mut node.templates(), |template| template.tip.prev_hash == hash).await;
+}
+
+#[tokio::test]
+async fn a_broken_long_poll_is_taken_up_again() {
+    let mut fake = FakeNode::start().await;
+    let mut config = fake.config();
+    config.timing.tip_poll = Duration::from_millis(100);
+    let node = Node::rpc(&config);
+    first_template(&node).await;
+    for polls in 1..=3 {
+        while fake.calls("long poll") < polls {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fake.kill().await;
+        fake.revive();
     }
     up(&node).await;
 }
