@@ -15,3 +15,6 @@ mod naive;
 #[cfg(test)]
 #[path = "judge/oracle.rs"]
 mod oracle;
+#[cfg(test)]
+#[path = "judge/vectors.rs"]
+mod vectors;
