@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use adit_channel::{ShareKind, ShareRecord, UserIdentity};
 use adit_ledger::segment::{CommitFrame, EncodedRecords, Position};
@@ -72,7 +73,8 @@ fn group_commit(criterion: &mut Criterion, dir: &Path) {
     let Opened { log, mut outcome, .. } =
         open(dir, LogConfig::new(1), UnixTime::from_millis(0)).expect("the directory is empty");
     let mut group = criterion.benchmark_group("group commit");
-    group.sample_size(10);
+    // Short, because a second of it writes a hundred megabytes.
+    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     for connections in [1, 10, 100, 1000] {
         group.throughput(Throughput::Elements(u64::from(connections * SHARES_PER_CONNECTION)));
         let before = log.progress();
