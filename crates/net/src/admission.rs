@@ -56,7 +56,7 @@ impl Admission {
     /// An empty house.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let newcomers = Arc::new(Semaphore::new(limits.newcomers.min(Semaphore::MAX_PERMITS)));
+        let newcomers = Arc::new(Semaphore::new(limits.newcomers.clamp(1, Semaphore::MAX_PERMITS)));
         Self { shared: Arc::new(Shared { limits, newcomers, book: Mutex::default() }) }
     }
 

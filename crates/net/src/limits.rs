@@ -11,7 +11,7 @@ pub struct Limits {
     /// Most connections at once from one address (an IPv6 address counts as its /64 network). A farm behind one
     /// router is one address.
     pub connections_per_address: usize,
-    /// Most newcomers at once; the rest wait in the kernel's queue until one of them is established or gone.
+    /// Most newcomers at once, at least one; the rest wait in the kernel's queue until one of them is established or gone.
     pub newcomers: usize,
     /// Most newcomers at once from one address; more are closed as soon as they are accepted, so that one address cannot
     /// fill the queue in which others wait.

@@ -24,7 +24,9 @@ use std::sync::Arc;
 
 use adit_ledger::storage::Storage;
 use adit_ledger::{BlockStore, BlockStoreError, LogFailure, LogOutcome, ShareSink};
-use adit_net::{BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Shutdown};
+use adit_net::{
+    BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Shutdown, raise_descriptor_limit,
+};
 use adit_node::Node;
 use adit_transport::Identity;
 use adit_units::ConnectionId;
@@ -40,7 +42,7 @@ pub use event::{BlockOutcome, Event};
 use metrics::Gauges;
 pub use metrics::{HASHRATE_WINDOW, Metrics};
 
-/// How long connections have at shutdown to get their last shares acknowledged and to close.
+/// How long connections have at shutdown to get their last shares acknowledged; closing them may take a little longer.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the nodes have at shutdown to answer for blocks that are not on disk. Those on disk are handed over again at the next start.
@@ -126,7 +128,7 @@ pub enum Failure {
 /// How a shutdown went.
 #[derive(Debug)]
 pub struct Drained {
-    /// Connections that had to be cut off because they did not come to an end within [`DRAIN_PATIENCE`].
+    /// Connections that had to be cut off because they did not come to an end in time.
     pub cut_off: usize,
     /// How the share log ended: in order with all records on stable storage, or not; `None` if somebody else still holds it.
     pub log: Option<Result<(), LogFailure>>,
@@ -166,7 +168,8 @@ impl Server {
     /// Takes the address, hands over blocks that earlier runs left behind, and serves miners as soon as there is work for them.
     ///
     /// Until the node has given its first template nobody is listening, so miners turn to their next pool. Reads the store of
-    /// found blocks from disk before it returns.
+    /// found blocks from disk before it returns. Raises the process's limit of open files as far as it may, and lowers the
+    /// limit of connections to what that leaves room for.
     ///
     /// # Errors
     ///
@@ -183,7 +186,8 @@ impl Server {
         let Parts { pool, boot, node, log, outcome, blocks, identity } = parts;
         let factory = JobFactory::new(&pool, boot)?;
         let bound = Bound::new(config.listen)?;
-        let lane = HandshakeLane::start(config.limits.newcomers).map_err(StartError::Thread)?;
+        let limits = possible(config.limits);
+        let lane = HandshakeLane::start(limits.newcomers).map_err(StartError::Thread)?;
         let (shutdown, draining) = Shutdown::new();
         let (blocks_shutdown, blocks_draining) = Shutdown::new();
         let (events, _) = broadcast::channel(EVENTS_KEPT);
@@ -210,7 +214,7 @@ impl Server {
             failure,
         };
         let address = bound.address();
-        let acceptor = tokio::spawn(acceptor::run(bound, config.limits, Arc::new(hall), draining));
+        let acceptor = tokio::spawn(acceptor::run(bound, limits, Arc::new(hall), draining));
         let failure = failed;
         Ok(Self { address, gauges, events, failure, outcome, shutdown, blocks_shutdown, acceptor })
     }
@@ -248,8 +252,8 @@ impl Server {
     /// Ends in order: accepts nobody, gets the last shares acknowledged, closes connections, sees blocks to a node or to the disk,
     /// and the log to its end.
     ///
-    /// Takes at most [`DRAIN_PATIENCE`] for connections and log, and [`BLOCKS_PATIENCE`] for blocks. When it returns, every share that a
-    /// miner was told is accepted is on stable storage.
+    /// Takes at most about [`DRAIN_PATIENCE`] each for connections and log, and [`BLOCKS_PATIENCE`] for blocks; usually it is a matter
+    /// of milliseconds. When it returns, every share that a miner was told is accepted is on stable storage.
     pub async fn shutdown(self) -> Drained {
         let Self { mut outcome, shutdown, blocks_shutdown, acceptor, .. } = self;
         shutdown.begin();
@@ -274,6 +278,21 @@ impl<L> Hall<L> {
         let last = self.last_connection.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         last.ok().and_then(next).map(ConnectionId)
     }
+}
+
+/// The limits that the number of open files allows.
+fn possible(wanted: Limits) -> Limits {
+    let descriptors = raise_descriptor_limit();
+    let limits = wanted.within_descriptors(descriptors);
+    if limits != wanted {
+        tracing::warn!(
+            descriptors,
+            wanted = wanted.connections,
+            connections = limits.connections,
+            "fewer connections than configured, because the system allows few open files; raise its limit"
+        );
+    }
+    limits
 }
 
 fn random_key() -> [u8; 16] {

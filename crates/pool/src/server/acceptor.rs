@@ -1,5 +1,6 @@
 //! The front door: waits for work, lets peers in, and at the end sees them out.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use adit_ledger::ShareSink;
@@ -9,6 +10,9 @@ use tokio::time::timeout_at;
 
 use super::peer;
 use super::{DRAIN_PATIENCE, Failure, Hall, fail};
+
+/// How much later than its deadlines a connection may end at shutdown before it is cut off.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// Serves peers until the server drains, and returns how many connections had to be cut off then.
 pub(super) async fn run<L: ShareSink>(
@@ -70,8 +74,8 @@ async fn accept<L: ShareSink>(
 
 /// Waits for the last peers, but not for ever.
 async fn see_out(mut peers: JoinSet<()>) -> usize {
-    // Peers keep the same deadline themselves; the second is for what may delay them all.
-    let deadline = Clock.instant(Clock.monotonic() + DRAIN_PATIENCE + peer::CLOSE_PATIENCE);
+    // Peers keep these deadlines themselves; the slack is for what may delay them all.
+    let deadline = Clock.instant(Clock.monotonic() + DRAIN_PATIENCE + peer::CLOSE_PATIENCE + SLACK);
     while let Ok(Some(ended)) = timeout_at(deadline, peers.join_next()).await {
         note_panic(ended);
     }

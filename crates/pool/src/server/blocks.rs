@@ -1,6 +1,7 @@
 //! Found blocks on their way into the chain: handed over at once, written down, and followed until their fate is known.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use adit_units::Height;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use tokio::time::sleep;
 
 use super::event::{BlockOutcome, Event};
@@ -137,7 +138,9 @@ struct Follower {
     /// That it was found, until that is told; a block of an earlier run is no news.
     news: Option<Event>,
     /// Whether it is on disk, so that it would be handed over again after a restart.
-    saved: bool,
+    saved: Arc<AtomicBool>,
+    /// The last try to write it down. No node is kept waiting for it, however long a disk takes.
+    saving: Option<JoinHandle<()>>,
     /// Whether it was told that the node has taken it.
     accepted: bool,
     retry: Duration,
@@ -157,8 +160,10 @@ enum Next {
 impl Follower {
     /// Follows a block that was found just now, as `news` says, or one of an earlier run, which is on disk.
     fn new(desk: Arc<Desk>, block: SavedBlock, news: Option<Event>) -> Self {
-        let (hash, draining, saved) = (hash_of(&block), desk.draining.clone(), news.is_none());
-        Self { desk, draining, block: Arc::new(block), hash, news, saved, accepted: false, retry: RETRY_MIN }
+        let (hash, draining) = (hash_of(&block), desk.draining.clone());
+        let (block, saved) = (Arc::new(block), Arc::new(AtomicBool::new(news.is_none())));
+        let (saving, accepted, retry) = (None, false, RETRY_MIN);
+        Self { desk, draining, block, hash, news, saved, saving, accepted, retry }
     }
 
     /// Follows the block to its fate, or until the server ends while the block is safe.
@@ -173,38 +178,42 @@ impl Follower {
         }
     }
 
-    /// The first handing over. The node is asked before anything else is done, and the disk does not wait for its answer.
+    /// The first handing over. The node is asked before anything else is done.
     async fn start(&mut self) -> Next {
         let (desk, block) = (Arc::clone(&self.desk), Arc::clone(&self.block));
-        let (submitted, ()) = tokio::join!(desk.node.submit_bytes(&block.bytes), self.note());
+        let (submitted, ()) = tokio::join!(desk.node.submit_bytes(&block.bytes), async { self.note() });
         self.answered(submitted).await
     }
 
-    /// Tells that the block was found, and writes it down.
-    async fn note(&mut self) {
+    /// Tells that the block was found, and has it written down.
+    fn note(&mut self) {
         if let Some(news) = self.news.take() {
             tracing::info!(hash = %self.hash, height = self.block.height.0, "block found");
             self.desk.gauges.blocks_found.fetch_add(1, Relaxed);
             self.desk.tell(news);
         }
-        self.save().await;
+        self.save();
     }
 
-    /// Writes the block down, unless it is.
-    async fn save(&mut self) {
-        if self.saved {
+    /// Has the block written down, unless it is or that is being done.
+    fn save(&mut self) {
+        if self.is_saved() || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
             return;
         }
-        let (store, block) = (Arc::clone(&self.desk.store), Arc::clone(&self.block));
-        match spawn_blocking(move || store.save(&block)).await {
-            Ok(Ok(())) => self.saved = true,
-            Ok(Err(error)) => tracing::error!(hash = %self.hash, %error, "block is not on disk"),
-            Err(panic) => tracing::error!(hash = %self.hash, %panic, "block is not on disk"),
-        }
+        let (store, block, saved) =
+            (Arc::clone(&self.desk.store), Arc::clone(&self.block), Arc::clone(&self.saved));
+        self.saving = Some(spawn_blocking(move || match store.save(&block) {
+            Ok(()) => saved.store(true, Release),
+            Err(error) => tracing::error!(hash = %hash_of(&block), %error, "block is not on disk"),
+        }));
+    }
+
+    fn is_saved(&self) -> bool {
+        self.saved.load(Acquire)
     }
 
     async fn submit_again(&mut self) -> Next {
-        if self.saved {
+        if self.is_saved() {
             let pause = self.retry;
             self.retry = (pause * 2).min(RETRY_MAX);
             if self.pause(pause).await {
@@ -213,7 +222,7 @@ impl Follower {
         } else {
             // This is the only copy: the server's end waits for it, so it must not dawdle.
             sleep(RETRY_MIN).await;
-            self.save().await;
+            self.save();
         }
         let submitted = self.desk.node.submit_bytes(&self.block.bytes).await;
         self.answered(submitted).await
@@ -271,14 +280,14 @@ impl Follower {
         self.tell(BlockOutcome::Accepted);
     }
 
-    async fn lose(&self) -> Next {
+    async fn lose(&mut self) -> Next {
         self.desk.gauges.blocks_stale.fetch_add(1, Relaxed);
         tracing::info!(hash = %self.hash, height = self.block.height.0, "block stale");
         self.tell(BlockOutcome::Stale);
         self.settle(BlockFate::Stale).await
     }
 
-    async fn refuse(&self, reason: String) -> Next {
+    async fn refuse(&mut self, reason: String) -> Next {
         self.desk.gauges.blocks_refused.fetch_add(1, Relaxed);
         tracing::warn!(hash = %self.hash, height = self.block.height.0, reason, "block refused");
         self.tell(BlockOutcome::Refused(reason));
@@ -290,8 +299,14 @@ impl Follower {
         self.desk.tell(Event::BlockSettled { hash, height, outcome });
     }
 
-    async fn settle(&self, fate: BlockFate) -> Next {
-        if !self.saved {
+    /// Notes the block's fate beside the block.
+    async fn settle(&mut self, fate: BlockFate) -> Next {
+        if let Some(saving) = self.saving.take()
+            && let Err(panic) = saving.await
+        {
+            tracing::error!(hash = %self.hash, %panic, "block is not on disk");
+        }
+        if !self.is_saved() {
             return Next::Done;
         }
         let (store, hash) = (Arc::clone(&self.desk.store), self.block.hash);

@@ -102,7 +102,7 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
     let board = hall.board.clone();
     let (durable, durable_watch) = completion();
     let (append, timer) = (None, Timer::default());
-    let peer = Peer {
+    let mut peer = Box::new(Peer {
         hall,
         id,
         address,
@@ -116,23 +116,24 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
         meter,
         timer,
         draining,
-    };
-    peer.run().await;
+    });
+    let end = peer.run().await;
+    peer.part(end).await;
 }
 
 impl<L: ShareSink> Peer<L> {
-    async fn run(mut self) {
+    /// Serves the peer until there is a reason to end.
+    async fn run(&mut self) -> End {
         self.take_work();
-        let end = loop {
+        loop {
             if let Err(end) = self.settle().await {
-                break end;
+                return end;
             }
             let wake = self.wake().await;
             if let Err(end) = self.handle(wake).await {
-                break end;
+                return end;
             }
-        };
-        self.part(end).await;
+        }
     }
 
     /// Waits for the next thing to do.
@@ -248,9 +249,10 @@ impl<L: ShareSink> Peer<L> {
     }
 
     /// Ends the connection: what was accepted is written down and, if the peer is there to hear it, acknowledged.
-    async fn part(mut self, end: End) {
+    async fn part(mut self: Box<Self>, end: End) {
         let is_shutdown = matches!(end, End::Shutdown);
-        let listens = matches!(end, End::Shutdown | End::Session(_));
+        // A peer that has closed its side may still want to hear what became of its last shares.
+        let listens = matches!(end, End::Shutdown | End::Session(_) | End::Io(IoError::Closed));
         if is_shutdown {
             self.take_what_came().await;
         }
@@ -317,4 +319,25 @@ async fn appended(append: &mut Option<Append>) -> Result<(), LogClosed> {
     let taken = busy.as_mut().await;
     *append = None;
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_ledger::ShareLog;
+
+    use super::*;
+
+    /// Bytes of the future that a function makes.
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// With the runtime's own share this keeps a connection below four KiB until it is set up.
+    #[test]
+    fn a_connection_is_small() {
+        let task = size_of_future(serve::<ShareLog>);
+        assert!(task <= 2_048, "{task} bytes for each stranger");
+        let peer = size_of::<Peer<ShareLog>>();
+        assert!(peer <= 1_024, "{peer} bytes more after the handshake");
+    }
 }

@@ -68,10 +68,10 @@ async fn a_block_does_not_wait_for_the_share_log_nor_for_the_disk_of_blocks() {
     let number = miner.block();
     miner.flush().await;
     stage.reaches(height + 1).await;
+    assert_eq!(event(&mut events, settled).await.1, BlockOutcome::Accepted);
     assert_eq!(miner.acknowledged, 0);
     drop(held);
     miner.hear_until(|miner| miner.last_acknowledged == number).await.unwrap();
-    event(&mut events, settled).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -72,7 +72,11 @@ impl Miner {
                 }
             }
         };
-        let connection = timeout(PATIENCE, connecting).await.expect("the pool does not listen");
+        Self::over(timeout(PATIENCE, connecting).await.expect("the pool does not listen"))
+    }
+
+    /// A miner on a connection whose handshake is done.
+    pub(crate) fn over(connection: Connection) -> Self {
         Self {
             connection,
             channel: 0,

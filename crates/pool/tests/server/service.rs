@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use adit_net::Clock;
+use adit_net::{Clock, OutboxLimits, initiate};
 use adit_units::Height;
 use tokio::time::sleep;
 
@@ -80,6 +80,29 @@ async fn a_miner_that_leaves_is_counted_out() {
         sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(stage.server.metrics().channels, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_closes_his_side_still_hears_of_his_last_shares() {
+    let stage = Plan::quiet().start();
+    stage.miner().await.earn().await;
+    let socket = std::net::TcpStream::connect(stage.server.address()).unwrap();
+    let our_side = socket.try_clone().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let stream = tokio::net::TcpStream::from_std(socket).unwrap();
+    let deadline = Clock.monotonic() + Duration::from_secs(10);
+    let connection = initiate(stream, Some(stage.authority), deadline, OutboxLimits::default()).await;
+    let mut miner = Miner::over(connection.unwrap());
+    miner.set_up().await;
+    miner.open("alice.rig").await;
+    let held = stage.log_storage.hold_syncs();
+    let number = miner.share();
+    miner.flush().await;
+    our_side.shutdown(std::net::Shutdown::Write).unwrap();
+    miner.hear_for(A_WHILE).await.unwrap();
+    drop(held);
+    miner.hear_until(|miner| miner.last_acknowledged == number).await.unwrap();
+    assert!(miner.hear_until(|_| false).await.is_err(), "then the pool closes too");
 }
 
 #[tokio::test]
