@@ -99,3 +99,8 @@ fn test_vectors_have_a_source_and_a_reader() {
 fn every_config_key_is_explained_to_operators() {
     assert_none(&papers::check_config_keys(&Repository::read()));
 }
+
+#[test]
+fn every_example_is_listed() {
+    assert_none(&papers::check_examples(&Repository::read()));
+}

@@ -1,5 +1,6 @@
 //! Rules for the papers: decisions are numbered, links lead somewhere, and what repeats a fact repeats all of it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::repository::{Finding, Repository, TextFile};
@@ -40,6 +41,20 @@ pub(crate) fn check_config_keys(repository: &Repository) -> Vec<Finding> {
         lesson: format!("the config key `{key}` is not in the table of keys; say what it means there"),
     };
     missing.map(finding).collect()
+}
+
+/// Every example stands in the list of examples, and every one listed is there.
+pub(crate) fn check_examples(repository: &Repository) -> Vec<Finding> {
+    const LIST: &str = "examples/README.md";
+    let programs = repository.files_with("rs").filter_map(|file| file.path.strip_prefix("examples/src/bin/"));
+    let programs: BTreeSet<&str> = programs.filter_map(|name| name.strip_suffix(".rs")).collect();
+    let words = repository.text(LIST).split("--bin ").skip(1);
+    let listed: BTreeSet<&str> = words.filter_map(|rest| rest.split(['`', ' ']).next()).collect();
+    let finding = |name: &&str| Finding {
+        place: LIST.to_owned(),
+        lesson: format!("`{name}` is either here or in examples/src/bin, but must be in both"),
+    };
+    programs.symmetric_difference(&listed).map(finding).collect()
 }
 
 /// The dotted paths in the program's table of keys.
