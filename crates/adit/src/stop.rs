@@ -1,17 +1,30 @@
 //! The signals that ask a program to stop.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
 
-/// Waits until the user presses Ctrl-C or a supervisor asks the program to stop; gives the signal's name.
-///
-/// # Errors
-///
-/// If the system does not let the program listen for signals.
-pub(crate) async fn stop_requested() -> std::io::Result<&'static str> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => Ok("SIGINT"),
-        _ = terminate.recv() => Ok("SIGTERM"),
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Listens for Ctrl-C and for a supervisor's request to stop, from the moment it is made.
+pub(crate) struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Starts to listen; a signal that comes before anyone waits is kept.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not let the program listen.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for a signal and gives its name. Cancel safe.
+    pub(crate) async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use super::{keys, miner, pool};
 use crate::cli::DemoArgs;
-use crate::stop::stop_requested;
+use crate::stop::StopSignals;
 use crate::view::{REFRESH, View};
 
 /// How often the demo's miner is meant to submit, so that something is to be seen.
@@ -91,14 +91,14 @@ async fn start(args: &DemoArgs, view: &mut View) -> anyhow::Result<Demo> {
 /// Shows what happens until the demo is over.
 async fn watch(demo: &Demo, args: &DemoArgs, view: &mut View) -> anyhow::Result<()> {
     let Demo { server, miner, .. } = demo;
+    let mut signals = StopSignals::listen()?;
     let mut events = server.events();
     let mut ticks = interval(REFRESH);
     let deadline = Clock.instant(Clock.monotonic() + Duration::from_secs(args.timeout));
     let mut accepted = 0;
     loop {
         tokio::select! {
-            signal = stop_requested() => {
-                signal?;
+            _ = signals.received() => {
                 return match args.blocks {
                     Some(blocks) => Err(anyhow!("stopped after {accepted} of {blocks} blocks")),
                     None => Ok(()),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::time::interval;
 
 use crate::cli::{self, MinerArgs};
-use crate::stop::stop_requested;
+use crate::stop::StopSignals;
 use crate::view::{REFRESH, View};
 
 /// Mines.
@@ -17,6 +17,7 @@ use crate::view::{REFRESH, View};
 ///
 /// If the arguments cannot work, or the pool refuses this miner for good.
 pub(crate) async fn run(args: &MinerArgs) -> anyhow::Result<()> {
+    let mut signals = StopSignals::listen()?;
     let miner = Miner::start(config(args)?)?;
     let mut view = View::new();
     view.event(&format!("mining at {} for {}", args.url, args.user));
@@ -25,10 +26,7 @@ pub(crate) async fn run(args: &MinerArgs) -> anyhow::Result<()> {
     let mut news = News::default();
     let failure = loop {
         tokio::select! {
-            signal = stop_requested() => {
-                signal?;
-                break None;
-            }
+            _ = signals.received() => break None,
             failure = miner.failure() => break Some(failure),
             _ = ticks.tick() => {
                 let stats = miner.stats();

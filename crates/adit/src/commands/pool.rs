@@ -6,18 +6,16 @@ use std::sync::Arc;
 
 use adit_ledger::{BlockStore, LogConfig, Opened};
 use adit_net::{Clock, raise_descriptor_limit};
-use adit_node::{Health, Node};
+use adit_node::Node;
 use adit_pool::PoolConfig;
-use adit_pool::server::{BlockOutcome, Event, Parts, Server, ServerConfig};
+use adit_pool::server::{Parts, Server, ServerConfig};
 use adit_transport::Identity;
 use anyhow::{Context as _, bail};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
 
 use super::keys;
 use crate::cli::ConfigArgs;
 use crate::config;
-use crate::stop::stop_requested;
+use crate::stop::StopSignals;
 
 /// Runs the pool.
 ///
@@ -25,6 +23,7 @@ use crate::stop::stop_requested;
 ///
 /// If the config is wrong, something it names cannot be used, or the pool cannot go on.
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
+    let signals = StopSignals::listen()?;
     let config = config::load(&args.config)?;
     let identity = keys::read_identity(&config.pool.server_key)?;
     if let Some(complaint) = keys::open_to_others(&config.pool.server_key)? {
@@ -34,14 +33,12 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     tracing::debug!(files = raise_descriptor_limit(), "open files allowed");
 
     let node = Node::rpc(&config.node);
-    tokio::spawn(report_health(node.health()));
     let authority = identity.authority();
     let parts = open_data(&config.data_dir, config.pool.role, node, Arc::new(identity)).await?;
     let server =
         Server::start(ServerConfig::new(config.pool.listen), parts).context("cannot start the pool")?;
-    tokio::spawn(report_events(server.events()));
-    tracing::info!(listen = %server.address(), %authority, payout = %config.pool.payout_address, "pool started");
-    serve(server).await
+    tracing::info!(network = %config.network, listen = %server.address(), %authority, payout = %config.pool.payout_address, "pool started");
+    serve(server, signals).await
 }
 
 /// Opens the share log and the found blocks, and puts a server's parts together.
@@ -55,17 +52,16 @@ pub(crate) async fn open_data(
     let (shares, blocks) = (dir.join("shares"), dir.join("blocks"));
     let (config, now) = (LogConfig::new(pool.instance), Clock.unix());
     let opened = tokio::task::spawn_blocking(move || adit_ledger::open(&shares, config, now));
-    let Opened { log, boot, recovered, outcome } = opened.await?.context("cannot open the share log")?;
-    tracing::info!(boot, ?recovered, "share log opened");
+    let Opened { log, boot, outcome, .. } = opened.await?.context("cannot open the share log")?;
     let blocks = BlockStore::open(&blocks).context("cannot open the store of found blocks")?;
     Ok(Parts { pool, boot, node, log, outcome, blocks, identity })
 }
 
 /// Waits for the end, and brings it about in order.
-async fn serve(server: Server) -> anyhow::Result<()> {
+async fn serve(server: Server, mut signals: StopSignals) -> anyhow::Result<()> {
     let failure = tokio::select! {
-        signal = stop_requested() => {
-            tracing::info!(signal = signal?, "stopping: acknowledging the last shares");
+        signal = signals.received() => {
+            tracing::info!(signal, "stopping: acknowledging the last shares");
             None
         }
         failure = server.failed() => Some(failure),
@@ -79,41 +75,5 @@ async fn serve(server: Server) -> anyhow::Result<()> {
         Some(Ok(())) => Ok(()),
         Some(Err(failure)) => Err(failure).context("the last shares may not be on disk"),
         None => bail!("the share log was not closed in time; the last shares are still being written"),
-    }
-}
-
-/// Logs when the node goes away and when it comes back.
-async fn report_health(mut health: watch::Receiver<Health>) {
-    let mut was_up = None;
-    while health.changed().await.is_ok() {
-        match &*health.borrow_and_update() {
-            Health::Starting => {}
-            Health::Up if was_up == Some(true) => {}
-            Health::Up => {
-                tracing::info!("the node gives templates");
-                was_up = Some(true);
-            }
-            Health::Down(error) => {
-                tracing::warn!(%error, "the node gives no templates");
-                was_up = Some(false);
-            }
-        }
-    }
-}
-
-/// Logs blocks, which are what an operator looks for in a log.
-async fn report_events(mut events: broadcast::Receiver<Event>) {
-    loop {
-        match events.recv().await {
-            Ok(Event::BlockSettled { hash, height, outcome: BlockOutcome::Accepted }) => {
-                tracing::info!(%hash, %height, "block accepted");
-            }
-            Ok(Event::BlockSettled { hash, height, outcome }) => {
-                tracing::warn!(%hash, %height, ?outcome, "block lost");
-            }
-            Ok(_) => {}
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events missed"),
-            Err(RecvError::Closed) => return,
-        }
     }
 }

@@ -386,7 +386,8 @@ fn submitted(word: Option<String>) -> Submitted {
     match word {
         None => Submitted::Accepted,
         Some(word) if word == "duplicate" => Submitted::AlreadyKnown,
-        Some(word) if word == "inconclusive" || word == "duplicate-inconclusive" => {
+        // A node that has fallen behind does not know the block below yet; that says nothing against this one.
+        Some(word) if ["inconclusive", "duplicate-inconclusive", "prev-blk-not-found"].contains(&&*word) => {
             Submitted::Undecided(word)
         }
         Some(reason) => Submitted::Refused(reason),

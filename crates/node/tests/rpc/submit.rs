@@ -29,6 +29,7 @@ async fn the_words_of_the_node_are_understood() {
     let word = |word: &str| Trick::Result(json!(word));
     for (said, understood) in [
         ("duplicate-inconclusive", Submitted::Undecided("duplicate-inconclusive".to_owned())),
+        ("prev-blk-not-found", Submitted::Undecided("prev-blk-not-found".to_owned())),
         ("duplicate-invalid", Submitted::Refused("duplicate-invalid".to_owned())),
         ("high-hash", Submitted::Refused("high-hash".to_owned())),
     ] {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use adit_net::{Clock, Draining, Timer};
 use adit_node::{Health, Node};
 use adit_share::Template;
+use adit_units::Monotonic;
 use bitcoin::BlockHash;
 use tokio::sync::{broadcast, watch};
 
@@ -39,7 +40,8 @@ impl Board {
 
     /// Works until the server drains or job numbers run out.
     pub(super) async fn run(mut self, failure: watch::Sender<Option<Failure>>, mut draining: Draining) {
-        let (mut templates, mut timer) = (self.node.templates(), Timer::default());
+        let (mut templates, mut health) = (self.node.templates(), self.node.health());
+        let mut timer = Timer::default();
         loop {
             let template = templates.borrow_and_update().clone();
             match self.make(template) {
@@ -48,10 +50,12 @@ impl Board {
                 Err(WorkError::NumbersExhausted) => return fail(&failure, Failure::JobsExhausted),
                 Err(error) => tracing::error!(%error, "no work from this template"),
             }
-            timer.set(self.factory.poll_timeout());
+            timer.set(renewal_due(&health.borrow_and_update(), &self.factory));
             tokio::select! {
                 biased;
                 () = draining.begun() => return,
+                // Held by the node like the templates, whose end is told below.
+                Ok(()) = health.changed() => {}
                 changed = templates.changed() => if changed.is_err() {
                     // Cannot happen while the node is held; work that is up stays up.
                     return tracing::error!("template source ended");
@@ -69,10 +73,9 @@ impl Board {
             self.latest = Some(Arc::clone(&template));
             return self.factory.handle_template(&template, now);
         }
-        // While no templates come, the last one may be out of date; what miners have already is no worse than the same anew.
-        match &*self.node.health().borrow() {
-            Health::Down(_) => Ok(None),
-            Health::Up | Health::Starting => self.factory.handle_timeout(now),
+        match renewal_due(&self.node.health().borrow(), &self.factory) {
+            Some(_) => self.factory.handle_timeout(now),
+            None => Ok(None),
         }
     }
 
@@ -85,5 +88,38 @@ impl Board {
             // Nobody has to be listening.
             let _ = self.events.send(Event::NewTip { height: tip.height, prev_hash: tip.prev_hash });
         }
+    }
+}
+
+/// When the present work is to be made anew.
+///
+/// Never while no templates come: the last one may be out of date, and what miners have already is no worse than the same anew.
+fn renewal_due(health: &Health, factory: &JobFactory) -> Option<Monotonic> {
+    match health {
+        Health::Down(_) => None,
+        Health::Up | Health::Starting => factory.poll_timeout(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_node::{Devnet, DevnetConfig, NodeError};
+    use adit_units::Now;
+    use bitcoin::ScriptBuf;
+    use bitcoin::opcodes::all::OP_PUSHNUM_1;
+
+    use super::*;
+    use crate::PoolConfig;
+
+    #[test]
+    fn a_node_that_is_down_leaves_no_deadline_that_is_always_due() {
+        let script = ScriptBuf::builder().push_opcode(OP_PUSHNUM_1).into_script();
+        let mut factory = JobFactory::new(&PoolConfig::new(0, script), 0).unwrap();
+        let template = Devnet::new(&DevnetConfig::new([7; 32]), Now::default()).template(Now::default());
+        factory.handle_template(&Arc::new(template), Now::default()).unwrap();
+        assert!(factory.poll_timeout().is_some());
+        assert_eq!(renewal_due(&Health::Up, &factory), factory.poll_timeout());
+        let down = Health::Down(Arc::new(NodeError::Syncing));
+        assert_eq!(renewal_due(&down, &factory), None);
     }
 }
