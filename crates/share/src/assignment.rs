@@ -24,7 +24,7 @@ pub struct Extranonce {
 }
 
 impl Extranonce {
-    /// The `first` and `second` bytes together; what exceeds [`MAX_EXTRANONCE_LEN`] is cut, which callers have ruled out.
+    /// The `first` and `second` bytes together; the second are left out if both are more than [`MAX_EXTRANONCE_LEN`].
     #[inline]
     pub(crate) fn join(first: &[u8], second: &[u8]) -> Self {
         let mut bytes = [0; MAX_EXTRANONCE_LEN];
@@ -37,8 +37,7 @@ impl Extranonce {
     #[inline]
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        let (bytes, _) = self.bytes.split_at(self.len);
-        bytes
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
@@ -112,7 +111,7 @@ impl Assignment {
         }
     }
 
-    /// The whole extranonce of a share, which a block needs.
+    /// The whole extranonce of a share, which a block needs. Means nothing for a share that [`crate::judge()`] refuses.
     #[inline]
     #[must_use]
     pub fn extranonce(&self, submission: &Submission<'_>) -> Extranonce {
@@ -176,6 +175,9 @@ mod tests {
         let assignment = Assignment::extended(&job, Target::MAX, &[1; 6]).unwrap();
         assert_eq!(assignment.extranonce(&share).as_bytes(), [[1; 6].as_slice(), &[2; 14]].concat());
         assert_eq!(assignment.merkle_root(), None);
+        let long = [9; MAX_EXTRANONCE_LEN];
+        let refused = Submission { extranonce: Some(&long), ..share };
+        assert_eq!(assignment.extranonce(&refused).as_bytes(), [1; 6]);
         let share = Submission::parse_standard(&payload).unwrap();
         let assignment = Assignment::standard(&job, Target::MAX, &[3; 20]).unwrap();
         assert_eq!(assignment.extranonce(&share).as_bytes(), [3; 20]);

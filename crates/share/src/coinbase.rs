@@ -181,8 +181,7 @@ impl Coinbase {
         let rolled_at = write_at(open.as_flattened_mut(), self.hole, extranonce_prefix);
         write_at(open.as_flattened_mut(), rolled_at, rolled);
         let mut state = self.midstate;
-        let (blocks, _) = open.split_at(self.open_len);
-        state.compress(blocks);
+        state.compress(open.get(..self.open_len).unwrap_or(&open));
         state.compress(&self.tail);
         state.hash_again()
     }
@@ -220,14 +219,16 @@ impl Coinbase {
     }
 }
 
-/// Writes `field` at offset `at` and gives the offset after it; writes nothing where there is no room, which callers have ruled out.
+/// Writes `field` at offset `at` and gives the offset after it; where there is no room, writes nothing and gives `at`.
 #[inline]
 pub(crate) fn write_at(bytes: &mut [u8], at: usize, field: &[u8]) -> usize {
-    let end = at + field.len();
-    if let Some(place) = bytes.get_mut(at..end) {
-        place.copy_from_slice(field);
+    match bytes.get_mut(at..).and_then(|bytes| bytes.get_mut(..field.len())) {
+        Some(place) => {
+            place.copy_from_slice(field);
+            at.saturating_add(field.len())
+        }
+        None => at,
     }
-    end
 }
 
 /// The cost of the signature operations in `outputs`, as a block counts them (BIP 141).

@@ -140,6 +140,9 @@ impl Job {
 
     /// A job whose coinbase someone else has made.
     ///
+    /// Its coinbase may be that of another job too, as no tag sets it apart. Where its shares earn, whoever keeps count of them must
+    /// look at header hashes, because a [`crate::Seen`] set tells such jobs apart by their numbers.
+    ///
     /// # Errors
     ///
     /// If a part is longer than the wire could carry it.

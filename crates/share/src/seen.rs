@@ -131,7 +131,7 @@ impl Seen {
     #[inline]
     pub(crate) fn insert(&mut self, index: usize, fingerprint: u64) {
         self.put(index, fingerprint);
-        self.len += 1;
+        self.len = self.len.saturating_add(1);
         self.room = self.room.saturating_sub(1);
     }
 

@@ -63,6 +63,10 @@ pub fn run(bytes: &[u8]) {
         let verdict = judge(&job, &assignment, &mut seen, &share, UnixTime::from_secs(shape.now));
         assert_eq!(verdict, shape.naive(&share, &mut accepted));
         assert_eq!(seen.len(), accepted.len());
+        let extranonce = assignment.extranonce(&share);
+        if !matches!(verdict, Verdict::Rejected(_)) {
+            assert_eq!(extranonce.as_bytes(), [shape.own, share.extranonce.unwrap_or_default()].concat());
+        }
     }
 }
 
