@@ -135,13 +135,16 @@ pub fn before_setup(receiver: Side, header: &Header) -> usize {
     }
 }
 
-/// The limit for a frame on a connection that speaks `protocol`, from its header alone.
+/// Room behind every message for fields of extensions, which a receiver that does not know them has to ignore (spec 3.4.3).
+pub const TLV_ROOM: usize = 256;
+
+/// The limit for a frame on a connection that speaks `protocol`, from its header alone: the message and [`TLV_ROOM`].
 ///
 /// A message that only the other side may receive gets none of the room it would have there.
 #[must_use]
 pub fn after_setup(protocol: Protocol, receiver: Side, header: &Header) -> usize {
     match info(protocol, header) {
-        Some(info) if info.direction.reaches(receiver) => info.payload_max,
+        Some(info) if info.direction.reaches(receiver) => info.payload_max + TLV_ROOM,
         Some(_) => 0,
         None => UNKNOWN,
     }

@@ -1,7 +1,7 @@
 //! Numbers with names: target, work, hashrate, sats, time and ids.
 //!
-//! Nothing here computes in floating point. The two places where the protocol itself speaks in floats (the nominal hash rate of
-//! a channel) turn them into integers at the border, in [`Hashrate::from_wire`].
+//! Nothing here computes in floating point. The one number that the protocol itself writes as a float, the nominal hash rate of a
+//! channel, becomes an integer at the border, in [`Hashrate::from_wire`].
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
 mod hashrate;

@@ -41,10 +41,25 @@ impl Target {
         bytes
     }
 
-    /// Expands the `nbits` of a block header; negative and overflowing forms give [`Self::ZERO`], as no hash may meet them.
+    /// Expands the `nbits` of a block header: a length in bytes, then the three most significant of them.
+    ///
+    /// Negative and overflowing forms give [`Self::ZERO`], as nodes accept no hash for them.
     #[must_use]
     pub fn from_compact(nbits: CompactTarget) -> Self {
-        Self::from_le_bytes(bitcoin::Target::from_compact(nbits).to_le_bytes())
+        let [length, mantissa @ ..] = nbits.to_consensus().to_be_bytes();
+        let [sign_and_first, ..] = mantissa;
+        if sign_and_first & 0x80 != 0 {
+            return Self::ZERO;
+        }
+        let mut bytes = [0; 32];
+        for (digit, position) in mantissa.into_iter().zip((0..length).rev()) {
+            match bytes.get_mut(usize::from(position)) {
+                Some(byte) => *byte = digit,
+                None if digit == 0 => {}
+                None => return Self::ZERO,
+            }
+        }
+        Self::from_le_bytes(bytes)
     }
 
     /// The nearest `nbits` form that is not easier than this target.
@@ -185,6 +200,26 @@ mod tests {
     }
 
     #[test]
+    fn compact_forms_that_no_node_accepts_are_met_by_nothing() {
+        let expand = |nbits| Target::from_compact(CompactTarget::from_consensus(nbits)).to_string();
+        let zero = "0".repeat(64);
+        for nbits in
+            [0, 0x0180_0000, 0x0492_3456, 0xff7f_ffff, 0x2300_0001, 0x2200_0100, 0x2101_0000, 0x407f_ffff]
+        {
+            assert_eq!(expand(nbits), zero, "{nbits:08x}");
+        }
+        // The lowest bytes of short forms are cut; the greatest forms that fit are kept.
+        for (nbits, tail) in
+            [(0x0112_3456, "12"), (0x0212_3456, "1234"), (0x0312_3456, "123456"), (0x0412_3456, "12345600")]
+        {
+            assert_eq!(expand(nbits), format!("{}{tail}", "0".repeat(64 - tail.len())), "{nbits:08x}");
+        }
+        assert_eq!(expand(0x2200_00ff), format!("ff{}", "0".repeat(62)));
+        assert_eq!(expand(0x2100_ffff), format!("ffff{}", "0".repeat(60)));
+        assert_eq!(expand(0x207f_ffff), format!("7fffff{}", "0".repeat(58)));
+    }
+
+    #[test]
     fn work_at_the_edges() {
         assert_eq!(Target::MAX.to_work().to_hashes(), 1);
         assert_eq!(Target::ZERO.to_work().to_hashes(), u128::MAX);
@@ -220,6 +255,20 @@ mod tests {
     }
 
     proptest! {
+        /// The naive twin wraps on forms that no node accepts, so only the others are compared.
+        #[test]
+        fn compact_forms_expand_as_rust_bitcoin_says(length in 0_u32..=32, mantissa in 0_u32..0x80_0000) {
+            let nbits = CompactTarget::from_consensus(length << 24 | mantissa);
+            let naive = bitcoin::Target::from_compact(nbits).to_le_bytes();
+            prop_assert_eq!(Target::from_compact(nbits).to_le_bytes(), naive);
+        }
+
+        #[test]
+        fn a_compact_form_is_never_easier(bytes: [u8; 32]) {
+            let target = Target::from_le_bytes(bytes);
+            prop_assert!(Target::from_compact(target.to_compact()) <= target);
+        }
+
         #[test]
         fn bytes_round_trip(bytes: [u8; 32]) {
             prop_assert_eq!(Target::from_le_bytes(bytes).to_le_bytes(), bytes);

@@ -28,8 +28,18 @@ fn check_target(target: Target) {
     assert!(easiest.to_work() >= work, "{target} lost work on its way through {easiest}");
 }
 
-/// Any compact form expands to what the `bitcoin` crate makes of it.
+/// Compact forms that nodes accept expand to what the `bitcoin` crate makes of them, all others to nothing.
 fn check_compact(nbits: CompactTarget) {
+    let bits = nbits.to_consensus();
+    let (length, mantissa) = (bits >> 24, bits & 0x007f_ffff);
+    let negative = bits & 0x0080_0000 != 0;
+    let overflowing = match length {
+        0..=32 => false,
+        33 => mantissa > 0xffff,
+        34 => mantissa > 0xff,
+        _ => mantissa != 0,
+    };
     let naive = bitcoin::Target::from_compact(nbits).to_le_bytes();
-    assert_eq!(Target::from_compact(nbits).to_le_bytes(), naive);
+    let expected = if negative || overflowing { [0; 32] } else { naive };
+    assert_eq!(Target::from_compact(nbits).to_le_bytes(), expected, "{bits:08x}");
 }
