@@ -93,7 +93,7 @@ fn extended(template: &Arc<Template>, payouts: u64) -> Scenario {
     let prefix = new_channel().extranonce_prefix();
     let assignment = Assignment::extended(&job, Target::MAX, &prefix).expect("the prefix fits");
     Scenario {
-        name: format!("extended, {payouts} outputs paid"),
+        name: format!("extended, payouts: {payouts}"),
         compressions: compressions(&job, &assignment),
         channels: batch(
             new_channel.clone(),
@@ -250,7 +250,7 @@ fn parse(payload: &[u8], extended: bool) -> Submission<'_> {
 
 fn print_table(scenarios: &mut [Scenario]) {
     println!(
-        "| share | compressions | one, ns | all, ns | adit, ns | adit / hashing | channels_sv2, ns | \
+        "| share | compressions | one of them, ns | hashing alone, ns | adit, ns | adit / hashing | channels_sv2, ns | \
          channels_sv2 / adit | without decoding | adit, shares/s/core |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");

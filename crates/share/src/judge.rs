@@ -27,8 +27,7 @@ pub enum Verdict {
     },
     /// It meets the network's target: it goes to every node before anything else happens to it.
     Block {
-        /// What it earns. Nothing, where the network's target is easier than the channel's and only that is met, or where the
-        /// [`Seen`] set has no room left to see a second time that it earned.
+        /// What it earns. Nothing, where the network's target is easier than the channel's and only that is met.
         work: Work,
         /// The header's hash, in raw byte order.
         hash: [u8; 32],
@@ -42,7 +41,8 @@ pub enum Verdict {
 /// Judges a share of `job` on the channel that holds `assignment` and `seen`.
 ///
 /// The caller has found the job by the submission's number and calls [`Seen::make_room`] beforehand. An accepted share is
-/// remembered in `seen`, a refused one is not. Never allocates. The checks that cost nothing come first: length of the
+/// remembered in `seen`, a refused one is not; a block that cannot be remembered is refused too, as it would be another block each
+/// time it came again. Never allocates. The checks that cost nothing come first: length of the
 /// extranonce, version bits, time, duplicate; only then is anything hashed.
 #[must_use]
 pub fn judge(
@@ -72,7 +72,7 @@ fn admit(
     check_ntime(job, submission.ntime, now)?;
     match find(job, seen, submission) {
         Place::Taken => Err(Reject::DuplicateShare),
-        place @ (Place::Free { .. } | Place::NoRoom) => Ok(place),
+        place @ (Place::Free { .. } | Place::BlockOnly { .. } | Place::NoRoom) => Ok(place),
     }
 }
 
@@ -141,20 +141,19 @@ fn weigh(
     if !earns && !is_block {
         return Verdict::Rejected(Reject::DifficultyTooLow);
     }
-    let remembered = match place {
-        Place::Free { index, fingerprint } => {
+    match (place, is_block) {
+        (Place::Free { index, fingerprint }, _) | (Place::BlockOnly { index, fingerprint }, true) => {
             seen.insert(index, fingerprint);
-            true
         }
-        Place::Taken | Place::NoRoom => false,
-    };
-    let work = if earns && remembered { assignment.work() } else { Work::ZERO };
+        (Place::BlockOnly { .. }, false) | (Place::Taken | Place::NoRoom, _) => {
+            return Verdict::Rejected(Reject::TooManyShares);
+        }
+    }
+    let work = if earns { assignment.work() } else { Work::ZERO };
     if is_block {
         Verdict::Block { work, hash, header: header.to_bytes() }
-    } else if remembered {
-        Verdict::Valid { work, hash }
     } else {
-        Verdict::Rejected(Reject::TooManyShares)
+        Verdict::Valid { work, hash }
     }
 }
 

@@ -39,7 +39,7 @@ pub use coinbase::{
 pub use job::{Job, JobError, JobParts, MAX_BLOCK_SIGOPS, MAX_BLOCK_WEIGHT, MAX_MERKLE_PATH_LEN};
 pub use judge::{MAX_FUTURE_NTIME_SECS, NETWORK_TIME_MARGIN_SECS, VERSION_ROLLING_MASK, Verdict, judge};
 pub use reject::Reject;
-pub use seen::{SEEN_MAX, Seen, SeenFull};
+pub use seen::{BLOCK_ROOM, SEEN_MAX, Seen, SeenFull};
 pub use submission::{Submission, SubmissionError};
 pub use template::{Template, TemplateError, TemplateParts, Tip, witness_commitment};
 pub use transaction::{RawTransaction, TransactionError};

@@ -7,8 +7,14 @@ use crate::MAX_EXTRANONCE_LEN;
 /// Most shares that one set may remember; at eight bytes each and a third of the places empty, 16 MiB.
 pub const SEEN_MAX: usize = 1 << 20;
 
+/// Blocks that a full set remembers all the same, because a block is never refused for want of room.
+///
+/// They go into the third of the places that shares leave free, of which even the smallest table has more than this.
+pub const BLOCK_ROOM: usize = 16;
+
 /// Places of the smallest table that is not empty.
 const FIRST_PLACES: usize = 64;
+const _: () = assert!(BLOCK_ROOM < FIRST_PLACES / 3, "a probe ends at an empty place");
 
 /// A set that may not grow further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,17 +49,20 @@ pub(crate) enum Place {
     Taken,
     /// It is not there; it belongs at this place.
     Free { index: usize, fingerprint: u64 },
+    /// It is not there; it belongs at this place, but only a block may still be put in.
+    BlockOnly { index: usize, fingerprint: u64 },
     /// It is not there, and nothing more may be put in.
     NoRoom,
 }
 
 impl Seen {
-    /// An empty set that remembers at most `limit` shares, and never more than [`SEEN_MAX`].
+    /// An empty set that remembers at most `limit` shares, at least one and never more than [`SEEN_MAX`], and beyond them at most
+    /// [`BLOCK_ROOM`] blocks.
     ///
     /// `key` is random and unknown to miners.
     #[must_use]
     pub fn new(key: [u8; 16], limit: usize) -> Self {
-        Self { keys: Keys::new(key), places: Vec::new(), len: 0, room: 0, limit: limit.min(SEEN_MAX) }
+        Self { keys: Keys::new(key), places: Vec::new(), len: 0, room: 0, limit: limit.clamp(1, SEEN_MAX) }
     }
 
     /// Sees to it that one more share can be remembered; costs nothing when it can.
@@ -69,11 +78,15 @@ impl Seen {
         }
     }
 
-    /// Takes a larger table, if that is allowed.
+    /// Gives the table's room back after [`Self::withhold_room`], or takes a larger table if that is allowed.
     #[cold]
     fn grow(&mut self) -> Result<(), SeenFull> {
         if self.len >= self.limit {
             return Err(SeenFull { limit: self.limit });
+        }
+        if self.len < self.capacity() {
+            self.room = self.capacity() - self.len;
+            return Ok(());
         }
         let places = (self.places.len() * 2).max(FIRST_PLACES);
         let old = std::mem::replace(&mut self.places, vec![0; places]);
@@ -84,6 +97,12 @@ impl Seen {
         }
         self.room = self.capacity() - self.len;
         Ok(())
+    }
+
+    /// Lets nothing but [`BLOCK_ROOM`] blocks in until the next [`Self::make_room`]: for an owner of many sets that share one
+    /// budget.
+    pub const fn withhold_room(&mut self) {
+        self.room = 0;
     }
 
     /// How many shares the table may hold: two thirds of its places, which keeps probes short, and no more than the limit.
@@ -121,9 +140,19 @@ impl Seen {
         // Zero marks an empty place, so the one fingerprint that is zero becomes another.
         let fingerprint = self.keys.fingerprint(first, second, extranonce).max(1);
         match self.probe(fingerprint) {
-            Some(Place::Free { .. }) if self.room == 0 => Place::NoRoom,
+            Some(Place::Free { index, fingerprint }) if self.room == 0 => self.beyond(index, fingerprint),
             Some(place) => place,
             None => Place::NoRoom,
+        }
+    }
+
+    /// A free place for a block, while the third that shares leave free has enough of them.
+    #[cold]
+    fn beyond(&self, index: usize, fingerprint: u64) -> Place {
+        if self.len < self.capacity() + BLOCK_ROOM {
+            Place::BlockOnly { index, fingerprint }
+        } else {
+            Place::NoRoom
         }
     }
 
@@ -150,7 +179,7 @@ impl Seen {
             reason = "the low bits choose the place; the rest is compared"
         )]
         let mut index = fingerprint as usize & mask;
-        // A third of the places is empty, so this ends.
+        // Of the places, a third but for the room of blocks is empty, so this ends.
         loop {
             match self.places.get(index)? {
                 0 => return Some(Place::Free { index, fingerprint }),
@@ -227,7 +256,7 @@ mod tests {
                 seen.insert(index, fingerprint);
                 Some(true)
             }
-            Place::NoRoom => None,
+            Place::BlockOnly { .. } | Place::NoRoom => None,
         }
     }
 
@@ -253,6 +282,40 @@ mod tests {
         assert_eq!(add(&mut seen, (1000, 0, [0; 14])), None);
         assert!((0..1000).all(|share| add(&mut seen, (share, 0, [0; 14])) == Some(false)));
         assert!(seen.places.len() <= 2048, "{} places for 1000 shares", seen.places.len());
+    }
+
+    #[test]
+    fn a_full_table_of_any_size_keeps_places_free_behind_its_blocks() {
+        for limit in 1..300 {
+            let mut seen = Seen::new([1; 16], limit);
+            let mut share = 0;
+            while seen.make_room().is_ok() {
+                share += 1;
+                assert_eq!(add(&mut seen, (share, 0, [0; 14])), Some(true));
+            }
+            for block in 0..BLOCK_ROOM as u64 {
+                let Place::BlockOnly { index, fingerprint } = seen.find(block, 1, &[]) else {
+                    panic!("no room for block {block} beyond {limit} shares");
+                };
+                seen.insert(index, fingerprint);
+                assert_eq!(seen.find(block, 1, &[]), Place::Taken);
+            }
+            assert_eq!(seen.find(u64::MAX, 1, &[]), Place::NoRoom);
+            assert!(seen.places.contains(&0) && seen.len() == limit + BLOCK_ROOM);
+        }
+    }
+
+    #[test]
+    fn room_that_was_withheld_comes_back_without_a_larger_table() {
+        let mut seen = Seen::new([1; 16], 1000);
+        seen.make_room().unwrap();
+        assert_eq!(add(&mut seen, (1, 0, [0; 14])), Some(true));
+        seen.withhold_room();
+        assert_eq!(add(&mut seen, (2, 0, [0; 14])), None);
+        assert_eq!(add(&mut seen, (1, 0, [0; 14])), Some(false));
+        seen.make_room().unwrap();
+        assert_eq!(add(&mut seen, (2, 0, [0; 14])), Some(true));
+        assert_eq!(seen.places.len(), FIRST_PLACES);
     }
 
     #[test]

@@ -169,6 +169,9 @@ fn the_cost_of_outputs_is_counted_as_blocks_count_it() {
         script_pubkey: ScriptBuf::from_bytes(script.to_vec()),
     };
     assert_eq!(sigops(&[output(&[0xac]), output(&[0, 20])]), 4);
+    // A bare multisig counts as twenty keys wherever it is not spent, even if it has one.
+    let one_of_one = [&[0x51, 33][..], &[2; 33], &[0x51, 0xae]].concat();
+    assert_eq!(sigops(&[output(&one_of_one)]), 80);
     assert_eq!(value(&[output(&[]), output(&[])]), Some(Amount::from_sat(2)));
     let all = TxOut { value: Amount::from_sat(u64::MAX), script_pubkey: ScriptBuf::new() };
     assert_eq!(value(&[all, output(&[])]), None);

@@ -246,17 +246,51 @@ fn a_block_below_the_channels_target_goes_out_but_earns_nothing() {
 }
 
 #[test]
-fn a_full_set_refuses_shares_but_never_a_block() {
+fn a_hash_exactly_equal_to_the_target_meets_it() {
+    let mut channel = Channel::standard(HARD, Target::MAX);
+    let Verdict::Valid { hash, .. } = channel.verdict(&STANDARD) else { panic!("any hash is a share") };
+    let mut below = hash;
+    let lowest = below.iter().position(|&byte| byte != 0).unwrap();
+    below[..lowest].fill(0xff);
+    below[lowest] -= 1;
+    let exact = Target::from_le_bytes(hash);
+    let mut channel = Channel::standard(HARD, exact);
+    assert_eq!(channel.verdict(&STANDARD), Verdict::Valid { work: exact.to_work(), hash });
+    let mut channel = Channel::standard(HARD, Target::from_le_bytes(below));
+    assert_eq!(channel.verdict(&STANDARD), Verdict::Rejected(Reject::DifficultyTooLow));
+}
+
+#[test]
+fn a_block_that_is_replayed_against_a_full_set_is_no_new_block() {
+    let mut channel = Channel::standard(EASY, Target::MAX);
+    channel.seen = Seen::new([9; 16], 1);
+    let plain = channel.search(STANDARD, is_valid);
+    assert!(is_valid(&channel.verdict(&plain)));
+    let mut from = 0;
+    for _ in 0..crate::BLOCK_ROOM {
+        let share = Submission { nonce: from, ..STANDARD };
+        let block = (from..from + 1000).map(|nonce| Submission { nonce, ..share }).find(|share| {
+            matches!(channel.verdict(share), Verdict::Block { work, .. } if work == Work::from_hashes(1))
+        });
+        let block = block.expect("every second hash is a block, and is paid even beyond the limit");
+        for _ in 0..3 {
+            assert_eq!(channel.judge(&block), rejected(Reject::DuplicateShare));
+        }
+        from = block.nonce + 1;
+    }
+    for nonce in from..from + 20 {
+        let verdict = channel.verdict(&Submission { nonce, ..STANDARD });
+        assert_eq!(verdict, Verdict::Rejected(Reject::TooManyShares), "no room is left even for blocks");
+    }
+    assert_eq!(channel.seen.len(), 1 + crate::BLOCK_ROOM);
+}
+
+#[test]
+fn a_full_set_refuses_shares_but_not_a_block() {
     let mut channel = Channel::standard(HARD, Target::MAX);
     channel.seen = Seen::new([9; 16], 1);
     assert!(is_valid(&channel.verdict(&STANDARD)));
     let next = Submission { nonce: 5, ..STANDARD };
     assert_eq!(channel.verdict(&next), Verdict::Rejected(Reject::TooManyShares));
     assert_eq!(channel.judge(&STANDARD), rejected(Reject::DuplicateShare));
-
-    let mut channel = Channel::standard(EASY, Target::MAX);
-    channel.seen = Seen::new([9; 16], 0);
-    let share = channel.search(STANDARD, |verdict| matches!(verdict, Verdict::Block { .. }));
-    let Verdict::Block { work, .. } = channel.verdict(&share) else { panic!("it was a block before") };
-    assert_eq!(work, Work::ZERO, "what cannot be remembered could earn twice");
 }
