@@ -3,7 +3,8 @@
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::time::Duration;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_ledger::storage::Storage;
 use adit_ledger::{BlockFate, BlockStore, BlockStoreError, SavedBlock};
@@ -20,7 +21,8 @@ use super::event::{BlockOutcome, Event};
 use super::metrics::Gauges;
 use crate::FoundBlock;
 
-/// Most blocks that are followed at once. Only test networks get there; whoever finds more there waits with its shares.
+/// Most blocks that are followed at once. Only test networks get there; whoever finds more there waits with its shares until the
+/// node has answered for the block, which is then left to the next start to follow. No block is handed over later for that.
 const FOLLOWED_MAX: usize = 1_024;
 
 /// How many blocks deep a fate is final: six, as everywhere.
@@ -47,6 +49,8 @@ struct Desk {
     gauges: Arc<Gauges>,
     events: broadcast::Sender<Event>,
     draining: Draining,
+    /// The blocks that somebody follows, so that none is followed twice.
+    followed: Mutex<HashSet<BlockHash>>,
 }
 
 /// A store of found blocks, whatever it is kept in.
@@ -79,7 +83,8 @@ impl Blocks {
             tracing::error!(%damaged, "block of an earlier run");
         }
         let (gauges, events) = (Arc::clone(gauges), events.clone());
-        let desk = Desk { node, store: Arc::new(store), gauges, events, draining };
+        let (store, followed) = (Arc::new(store), Mutex::default());
+        let desk = Desk { node, store, gauges, events, draining, followed };
         let blocks = Self { desk: Arc::new(desk), slots: Arc::new(Semaphore::new(FOLLOWED_MAX)) };
         tokio::spawn(blocks.clone().resume(pending.blocks));
         Ok(blocks)
@@ -87,42 +92,49 @@ impl Blocks {
 
     async fn resume(self, blocks: Vec<SavedBlock>) {
         for block in blocks {
-            let hash = hash_of(&block);
-            tracing::info!(%hash, height = block.height.0, "block of an earlier run goes out again");
-            let slot = self.slot().await;
-            tokio::spawn(Follower::new(Arc::clone(&self.desk), block, None).run(slot));
+            let Some(follower) = Follower::new(Arc::clone(&self.desk), block, None) else { continue };
+            tracing::info!(hash = %follower.hash, height = follower.block.height.0, "block of an earlier run goes out again");
+            self.send_out(follower).await;
         }
     }
 
-    /// Sends a block on its way; when this returns, it is.
+    /// Sends a block on its way; when this returns, it is. One that is on its way already is passed over.
     pub(super) async fn hand_over(&self, found: FoundBlock) {
-        let slot = self.slot().await;
-        tokio::spawn(follow(Arc::clone(&self.desk), found, slot));
-        // The runtime has put that task next in line; stepping aside lets it start before the connection goes on.
-        yield_now().await;
+        let FoundBlock { block, user, worker, .. } = found;
+        let (hash, height) = (block.hash, block.height);
+        let saved = SavedBlock { hash: hash.to_byte_array(), height, bytes: block.to_bytes() };
+        let news = Event::BlockFound { hash, height, user, worker };
+        let Some(follower) = Follower::new(Arc::clone(&self.desk), saved, Some(news)) else { return };
+        self.send_out(follower).await;
+        // The nodes have the last word, so nothing waits for this; but if it fails, a fault of ours must be found.
+        spawn_blocking(move || {
+            if let Err(error) = block.check() {
+                tracing::error!(%hash, %error, "own check of the block failed; the program is at fault");
+            }
+        });
     }
 
-    async fn slot(&self) -> OwnedSemaphorePermit {
-        let slot = Arc::clone(&self.slots).acquire_owned().await;
-        slot.expect("nothing closes the semaphore")
-    }
-}
-
-async fn follow(desk: Arc<Desk>, found: FoundBlock, slot: OwnedSemaphorePermit) {
-    let FoundBlock { block, user, worker, .. } = found;
-    let (hash, height) = (block.hash, block.height);
-    let saved = SavedBlock { hash: hash.to_byte_array(), height, bytes: block.to_bytes() };
-    let news = Event::BlockFound { hash, height, user, worker };
-    // The nodes have the last word, so nothing waits for this; but if it fails, a fault of ours must be found.
-    spawn_blocking(move || {
-        if let Err(error) = block.check() {
-            tracing::error!(%hash, %error, "own check of the block failed; the program is at fault");
+    /// Starts to hand a block over at once, whether or not there is a slot to follow it afterwards; where there is none, waits until
+    /// the node has answered.
+    async fn send_out(&self, follower: Follower) {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        let waits = slot.is_none();
+        let task = tokio::spawn(follower.run(slot));
+        if !waits {
+            // The runtime has put that task next in line; stepping aside lets it start before the connection goes on.
+            return yield_now().await;
         }
-    });
-    Follower::new(desk, saved, Some(news)).run(slot).await;
+        if let Err(panic) = task.await {
+            tracing::error!(%panic, "handing over a block failed; the program is at fault");
+        }
+    }
 }
 
 impl Desk {
+    fn followed(&self) -> MutexGuard<'_, HashSet<BlockHash>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell(&self, event: Event) {
         // Nobody has to be listening.
         let _ = self.events.send(event);
@@ -158,20 +170,25 @@ enum Next {
 }
 
 impl Follower {
-    /// Follows a block that was found just now, as `news` says, or one of an earlier run, which is on disk.
-    fn new(desk: Arc<Desk>, block: SavedBlock, news: Option<Event>) -> Self {
+    /// Follows a block that was found just now, as `news` says, or one of an earlier run, which is on disk; `None` if somebody
+    /// does already.
+    fn new(desk: Arc<Desk>, block: SavedBlock, news: Option<Event>) -> Option<Self> {
         let (hash, draining) = (hash_of(&block), desk.draining.clone());
+        if !desk.followed().insert(hash) {
+            return None;
+        }
         let (block, saved) = (Arc::new(block), Arc::new(AtomicBool::new(news.is_none())));
         let (saving, accepted, retry) = (None, false, RETRY_MIN);
-        Self { desk, draining, block, hash, news, saved, saving, accepted, retry }
+        Some(Self { desk, draining, block, hash, news, saved, saving, accepted, retry })
     }
 
-    /// Follows the block to its fate, or until the server ends while the block is safe.
-    async fn run(mut self, _slot: OwnedSemaphorePermit) {
+    /// Follows the block to its fate, or until the server ends while the block is safe; without a slot, until the node has it.
+    async fn run(mut self, slot: Option<OwnedSemaphorePermit>) {
         let mut next = self.start().await;
         loop {
             next = match next {
                 Next::Submit => self.submit_again().await,
+                Next::Watch if slot.is_none() => return self.let_go().await,
                 Next::Watch => self.watch().await,
                 Next::Done => return,
             };
@@ -246,6 +263,12 @@ impl Follower {
         Next::Watch
     }
 
+    /// Leaves the block, which the node has, to the next start to follow.
+    async fn let_go(&mut self) {
+        tracing::warn!(hash = %self.hash, height = self.block.height.0, "too many blocks are followed; the next start follows this one");
+        self.saved().await;
+    }
+
     /// Asks what became of the block, and pauses before the next question.
     async fn watch(&mut self) -> Next {
         match self.desk.node.fate(self.hash).await {
@@ -301,11 +324,7 @@ impl Follower {
 
     /// Notes the block's fate beside the block.
     async fn settle(&mut self, fate: BlockFate) -> Next {
-        if let Some(saving) = self.saving.take()
-            && let Err(panic) = saving.await
-        {
-            tracing::error!(hash = %self.hash, %panic, "block is not on disk");
-        }
+        self.saved().await;
         if !self.is_saved() {
             return Next::Done;
         }
@@ -319,6 +338,15 @@ impl Follower {
         Next::Done
     }
 
+    /// Waits for the last try to write the block down.
+    async fn saved(&mut self) {
+        if let Some(saving) = self.saving.take()
+            && let Err(panic) = saving.await
+        {
+            tracing::error!(hash = %self.hash, %panic, "block is not on disk");
+        }
+    }
+
     /// Waits; the answer is whether the server ends, for which nobody waits longer than needed.
     async fn pause(&mut self, pause: Duration) -> bool {
         tokio::select! {
@@ -329,6 +357,15 @@ impl Follower {
     }
 }
 
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.desk.followed().remove(&self.hash);
+    }
+}
+
 fn hash_of(block: &SavedBlock) -> BlockHash {
     BlockHash::from_byte_array(block.hash)
 }
+
+#[cfg(test)]
+mod tests;

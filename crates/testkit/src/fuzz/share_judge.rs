@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use adit_share::{Assignment, Job, JobParts, Reject, Seen, Submission, Tip, Verdict, judge};
+use adit_share::{Assignment, BLOCK_ROOM, Job, JobParts, Reject, Seen, Submission, Tip, Verdict, judge};
 use adit_units::{Height, JobId, Target, UnixTime, Work};
 use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::{BlockHash, CompactTarget};
@@ -155,17 +155,19 @@ impl Shape<'_> {
         let is_met = |target: bitcoin::Target| target.is_met_by(id);
         let earns = is_met(bitcoin::Target::from_le_bytes(self.target.to_le_bytes()));
         let is_block = is_met(bitcoin::Target::from_compact(self.nbits()));
-        let remembered =
-            (earns || is_block) && accepted.len() < SEEN_LIMIT && accepted.insert(header.clone());
-        let work = if earns && remembered { self.target.to_work() } else { Work::ZERO };
+        if !earns && !is_block {
+            return Verdict::Rejected(Reject::DifficultyTooLow);
+        }
+        if accepted.len() >= SEEN_LIMIT + if is_block { BLOCK_ROOM } else { 0 } {
+            return Verdict::Rejected(Reject::TooManyShares);
+        }
+        accepted.insert(header.clone());
+        let work = if earns { self.target.to_work() } else { Work::ZERO };
         let hash = id.to_byte_array();
-        match (is_block, earns, remembered) {
-            (true, _, _) => {
-                Verdict::Block { work, hash, header: header.try_into().expect("a header has 80 bytes") }
-            }
-            (false, true, true) => Verdict::Valid { work, hash },
-            (false, true, false) => Verdict::Rejected(Reject::TooManyShares),
-            (false, false, _) => Verdict::Rejected(Reject::DifficultyTooLow),
+        if is_block {
+            Verdict::Block { work, hash, header: header.try_into().expect("a header has 80 bytes") }
+        } else {
+            Verdict::Valid { work, hash }
         }
     }
 
