@@ -40,8 +40,8 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Stop after this many blocks were accepted; without it, run until Ctrl-C
-    #[arg(long, value_name = "N")]
-    pub(crate) blocks: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) blocks: Option<u64>,
     /// Hashing threads; all processors if left out
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

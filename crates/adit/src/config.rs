@@ -18,7 +18,11 @@ pub(crate) use mistake::Mistakes;
 /// Every mistake that can be found without asking anybody, all at once.
 pub(crate) fn load(path: &Path) -> Result<Config, Mistakes> {
     let text = std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
-    let environment = std::env::vars().filter(|(name, _)| name.starts_with(written::ENV_PREFIX));
+    // Variables that are not text cannot be ours; they are not looked at.
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(written::ENV_PREFIX))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    });
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     parse(&text, environment, folder).map_err(|mistakes| mistakes.in_file(path))
 }

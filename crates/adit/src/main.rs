@@ -51,7 +51,7 @@ fn complain(error: &anyhow::Error) {
     match error.downcast_ref::<Mistakes>() {
         Some(mistakes) => {
             eprintln!("{mistakes}");
-            eprintln!("adit: the config has {}", count(mistakes.len(), "mistake"));
+            eprintln!("adit: cannot use the config ({})", count(mistakes.len(), "mistake"));
         }
         None => eprintln!("adit: {error:#}"),
     }

@@ -1,9 +1,11 @@
 //! `adit check`: reads a config, reports every mistake at once, tries the keys, the disk and the node.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use adit_net::Clock;
-use adit_node::{NodeInfo, RpcConfig, probe};
+use adit_node::{Auth, NodeInfo, RpcConfig, probe};
 use anyhow::bail;
 
 use super::keys;
@@ -45,8 +47,10 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let config = config::load(&args.config)?;
     let mut report = Report::default();
     report.good("config", &format!("{} has no mistakes", args.config.display()));
+    check_privacy(&args.config, &config, &report);
     check_keys(&config.pool.server_key, &mut report);
     check_data_dir(&config.data_dir, &mut report);
+    check_listen(config.pool.listen, &mut report);
     check_node(&config, &mut report).await;
     match report.failures {
         0 => {
@@ -56,6 +60,24 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         }
         1 => bail!("one check failed"),
         failures => bail!("{failures} checks failed"),
+    }
+}
+
+/// The config, where it holds a password.
+fn check_privacy(file: &Path, config: &Config, report: &Report) {
+    if let (Auth::UserPass { .. }, Ok(Some(complaint))) = (config.node.auth(), keys::open_to_others(file)) {
+        report.warn("config", &format!("{complaint}, as it may hold the node's password"));
+    }
+}
+
+/// The address for miners, unless a pool listens there already.
+fn check_listen(address: SocketAddr, report: &mut Report) {
+    match TcpListener::bind(address) {
+        Ok(_) => report.good("listen", &format!("{address} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            report.warn("listen", &format!("{address} is taken, which is right only while the pool runs"));
+        }
+        Err(error) => report.bad("listen", &format!("cannot listen at {address}: {error}")),
     }
 }
 
@@ -83,6 +105,12 @@ fn check_keys(file: &Path, report: &mut Report) {
         report.good("keys", &text);
     }
     report.good("keys", &format!("miners pin {}", identity.authority()));
+    let authority = file.with_file_name("authority.key");
+    if authority.exists() {
+        let text =
+            format!("{} can be moved off this machine; only `adit keys` needs it", authority.display());
+        report.warn("keys", &text);
+    }
 }
 
 /// The data folder, or the place where it will be made.
@@ -98,6 +126,13 @@ fn check_data_dir(dir: &Path, report: &mut Report) {
         },
         // A relative path in the current folder has no ancestor but the empty one.
         None => report.good("disk", &format!("{} will be made", dir.display())),
+    }
+    let shares = dir.join("shares");
+    if shares.exists() {
+        match adit_ledger::read(&shares) {
+            Ok(_) => report.good("disk", &format!("{} is a share log", shares.display())),
+            Err(error) => report.bad("disk", &error.to_string()),
+        }
     }
 }
 

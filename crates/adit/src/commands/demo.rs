@@ -95,8 +95,12 @@ async fn watch(demo: &Demo, args: &DemoArgs, view: &mut View) -> anyhow::Result<
     let mut events = server.events();
     let mut ticks = interval(REFRESH);
     let deadline = Clock.instant(Clock.monotonic() + Duration::from_secs(args.timeout));
-    let mut accepted = 0;
     loop {
+        // The counter, because a reader that lags may miss an event.
+        let accepted = server.metrics().blocks_accepted;
+        if args.blocks.is_some_and(|blocks| accepted >= blocks) && events.is_empty() {
+            return Ok(());
+        }
         tokio::select! {
             _ = signals.received() => {
                 return match args.blocks {
@@ -111,11 +115,8 @@ async fn watch(demo: &Demo, args: &DemoArgs, view: &mut View) -> anyhow::Result<
             }
             _ = ticks.tick() => view.status(&status(demo)),
             event = events.recv() => {
-                let Some(line) = describe(event)? else { continue };
-                accepted += u32::from(line.accepted);
-                view.event(&line.text);
-                if args.blocks.is_some_and(|blocks| accepted >= blocks) {
-                    return Ok(());
+                if let Some(line) = describe(event)? {
+                    view.event(&line);
                 }
             }
         }
@@ -123,7 +124,7 @@ async fn watch(demo: &Demo, args: &DemoArgs, view: &mut View) -> anyhow::Result<
 }
 
 /// Waits for the deadline, which only a demo with a goal has.
-async fn until(deadline: Instant, goal: Option<u32>) {
+async fn until(deadline: Instant, goal: Option<u64>) {
     match goal {
         Some(_) => sleep_until(deadline).await,
         None => std::future::pending().await,
@@ -141,26 +142,19 @@ fn status(demo: &Demo) -> String {
     )
 }
 
-/// A line about an event, and whether it is an accepted block.
-struct Line {
-    text: String,
-    accepted: bool,
-}
-
 /// What to print about an event, if anything.
-fn describe(event: Result<Event, RecvError>) -> anyhow::Result<Option<Line>> {
-    let line = |text, accepted| Ok(Some(Line { text, accepted }));
-    match event {
+fn describe(event: Result<Event, RecvError>) -> anyhow::Result<Option<String>> {
+    Ok(match event {
         Ok(Event::BlockFound { hash, height, user, .. }) => {
-            line(format!("block   {height} found by {user}: {hash}"), false)
+            Some(format!("block   {height} found by {user}: {hash}"))
         }
         Ok(Event::BlockSettled { height, outcome: BlockOutcome::Accepted, .. }) => {
-            line(format!("block   {height} accepted by the node"), true)
+            Some(format!("block   {height} accepted by the node"))
         }
         Ok(Event::BlockSettled { height, outcome, .. }) => {
-            line(format!("block   {height} lost: {outcome:?}"), false)
+            Some(format!("block   {height} lost: {outcome:?}"))
         }
-        Ok(_) | Err(RecvError::Lagged(_)) => Ok(None),
+        Ok(_) | Err(RecvError::Lagged(_)) => None,
         Err(RecvError::Closed) => bail!("the pool has gone"),
-    }
+    })
 }

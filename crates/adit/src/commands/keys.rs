@@ -112,10 +112,8 @@ fn rotate(authority: &Path, server: &Path, days: u32) -> anyhow::Result<()> {
     }
     let new = certify(&pair, days)?;
     let kept = with_suffix(server, ".old");
-    let fresh = with_suffix(server, ".new");
-    write_secret(&fresh, &new.to_text(), true)?;
     fs::copy(server, &kept).with_context(|| format!("cannot keep the old key as {}", kept.display()))?;
-    fs::rename(&fresh, server).with_context(|| format!("cannot put the new key at {}", server.display()))?;
+    write_secret(server, &new.to_text(), true)?;
     println!("wrote {}, good for {days} days; the old key is {}", server.display(), kept.display());
     println!("restart the pool to use it");
     Ok(())
@@ -162,14 +160,19 @@ pub(crate) fn write_secret(file: &Path, text: &str, replace: bool) -> anyhow::Re
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
     if replace {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    let mut opened = match options.open(file) {
+        // A new file has its mode from the start, and a reader never sees half of it.
+        let fresh = with_suffix(file, ".new");
+        let _ = fs::remove_file(&fresh);
+        create_secret(&fresh, text)?;
+        return fs::rename(&fresh, file).with_context(|| format!("cannot replace {}", file.display()));
+    }
+    create_secret(file, text)
+}
+
+/// Makes a file that only its owner can read.
+fn create_secret(file: &Path, text: &str) -> anyhow::Result<()> {
+    let mut opened = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
         Ok(opened) => opened,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             bail!("{} is there already; keys are never replaced, choose another file", file.display())
@@ -180,4 +183,40 @@ pub(crate) fn write_secret(file: &Path, text: &str, replace: bool) -> anyhow::Re
         .write_all(text.as_bytes())
         .and_then(|()| opened.sync_all())
         .with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_secret_is_as_private_as_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("adit.toml");
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        write_secret(&file, "new", true).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(open_to_others(&file).unwrap(), None);
+        assert!(write_secret(&file, "newer", false).is_err(), "what is there is not replaced unasked");
+    }
+
+    #[test]
+    fn a_rotated_key_keeps_its_authority_and_the_old_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (authority, server) = (folder.path().join("authority.key"), folder.path().join("server.key"));
+        make_authority(&authority).unwrap();
+        make_server(&authority, &server, 10).unwrap();
+        let old = fs::read_to_string(&server).unwrap();
+        rotate(&authority, &server, 20).unwrap();
+        assert_eq!(fs::read_to_string(with_suffix(&server, ".old")).unwrap(), old);
+        assert_ne!(fs::read_to_string(&server).unwrap(), old);
+        assert_eq!(authority_public_key(&server).unwrap(), read_authority(&authority).unwrap().public_key());
+        assert_eq!(open_to_others(&server).unwrap(), None);
+
+        let other = folder.path().join("other.key");
+        make_authority(&other).unwrap();
+        let refused = rotate(&other, &server, 20).unwrap_err().to_string();
+        assert!(refused.contains("miners that pin the one would refuse the other"), "{refused}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What is wrong with a config, where, and what to do about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,9 +44,13 @@ impl std::error::Error for Mistakes {}
 
 impl Mistakes {
     /// `mistakes`, in the order of the file, with where each key came from.
+    ///
+    /// A key has one mistake: what was noticed first leads to the others.
     pub(crate) fn new(mistakes: Vec<Mistake>, origins: &Origins) -> Self {
+        let mut seen = BTreeSet::new();
+        let mistakes = mistakes.into_iter().filter(|mistake| seen.insert(mistake.path.clone()));
         let mut found: Vec<_> =
-            mistakes.into_iter().map(|mistake| (origin_of(&mistake.path, origins), mistake)).collect();
+            mistakes.map(|mistake| (origin_of(&mistake.path, origins), mistake)).collect();
         found.sort_by_key(|(origin, _)| match origin {
             Some(Origin::Line(line)) => *line,
             Some(Origin::Variable(_)) | None => usize::MAX,
@@ -61,11 +65,14 @@ impl Mistakes {
 
     /// A file that cannot be read.
     pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Self {
-        let advice = match error.kind() {
-            io::ErrorKind::NotFound => "; `adit init` writes one, or name it with --config",
-            _ => "",
+        let place = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let text = match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "there is no config at {}; name yours with --config, or write one with `adit init`",
+                place.display()
+            ),
+            _ => format!("cannot read the config: {error}"),
         };
-        let text = format!("cannot read the config: {error}{advice}");
         Self { file: file.to_owned(), found: vec![(None, Mistake::at("", text))] }
     }
 

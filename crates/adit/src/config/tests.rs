@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use adit_node::{Auth, Password};
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -72,6 +74,9 @@ fn an_address_of_another_network_is_refused() {
 fn a_wrong_type_and_broken_toml_name_the_line() {
     let answer = parse_with(&GOOD.replace("[pool]", "[pool]\ninstance = 70000"), &[]).unwrap_err();
     assert!(answer.contains("adit.toml:9: pool.instance:"), "{answer}");
+    assert_eq!(answer.lines().count(), 1, "a wrong type is one mistake and hides no other key: {answer}");
+    let answer = parse_with(&GOOD.replace("network = \"regtest\"", "network = 5\nnode = 3"), &[]);
+    assert!(answer.is_err());
     let answer = parse_with("network = \"regtest\"\n[node\n", &[]).unwrap_err();
     assert!(answer.starts_with("adit.toml:2: "), "{answer}");
 }
@@ -82,6 +87,13 @@ fn the_environment_overrides_the_file() {
     let config = parse_with(GOOD, &overrides).unwrap();
     assert_eq!(config.pool.role.instance, 7);
     assert_eq!(config.data_dir, Path::new("/var/lib/adit"));
+
+    let text = GOOD.replace("cookie_file = \"cookie\"", "user = \"u\"");
+    for password in ["12345", "\"quoted\"", "true", "[pool]"] {
+        let config = parse_with(&text, &[("ADIT__NODE__PASSWORD", password)]).unwrap();
+        let expected = Auth::UserPass { user: "u".to_owned(), password: Password::from(password.to_owned()) };
+        assert_eq!(*config.node.auth(), expected, "a password is taken letter by letter");
+    }
 
     let answer = parse_with(GOOD, &[("ADIT__POOL__LISTEN", "here")]).unwrap_err();
     assert!(answer.starts_with("environment variable ADIT__POOL__LISTEN: pool.listen: "), "{answer}");

@@ -54,19 +54,42 @@ pub(super) fn read(
         overlay(&mut table, &mut origins, &mut mistakes, &name, &value);
     }
 
-    let mut unknown = Vec::new();
-    let mut remember = |path: serde_ignored::Path<'_>| unknown.push(path.to_string());
-    let ignored = serde_ignored::Deserializer::new(Value::Table(table), &mut remember);
-    let written = match serde_path_to_error::deserialize(ignored) {
-        Ok(written) => written,
-        Err(error) => {
-            let path = error.path().to_string();
-            mistakes.push(Mistake::at(path, error.inner().message().to_owned()));
-            Written::default()
-        }
-    };
-    mistakes.extend(unknown.into_iter().map(unknown_key));
+    let written = deserialize(table, &mut mistakes);
     Ok((written, origins, mistakes))
+}
+
+/// Reads every key that can be read; a value of the wrong type is one mistake and keeps no other key from being read.
+fn deserialize(mut table: Table, mistakes: &mut Vec<Mistake>) -> Written {
+    loop {
+        let mut unknown = Vec::new();
+        let mut remember = |path: serde_ignored::Path<'_>| unknown.push(path.to_string());
+        let ignored = serde_ignored::Deserializer::new(Value::Table(table.clone()), &mut remember);
+        let error: serde_path_to_error::Error<toml::de::Error> =
+            match serde_path_to_error::deserialize(ignored) {
+                Ok(written) => {
+                    mistakes.extend(unknown.into_iter().map(unknown_key));
+                    return written;
+                }
+                Err(error) => error,
+            };
+        let path = error.path().to_string();
+        mistakes.push(Mistake::at(path.clone(), error.inner().message().to_owned()));
+        if !remove(&mut table, &path) {
+            // The table itself is not one, so there is nothing else to read.
+            return Written::default();
+        }
+    }
+}
+
+/// Takes the key at a dotted path out of a table; tells whether it was there.
+fn remove(table: &mut Table, path: &str) -> bool {
+    match path.split_once('.') {
+        None => table.remove(path).is_some(),
+        Some((parent, rest)) => match table.get_mut(parent) {
+            Some(Value::Table(inner)) => remove(inner, rest),
+            _ => false,
+        },
+    }
 }
 
 /// The mistake of a key that does not exist, with the nearest one that does.
@@ -84,11 +107,14 @@ fn unknown_key(path: String) -> Mistake {
 
 /// Puts the value of one environment variable into the table.
 ///
-/// A value that reads as TOML (a number, a quoted text) is taken as such, anything else as text.
+/// What the table of keys shows as a text is taken letter by letter, so that a password of digits stays one; other values are read
+/// as TOML.
 fn overlay(table: &mut Table, origins: &mut Origins, mistakes: &mut Vec<Mistake>, name: &str, value: &str) {
     let path = name.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", ".");
     origins.insert(path.clone(), Origin::Variable(name.to_owned()));
-    let value = value.parse::<Value>().unwrap_or_else(|_| Value::String(value.to_owned()));
+    let text = || Value::String(value.to_owned());
+    let is_text = KEYS.iter().any(|key| key.path == path && key.example.starts_with('"'));
+    let value = if is_text { text() } else { value.parse().unwrap_or_else(|_| text()) };
     let (parents, key) = path.rsplit_once('.').unwrap_or(("", &path));
     let mut table = table;
     for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
