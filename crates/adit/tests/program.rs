@@ -25,7 +25,7 @@ fn run(folder: &Path, arguments: &[&str]) -> (bool, String) {
 
 /// A folder with a config and keys, as `adit init` leaves it.
 fn initialised() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments =
         ["init", "--network", "regtest", "--payout-address", ADDRESS, "--node-url", "http://127.0.0.1:1"];
     let (done, said) = run(folder.path(), &arguments);
