@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::debug;
 
 use super::template::TemplateOffer;
 use super::{Auth, NodeError, RpcConfig, RpcTemplate};
@@ -29,6 +29,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 /// How often the system makes sure that a silent connection is alive, which is what a long poll needs.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Words of `submitblock` that are no verdict: the same block may be taken later.
+const UNDECIDED: [&str; 4] = ["inconclusive", "duplicate-inconclusive", "prev-blk-not-found", "time-too-new"];
 /// Error numbers of Bitcoin nodes.
 mod code {
     /// An address or key that is not known, here: a block.
@@ -161,8 +163,9 @@ impl Client {
         let mut pause = timing.first_retry;
         for _ in 1..timing.submit_tries {
             match self.submit_once(&params).await {
+                // Whoever follows the block knows its hash, and tells the operator.
                 Submitted::Unreachable(reason) => {
-                    warn!(url = self.config.url(), reason, "a block could not be handed over")
+                    debug!(url = self.config.url(), reason, "a block could not be handed over")
                 }
                 answer => return answer,
             }
@@ -386,10 +389,9 @@ fn submitted(word: Option<String>) -> Submitted {
     match word {
         None => Submitted::Accepted,
         Some(word) if word == "duplicate" => Submitted::AlreadyKnown,
-        // A node that has fallen behind does not know the block below yet; that says nothing against this one.
-        Some(word) if ["inconclusive", "duplicate-inconclusive", "prev-blk-not-found"].contains(&&*word) => {
-            Submitted::Undecided(word)
-        }
+        // A node that has fallen behind does not know the block below yet, and one whose clock is behind will take the block
+        // later; neither says anything against this one.
+        Some(word) if UNDECIDED.contains(&&*word) => Submitted::Undecided(word),
         Some(reason) => Submitted::Refused(reason),
     }
 }

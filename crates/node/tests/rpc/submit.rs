@@ -39,6 +39,17 @@ async fn the_words_of_the_node_are_understood() {
 }
 
 #[tokio::test]
+async fn a_block_that_is_too_new_for_the_clock_of_the_node_is_not_given_up() {
+    let fake = FakeNode::start().await;
+    let node = Node::rpc(&fake.config());
+    let block = solved(&Arc::new(fake.template()));
+    fake.trick("submitblock", Trick::Result(json!("time-too-new")));
+    assert_eq!(node.submit(&block).await, Submitted::Undecided("time-too-new".to_owned()));
+    fake.honest("submitblock");
+    assert_eq!(node.submit(&block).await, Submitted::Accepted);
+}
+
+#[tokio::test]
 async fn a_block_whose_answer_was_lost_is_known_the_second_time() {
     let fake = FakeNode::start().await;
     let node = Node::rpc(&fake.config());
