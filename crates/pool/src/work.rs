@@ -155,7 +155,17 @@ pub struct JobFactory {
     payout_script: ScriptBuf,
     signature: String,
     last_id: JobId,
-    latest: Option<(Monotonic, Arc<Work>)>,
+    latest: Option<Latest>,
+}
+
+/// The work that was made last.
+#[derive(Debug)]
+struct Latest {
+    made: Monotonic,
+    work: Arc<Work>,
+    /// When its template came, and the time that the node gave it.
+    came: Monotonic,
+    time: u32,
 }
 
 impl JobFactory {
@@ -188,35 +198,41 @@ impl JobFactory {
         template: &Arc<Template>,
         now: Now,
     ) -> Result<Option<Arc<Work>>, WorkError> {
-        let known = self.latest.as_ref().filter(|(_, latest)| is_same_work(&latest.template, template));
-        if known.is_some_and(|(made, _)| now.monotonic - *made < JOB_AGE_MAX) {
+        let known = self.latest.as_ref().filter(|latest| is_same_work(&latest.work.template, template));
+        if known.is_some_and(|latest| now.monotonic - latest.made < JOB_AGE_MAX) {
             return Ok(None);
         }
-        self.make(Arc::clone(template), now).map(Some)
+        let (work, made) = (self.make(Arc::clone(template))?, now.monotonic);
+        self.latest = Some(Latest { made, work: Arc::clone(&work), came: made, time: template.time });
+        Ok(Some(work))
     }
 
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        self.latest.as_ref().map(|(made, _)| *made + JOB_AGE_MAX)
+        self.latest.as_ref().map(|latest| latest.made + JOB_AGE_MAX)
     }
 
-    /// Makes work of the latest template again, with the present time, once its job is [`JOB_AGE_MAX`] old.
+    /// Makes work of the latest template again, with a newer time, once its job is [`JOB_AGE_MAX`] old.
     ///
-    /// Not to be called while the template is known to be out of date.
+    /// The time is the node's, moved on by how long ago it was given: nodes judge the block, so the wall clock of this host,
+    /// which may be wrong, has no say in it. Not to be called while the template is known to be out of date.
     ///
     /// # Errors
     ///
     /// As [`Self::handle_template`].
     pub fn handle_timeout(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
-        let due = self.latest.as_ref().filter(|(made, _)| now.monotonic >= *made + JOB_AGE_MAX);
-        let Some((_, latest)) = due else { return Ok(None) };
-        let mut template = Template::clone(&latest.template);
-        template.time = template.time.max(now.unix.to_secs());
-        self.make(Arc::new(template), now).map(Some)
+        let now = now.monotonic;
+        let due = self.latest.as_ref().filter(|latest| now >= latest.made + JOB_AGE_MAX);
+        let Some(&Latest { ref work, came, time, .. }) = due else { return Ok(None) };
+        let mut template = Template::clone(&work.template);
+        template.time = time.saturating_add(u32::try_from((now - came).as_secs()).unwrap_or(u32::MAX));
+        let work = self.make(Arc::new(template))?;
+        self.latest = Some(Latest { made: now, work: Arc::clone(&work), came, time });
+        Ok(Some(work))
     }
 
-    fn make(&mut self, template: Arc<Template>, now: Now) -> Result<Arc<Work>, WorkError> {
+    fn make(&mut self, template: Arc<Template>) -> Result<Arc<Work>, WorkError> {
         let id = self.last_id.0.checked_add(1).map(JobId).ok_or(WorkError::NumbersExhausted)?;
         let tag = JobTag { instance: self.instance, boot: self.boot, job: id };
         let value = Amount::from_sat(template.coinbase_value.to_sats());
@@ -228,9 +244,7 @@ impl JobFactory {
         };
         let job = Job::new(id, &template, &spec)?;
         self.last_id = id;
-        let work = Arc::new(Work::new(template, job, tag));
-        self.latest = Some((now.monotonic, Arc::clone(&work)));
-        Ok(work)
+        Ok(Arc::new(Work::new(template, job, tag)))
     }
 }
 

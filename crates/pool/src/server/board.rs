@@ -1,11 +1,12 @@
 //! The job board: templates in, work for all connections out.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use adit_net::{Clock, Draining, Timer};
 use adit_node::{Health, Node};
 use adit_share::Template;
-use adit_units::Monotonic;
+use adit_units::{Monotonic, Now, UnixTime};
 use bitcoin::BlockHash;
 use tokio::sync::{broadcast, watch};
 
@@ -24,7 +25,15 @@ pub(super) struct Board {
     events: broadcast::Sender<Event>,
     /// The template that was looked at last.
     latest: Option<Arc<Template>>,
+    /// When it was last told that the node's clock and this host's differ.
+    clock_told: Option<Monotonic>,
 }
+
+/// By how many seconds the node's clock and this host's may differ before that is told.
+const CLOCK_DIFFERENCE_MAX: i64 = 60;
+
+/// How often that is told at most.
+const CLOCK_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Board {
     /// A board that is empty until it runs; `work` is where connections look.
@@ -35,7 +44,7 @@ impl Board {
         gauges: Arc<Gauges>,
         events: broadcast::Sender<Event>,
     ) -> Self {
-        Self { node, factory, work, gauges, events, latest: None }
+        Self { node, factory, work, gauges, events, latest: None, clock_told: None }
     }
 
     /// Works until the server drains or job numbers run out.
@@ -71,12 +80,24 @@ impl Board {
         if let Some(template) = template.filter(|new| !known.is_some_and(|known| Arc::ptr_eq(known, new))) {
             self.gauges.template(&template.tip, now.monotonic);
             self.latest = Some(Arc::clone(&template));
+            self.compare_clocks(&template, now);
             return self.factory.handle_template(&template, now);
         }
         match renewal_due(&self.node.health().borrow(), &self.factory) {
             Some(_) => self.factory.handle_timeout(now),
             None => Ok(None),
         }
+    }
+
+    /// Tells the operator when a clock is wrong; work goes by the node's.
+    fn compare_clocks(&mut self, template: &Template, now: Now) {
+        let told = self.clock_told.is_some_and(|told| now.monotonic - told < CLOCK_WARN_INTERVAL);
+        let Some(seconds) = clock_difference(template, now.unix).filter(|_| !told) else { return };
+        self.clock_told = Some(now.monotonic);
+        tracing::warn!(
+            seconds_ahead = seconds,
+            "the node's clock and this host's differ; miners and certificates go by the one, blocks by the other, so set both right"
+        );
     }
 
     fn put_up(&self, work: Arc<Work>) {
@@ -101,10 +122,18 @@ fn renewal_due(health: &Health, factory: &JobFactory) -> Option<Monotonic> {
     }
 }
 
+/// By how many seconds the node's clock is ahead of ours (behind, if negative), where it is too much.
+///
+/// A template whose time is the earliest that the chain allows says nothing about the node's clock.
+fn clock_difference(template: &Template, now: UnixTime) -> Option<i64> {
+    let seconds = i64::from(template.time) - i64::from(now.to_secs());
+    let is_of_the_clock = template.time > template.tip.min_ntime;
+    (is_of_the_clock && seconds.abs() > CLOCK_DIFFERENCE_MAX).then_some(seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use adit_node::{Devnet, DevnetConfig, NodeError};
-    use adit_units::Now;
     use bitcoin::ScriptBuf;
     use bitcoin::opcodes::all::OP_PUSHNUM_1;
 
@@ -121,5 +150,22 @@ mod tests {
         assert_eq!(renewal_due(&Health::Up, &factory), factory.poll_timeout());
         let down = Health::Down(Arc::new(NodeError::Syncing));
         assert_eq!(renewal_due(&down, &factory), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_more_than_a_minute_off_is_told() {
+        let at = |secs| Now { unix: UnixTime::from_secs(secs), ..Now::default() };
+        // The chain is a while older, or it would be the one to say what time the template has.
+        let started = at(1_799_990_000);
+        let mut devnet = Devnet::new(&DevnetConfig::new([7; 32]), started);
+        let template = devnet.template(started.after(Duration::from_secs(10_000)));
+        let told = |secs| clock_difference(&template, at(secs).unix);
+        assert_eq!(template.time, 1_800_000_000, "the chain in memory goes by its clock");
+        assert_eq!([told(1_799_999_940), told(1_800_000_000), told(1_800_000_060)], [None; 3]);
+        assert_eq!(told(1_799_999_939), Some(61));
+        assert_eq!(told(1_800_007_200), Some(-7_200));
+        let mut forced = template.clone();
+        forced.time = template.tip.min_ntime;
+        assert_eq!(clock_difference(&forced, at(5).unix), None, "that is the chain's time, not the node's");
     }
 }

@@ -163,3 +163,21 @@ fn a_factory_needs_a_configuration_that_passes_its_check() {
     let config = PoolConfig { payout_script: ScriptBuf::new(), ..config() };
     assert_eq!(JobFactory::new(&config, 0).unwrap_err(), PoolConfigError::PayoutScript);
 }
+
+#[test]
+fn a_wrong_clock_on_the_host_of_the_pool_makes_no_bad_blocks() {
+    for wrong in [0, TIME - 10_000, TIME + 10_000, u32::MAX] {
+        let at = |secs: u64| Now {
+            monotonic: Monotonic::from_micros(secs * 1_000_000 + secs.min(1) * 999_000),
+            unix: UnixTime::from_secs(wrong),
+        };
+        let mut factory = factory();
+        let work = factory.handle_template(&template(5), at(0)).unwrap().unwrap();
+        assert_eq!(work.job().min_ntime(), TIME);
+        for minute in 1..=120 {
+            let work = factory.handle_timeout(at(minute * 61)).unwrap().expect("a minute is over");
+            // Nothing is lost to rounding, however often it is renewed.
+            assert_eq!(u64::from(work.job().min_ntime()), u64::from(TIME) + minute * 61, "clock at {wrong}");
+        }
+    }
+}
