@@ -6,6 +6,13 @@ use adit_units::{ChannelId, Hashrate, Monotonic, Now, Target};
 use crate::duplicates::Duplicates;
 use crate::{Activation, ExtranoncePrefix, JobTable, TargetHistory, TargetOutOfRange, UserIdentity, Vardiff};
 
+/// Most accepted shares that all channels of one connection together should remember under one tip, for the duplicate check.
+///
+/// At eight bytes each in tables of which a third to two thirds are empty, this bounds the memory of a peer that floods to 24 MiB,
+/// plus half a KiB for each channel with a share. An honest one stays far below: 256 channels with ten shares a minute come to 25,600 in
+/// ten minutes.
+pub const REMEMBERED_MAX: usize = 1 << 20;
+
 /// What a channel's miner can work on (spec 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChannelKind {
@@ -108,9 +115,14 @@ impl Channel {
     /// The connection is about to issue the first job for a new tip, with which every other one becomes stale; the answer is a
     /// target to announce before it.
     ///
-    /// `jobs` still holds the jobs of the old tip.
-    pub fn handle_new_tip<T>(&mut self, jobs: &JobTable<T>, now: Monotonic) -> Option<Target> {
-        let target = self.vardiff.handle_job(now);
+    /// `jobs` still holds the jobs of the old tip; `network` is the target of the new one.
+    pub fn handle_new_tip<T>(
+        &mut self,
+        jobs: &JobTable<T>,
+        network: Target,
+        now: Monotonic,
+    ) -> Option<Target> {
+        let target = self.vardiff.handle_new_tip(network, now);
         self.targets = TargetHistory::new(jobs.next_activation(), self.vardiff.target());
         self.assignments = Vec::new();
         self.duplicates.clear();
@@ -135,6 +147,18 @@ impl Channel {
             self.targets.set(jobs.next_activation(), target, jobs.oldest_activation());
         }
         Ok(announced)
+    }
+
+    /// How many accepted shares the duplicate check remembers.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.duplicates.len()
+    }
+
+    /// Whether further shares may be remembered, which a connection allows while all of its channels together remember fewer than
+    /// [`REMEMBERED_MAX`]. Where they may not, none but blocks is accepted.
+    pub const fn allow_remembering(&mut self, allowed: bool) {
+        self.duplicates.allow(allowed);
     }
 
     /// What the channel works on when it works on `job`, or `None` if the job is older than the channel.

@@ -8,7 +8,10 @@ use crate::channel::reserve_first;
 /// Shares in the newest set from which on the next job starts another.
 pub(crate) const FLOOD: usize = 1 << 12;
 
-/// Most shares that one set remembers, one mebibyte of them; further ones are refused until the next job.
+/// Most shares that one set remembers, in one mebibyte; further ones are refused until the next job.
+///
+/// Each job that can still earn may have a set of its own, so a channel alone could have 17 of them; what bounds all channels of a
+/// connection together is [`crate::REMEMBERED_MAX`].
 pub(crate) const SET_LIMIT: usize = 1 << 16;
 
 /// The duplicate check of one channel.
@@ -20,12 +23,24 @@ pub(crate) struct Duplicates {
     key: [u8; 16],
     /// Each with the activation of the first job that it serves, oldest first. A job never changes its set.
     sets: Vec<(Activation, Seen)>,
+    /// Whether nothing but blocks may be remembered any more.
+    full: bool,
 }
 
 impl Duplicates {
     /// No share yet; `key` is random and unknown to miners.
     pub(crate) const fn new(key: [u8; 16]) -> Self {
-        Self { key, sets: Vec::new() }
+        Self { key, sets: Vec::new(), full: false }
+    }
+
+    /// Whether further shares may be remembered.
+    pub(crate) const fn allow(&mut self, allowed: bool) {
+        self.full = !allowed;
+    }
+
+    /// How many shares are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.sets.iter().map(|(_, seen)| seen.len()).sum()
     }
 
     /// A job is about to be issued with the activation `next`, and none before `oldest` can earn any more.
@@ -46,7 +61,7 @@ impl Duplicates {
         }
     }
 
-    /// The set for a share on the job with that activation, with room for one more share unless it is at its limit.
+    /// The set for a share on the job with that activation, with room for one more share unless that is not allowed.
     pub(crate) fn set_for(&mut self, activation: Activation) -> &mut Seen {
         if self.sets.is_empty() {
             reserve_first(&mut self.sets);
@@ -54,8 +69,13 @@ impl Duplicates {
         }
         let index = self.sets.iter().rposition(|&(first, _)| first <= activation).unwrap_or(0);
         let (_, seen) = self.sets.get_mut(index).expect("there is a set, and the index is that of one");
-        // A set at its limit makes the judge refuse the share, or let a block through that earns nothing.
-        let _at_limit = seen.make_room();
+        // A set without room makes the judge refuse every share but a block. Its first table is taken all the same, as it is
+        // small and blocks have their room in it.
+        if self.full && !seen.is_empty() {
+            seen.withhold_room();
+        } else {
+            let _at_limit = seen.make_room();
+        }
         seen
     }
 

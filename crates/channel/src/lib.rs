@@ -16,7 +16,7 @@ mod targets;
 mod user;
 mod vardiff;
 
-pub use channel::{Channel, ChannelKind, ChannelTerms};
+pub use channel::{Channel, ChannelKind, ChannelTerms, REMEMBERED_MAX};
 pub use extranonce::{ExtranoncePrefix, ExtranonceSpace};
 pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};
 pub use record::{ShareKind, ShareRecord};

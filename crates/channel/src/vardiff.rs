@@ -153,6 +153,8 @@ pub struct Vardiff {
     nominal: Hashrate,
     /// The floor, or what the miner accepts at most.
     easiest: Target,
+    /// The network's target, or zero before there is a tip: a share that is harder would hide blocks.
+    network: Target,
     /// The target of the next job.
     target: Target,
     /// What a share at `target` is worth.
@@ -168,6 +170,9 @@ impl Vardiff {
     ///
     /// A nominal speed of zero gives the easiest target (a proxy says so while nobody mines behind it, spec 5.3.2).
     ///
+    /// No target is harder than `network`, the tip's, because miners throw away what does not meet theirs; but the floor and the
+    /// miner's maximum hold all the same. It is [`Target::ZERO`] where there is no tip yet.
+    ///
     /// # Errors
     ///
     /// The peer is incompatible if it accepts only targets that are harder than the ceiling.
@@ -175,11 +180,15 @@ impl Vardiff {
         config: VardiffConfig,
         nominal: Hashrate,
         max_target: Target,
+        network: Target,
     ) -> Result<Self, TargetOutOfRange> {
         let easiest = config.easiest_within(max_target)?;
-        let target = nominal.target_at(config.rate).clamp(config.hardest, easiest);
+        let (target, unannounced, measurement) = (easiest, false, None);
         let work = target.to_work();
-        Ok(Self { config, nominal, easiest, target, work, unannounced: false, measurement: None })
+        let mut new = Self { config, nominal, easiest, network, target, work, unannounced, measurement };
+        new.target = new.bounded(nominal.target_at(config.rate));
+        new.work = new.target.to_work();
+        Ok(new)
     }
 
     /// The target of the next job.
@@ -206,7 +215,17 @@ impl Vardiff {
         measured.faster.weigh(LN_2, expected, now);
     }
 
-    /// A job is about to be issued to the channel; the answer is a target to announce before it.
+    /// The first job of a new tip is about to be issued to the channel; the answer is a target to announce before it.
+    ///
+    /// `network` is the tip's target, which shares are at least as easy as.
+    pub fn handle_new_tip(&mut self, network: Target, now: Monotonic) -> Option<Target> {
+        self.network = network;
+        let wanted = self.measured_target(now).unwrap_or(self.target);
+        self.retarget(self.bounded(wanted));
+        self.handle_job(now)
+    }
+
+    /// Another job is about to be issued to the channel; the answer is a target to announce before it.
     pub fn handle_job(&mut self, now: Monotonic) -> Option<Target> {
         if let Some(target) = self.measured_target(now) {
             self.retarget(target);
@@ -235,10 +254,17 @@ impl Vardiff {
         let wanted = if nominal == self.nominal { self.target } else { nominal.target_at(self.config.rate) };
         self.nominal = nominal;
         let before = self.target;
-        self.retarget(wanted.clamp(self.config.hardest, self.easiest));
+        self.retarget(self.bounded(wanted));
         let at_once = self.target < before;
         self.unannounced &= !at_once;
         Ok(at_once.then_some(self.target))
+    }
+
+    /// What comes nearest to `wanted` between the bounds; where they contradict each other, the floor and the miner's maximum count
+    /// before the network's target.
+    fn bounded(&self, wanted: Target) -> Target {
+        let hardest = self.config.hardest.max(self.network).min(self.easiest);
+        wanted.clamp(hardest, self.easiest)
     }
 
     /// Makes `target` that of the next job; what was measured with another one is forgotten.
@@ -267,7 +293,7 @@ impl Vardiff {
         let foreseen = self.config.expected(now - evidence.since) + PRIOR;
         // A change of less than a quarter would make a job of work for no better rate.
         let tells = seen / 5 >= foreseen / 4 || seen / 4 <= foreseen / 5;
-        tells.then(|| self.scaled(seen, foreseen).clamp(self.config.hardest, self.easiest))
+        tells.then(|| self.bounded(self.scaled(seen, foreseen)))
     }
 
     /// The present target, made `seen / foreseen` times as hard.

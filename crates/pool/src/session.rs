@@ -52,6 +52,8 @@ pub struct Session {
     /// By number, which only grows.
     channels: Vec<OpenChannel>,
     last_channel: ChannelId,
+    /// Accepted shares that the channels remember, counted anew with each job.
+    remembered: usize,
     unacknowledged: Unacknowledged,
     frames: FrameQueue,
     records: Vec<ShareRecord>,
@@ -113,6 +115,7 @@ impl Session {
             jobs: JobTable::default(),
             channels: Vec::new(),
             last_channel: GROUP_CHANNEL,
+            remembered: 0,
             unacknowledged: Unacknowledged::default(),
             frames: FrameQueue::default(),
             records: Vec::new(),

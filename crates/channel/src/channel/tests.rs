@@ -20,12 +20,20 @@ fn now() -> Now {
     Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(TIME) }
 }
 
+/// A network target that nobody will meet.
+const HARD: u32 = 0x0300_0001;
+
 /// A job on a tip that nobody will meet the target of.
 fn job(id: u32) -> Job {
+    job_on(HARD, id)
+}
+
+/// A job on a tip with that target.
+fn job_on(nbits: u32, id: u32) -> Job {
     let value = Sats::from_sats(5_000_000_000);
     let template = Template::new(TemplateParts {
         id: TemplateId(id.into()),
-        tip: Tip::new(BlockHash::all_zeros(), Height(100), CompactTarget::from_consensus(0x0300_0001), TIME),
+        tip: Tip::new(BlockHash::all_zeros(), Height(100), CompactTarget::from_consensus(nbits), TIME),
         version: 0x2000_0000,
         time: TIME,
         coinbase_value: value,
@@ -58,11 +66,15 @@ impl Bench {
     }
 
     fn with_ceiling(kind: ChannelKind, easiest: Target, hardest: Target) -> Self {
-        let mut jobs = JobTable::default();
-        jobs.announce(JobId(1), job(1));
+        Self::with_first_job(kind, easiest, hardest, job(1))
+    }
+
+    fn with_first_job(kind: ChannelKind, easiest: Target, hardest: Target, first: Job) -> Self {
+        let (mut jobs, network) = (JobTable::default(), first.tip().target);
+        jobs.announce(JobId(1), first);
         let first = jobs.set_tip(JobId(1)).unwrap();
         let config = VardiffConfig { rate: ShareRate::from_shares_per_minute(10), easiest, hardest };
-        let vardiff = Vardiff::new(config, Hashrate::default(), Target::MAX).unwrap();
+        let vardiff = Vardiff::new(config, Hashrate::default(), Target::MAX, network).unwrap();
         let extranonce = ExtranonceSpace::new(ConnectionId(1)).next_prefix().unwrap();
         let user = UserIdentity::from_wire(b"alice.rig").unwrap();
         let terms = ChannelTerms { id: ChannelId(2), kind, user, extranonce };
@@ -80,8 +92,9 @@ impl Bench {
     /// A minute later, the first job of a new tip.
     fn new_tip(&mut self, id: u32) -> Option<Target> {
         self.now = self.now.after(Duration::from_secs(60));
-        let announced = self.channel.handle_new_tip(&self.jobs, self.now.monotonic);
-        self.jobs.announce(JobId(id), job(id));
+        let job = job(id);
+        let announced = self.channel.handle_new_tip(&self.jobs, job.tip().target, self.now.monotonic);
+        self.jobs.announce(JobId(id), job);
         assert!(self.jobs.set_tip(JobId(id)).is_some());
         announced
     }
@@ -105,6 +118,15 @@ impl Bench {
             rest: &[],
         };
         self.channel.judge(job, activation, &submission, self.now)
+    }
+
+    /// What the first share on that job that meets its target earned.
+    fn first_earned(&mut self, id: u32) -> Work {
+        let earned = (0..100_000).find_map(|nonce| match self.submit(id, nonce) {
+            Verdict::Valid { work, .. } => Some(work),
+            Verdict::Block { .. } | Verdict::Rejected(_) => None,
+        });
+        earned.expect("one of so many hashes meets the target")
     }
 
     /// What a share on that job earned.
@@ -229,4 +251,94 @@ fn an_ordinary_miner_has_one_set_for_all_jobs_of_a_tip() {
     assert_eq!(bench.channel.duplicates.sets(), 1, "no job of the first set is open");
     bench.new_tip(51);
     assert_eq!(bench.channel.duplicates.sets(), 1);
+}
+
+#[test]
+fn after_a_measured_change_shares_earn_exactly_what_was_announced() {
+    for new_tip in [false, true] {
+        let mut bench = Bench::new(ChannelKind::Extended, EASY);
+        bench.refresh(2);
+        for nonce in 0..100 {
+            assert_eq!(bench.earned(2, nonce), 1);
+        }
+        let announced = if new_tip { bench.new_tip(3) } else { bench.refresh(3) };
+        let announced = announced.expect("ten times as many shares as wanted");
+        assert!(announced.to_work() > Work::from_hashes(4), "{announced}");
+        assert_eq!(bench.first_earned(3), announced.to_work(), "new tip: {new_tip}");
+        if !new_tip {
+            assert_eq!(bench.earned(2, 100), 1, "the job before keeps what it was issued with");
+        }
+    }
+}
+
+#[test]
+fn sets_of_a_flood_over_three_jobs_still_know_every_share() {
+    let mut bench = Bench::with_ceiling(ChannelKind::Standard, EASY, EASY);
+    for id in 1..=3 {
+        for nonce in 0..=u32::try_from(FLOOD).unwrap() {
+            assert_eq!(bench.earned(id, nonce), 1);
+        }
+        if id < 3 {
+            bench.refresh(id + 1);
+        }
+    }
+    assert_eq!(bench.channel.duplicates.sets(), 3);
+    assert_eq!(bench.channel.remembered(), 3 * (FLOOD + 1));
+    for id in 1..=3 {
+        assert_eq!(bench.submit(id, 5), Verdict::Rejected(Reject::DuplicateShare), "job {id}");
+    }
+}
+
+#[test]
+fn a_channel_does_not_fill_up_over_tips() {
+    let mut bench = Bench::with_ceiling(ChannelKind::Standard, EASY, EASY);
+    let shares = u32::try_from(FLOOD).unwrap() - 1;
+    for tip in 1..=2 + u32::try_from(SET_LIMIT / FLOOD).unwrap() {
+        for nonce in 0..shares {
+            assert_eq!(bench.earned(tip, nonce), 1);
+        }
+        assert_eq!(bench.channel.remembered(), FLOOD - 1);
+        bench.new_tip(tip + 1);
+        assert_eq!(bench.channel.remembered(), 0);
+    }
+}
+
+#[test]
+fn a_block_is_evidence_of_speed_like_any_share() {
+    let some_blocks = || job_on(0x200f_ffff, 1);
+    let mut scratch = Bench::with_first_job(ChannelKind::Standard, EASY, EASY, some_blocks());
+    let blocks = (0..2_000).filter(|&nonce| matches!(scratch.submit(1, nonce), Verdict::Block { .. }));
+    let blocks: Vec<_> = blocks.take(60).collect();
+    assert_eq!(blocks.len(), 60, "every sixteenth hash is a block");
+    let mut bench = Bench::with_first_job(ChannelKind::Standard, EASY, target(1 << 40), some_blocks());
+    bench.channel.handle_first_job(bench.now.monotonic);
+    for nonce in blocks {
+        assert!(matches!(bench.submit(1, nonce), Verdict::Block { .. }));
+    }
+    assert!(bench.refresh(2).is_some_and(|harder| harder < EASY));
+}
+
+#[test]
+fn a_channel_that_may_remember_no_more_takes_nothing_but_blocks() {
+    let mut bench = Bench::with_first_job(ChannelKind::Standard, EASY, EASY, job_on(0x207f_ffff, 1));
+    assert!(!matches!(bench.submit(1, 0), Verdict::Rejected(_)));
+    bench.channel.allow_remembering(false);
+    assert_eq!(bench.submit(1, 0), Verdict::Rejected(Reject::DuplicateShare));
+    let (mut blocks, mut refused) = (0, 0);
+    for nonce in 1..=12 {
+        match bench.submit(1, nonce) {
+            Verdict::Block { .. } => {
+                blocks += 1;
+                assert_eq!(bench.submit(1, nonce), Verdict::Rejected(Reject::DuplicateShare));
+            }
+            verdict => {
+                refused += 1;
+                assert_eq!(verdict, Verdict::Rejected(Reject::TooManyShares));
+            }
+        }
+    }
+    assert!(blocks > 0 && refused > 0);
+    assert_eq!(bench.channel.remembered(), 1 + blocks);
+    bench.channel.allow_remembering(true);
+    assert!(!matches!(bench.submit(1, 100), Verdict::Rejected(_)));
 }

@@ -17,7 +17,7 @@ fn hashrate(hashes: u64) -> Hashrate {
 }
 
 fn vardiff(config: VardiffConfig, nominal: u64) -> Vardiff {
-    Vardiff::new(config, hashrate(nominal), Target::MAX).unwrap()
+    Vardiff::new(config, hashrate(nominal), Target::MAX, Target::ZERO).unwrap()
 }
 
 fn seconds(seconds: u64) -> Monotonic {
@@ -53,12 +53,36 @@ fn floor_ceiling_and_the_miner_bound_the_first_target() {
     let config = VardiffConfig { easiest: easy, hardest: hard, ..CONFIG };
     assert_eq!(vardiff(config, 0).target(), easy);
     assert_eq!(vardiff(config, u64::MAX).target(), hard);
-    assert_eq!(Vardiff::new(config, hashrate(0), middle).unwrap().target(), middle);
-    assert_eq!(Vardiff::new(config, hashrate(0), hard).unwrap().target(), hard);
+    assert_eq!(Vardiff::new(config, hashrate(0), middle, Target::ZERO).unwrap().target(), middle);
+    assert_eq!(Vardiff::new(config, hashrate(0), hard, Target::ZERO).unwrap().target(), hard);
     for harder in [Target::from_work(Work::from_hashes(3_001)), Target::ZERO] {
-        let refused = Vardiff::new(config, hashrate(0), harder);
+        let refused = Vardiff::new(config, hashrate(0), harder, Target::ZERO);
         assert_eq!(refused.unwrap_err(), TargetOutOfRange { max_target: harder, hardest: hard });
     }
+}
+
+#[test]
+fn no_target_is_harder_than_the_networks_unless_floor_or_miner_want_it_so() {
+    let [easy, network, hard] =
+        [1_000, 1_000_000, 1_000_000_000].map(|hashes| Target::from_work(Work::from_hashes(hashes)));
+    let new = |config, max_target| Vardiff::new(config, hashrate(TERAHASH), max_target, network).unwrap();
+    let mut vardiff = new(CONFIG, Target::MAX);
+    assert_eq!(vardiff.target(), network, "at the opening");
+    assert_eq!(vardiff.update(hashrate(10 * TERAHASH), Target::MAX), Ok(None));
+    assert_eq!((vardiff.target(), vardiff.nominal()), (network, hashrate(10 * TERAHASH)), "by an update");
+    mine(&mut vardiff, 0, 600, 1);
+    assert_eq!(vardiff.target(), network, "by evidence");
+    let harder = vardiff.handle_new_tip(hard, seconds(600)).expect("the evidence counts at a harder tip");
+    assert!((hard..network).contains(&harder), "{harder}");
+    assert_eq!(
+        vardiff.handle_new_tip(easy, seconds(1200)),
+        Some(easy),
+        "announced before the job of the tip"
+    );
+    assert_eq!(vardiff.handle_job(seconds(1201)), None, "and once");
+    let floor = VardiffConfig { easiest: hard, ..CONFIG };
+    assert_eq!(new(floor, Target::MAX).target(), hard, "the floor is the operator's");
+    assert_eq!(new(CONFIG, hard).target(), hard, "the miner takes none that is easier");
 }
 
 #[test]

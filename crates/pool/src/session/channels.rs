@@ -88,7 +88,9 @@ impl Session {
         if usize::from(request.min_extranonce_size) > ExtranoncePrefix::ROLLABLE_LEN {
             return Err(OpenCode::MinExtranonceSizeTooLarge);
         }
-        let vardiff = Vardiff::new(self.config.vardiff, nominal, max_target)
+        let active = self.jobs.active();
+        let network = active.map_or(Target::ZERO, |(_, work)| work.tip().target);
+        let vardiff = Vardiff::new(self.config.vardiff, nominal, max_target, network)
             .map_err(|TargetOutOfRange { .. }| OpenCode::MaxTargetOutOfRange)?;
         if self.channels.len() >= usize::from(self.config.channels_per_connection) {
             return Err(OpenCode::ChannelCapacityExhausted);
@@ -104,8 +106,7 @@ impl Session {
             "channel opened"
         );
         let terms = ChannelTerms { id: self.last_channel, kind, user, extranonce };
-        let first =
-            self.jobs.active().map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
+        let first = active.map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
         let channel = Channel::new(terms, vardiff, first, self.seen_key);
         Ok(OpenChannel { channel, report: Report::default() })
     }
@@ -171,6 +172,7 @@ impl Session {
         } else if let Some(place) = place_of(&self.channels, id) {
             self.channels.remove(place);
         }
+        self.count_remembered();
         if let (true, State::Mining { terms }) = (self.channels.is_empty(), self.state) {
             let deadline = now.monotonic + IDLE_TIMEOUT;
             self.state = State::ExpectChannel { deadline, terms, may_negotiate: false };

@@ -35,12 +35,13 @@ impl Session {
         } else {
             self.issue_on_new_tip(work, now);
         }
+        self.count_remembered();
     }
 
     fn issue_on_new_tip(&mut self, work: Arc<Work>, now: Now) {
         let activation = self.jobs.next_activation();
         for open in &mut self.channels {
-            if let Some(target) = open.channel.handle_new_tip(&self.jobs, now.monotonic) {
+            if let Some(target) = open.channel.handle_new_tip(&self.jobs, work.tip().target, now.monotonic) {
                 send_target(&mut self.frames, open.channel.id(), target);
             }
         }

@@ -1,9 +1,9 @@
 //! Shares are judged, blocks found, records emitted (spec 5.3.11, 5.3.12).
 
-use adit_channel::{ChannelKind, Lookup, ShareKind, ShareRecord, UserIdentity, WorkerName};
+use adit_channel::{ChannelKind, Lookup, REMEMBERED_MAX, ShareKind, ShareRecord, UserIdentity, WorkerName};
 use adit_messages::error_code::SubmitSharesError as Code;
 use adit_messages::mining;
-use adit_messages::tlv::Tlvs;
+use adit_messages::tlv::{TlvError, Tlvs};
 use adit_share::{Block, Reject, Submission, Verdict};
 use adit_units::{ChannelId, Now, Work};
 use tracing::trace;
@@ -74,6 +74,7 @@ impl Session {
             Lookup::Unknown => return Err(Reject::InvalidJobId.into()),
         };
         let job = mined.job();
+        channel.allow_remembering(self.remembered < REMEMBERED_MAX);
         let (work, hash, kind) = match channel.judge(job, activation, share, now) {
             Verdict::Valid { work, hash } => (work, hash, ShareKind::Share),
             Verdict::Block { work, hash, header } => {
@@ -89,6 +90,7 @@ impl Session {
         let (channel_id, number) = (share.channel_id, share.sequence_number);
         trace!(connection = self.connection.0, channel = channel_id.0, number = number.0, %work, "share accepted");
         self.counters.accepted += 1;
+        self.remembered += 1;
         self.unacknowledged.push(channel_id, number, work);
         self.records.push(ShareRecord {
             received: now.unix,
@@ -105,10 +107,25 @@ impl Session {
         });
         Ok(())
     }
+
+    /// Counts what the channels remember, after some of it was forgotten.
+    pub(super) fn count_remembered(&mut self) {
+        self.remembered = self.channels.iter().map(|open| open.channel.remembered()).sum();
+    }
 }
 
-/// The worker that an extended share names behind its fields (extension 0x0002); a share without a name is credited all the same.
+/// The worker that an extended share names behind its fields (extension 0x0002).
+///
+/// A share without a name is credited all the same, and so is one whose name does not print or is not text: that is no reason to take
+/// a miner's pay. What breaks the form of the field makes the share invalid (spec 3.4.3).
 fn worker_name(fields: &[u8]) -> Result<Option<WorkerName>, Code> {
-    let name = Tlvs::parse(fields).and_then(Tlvs::user_identity).map_err(|_| Code::InvalidShare)?;
-    name.map(|name| WorkerName::from_wire(name.as_bytes())).transpose().map_err(|_| Code::InvalidShare)
+    let name = match Tlvs::parse(fields).and_then(Tlvs::user_identity) {
+        Ok(name) => name,
+        Err(TlvError::UserIdentityNotUtf8) => None,
+        Err(_) => return Err(Code::InvalidShare),
+    };
+    Ok(name.and_then(|name| WorkerName::from_wire(name.as_bytes()).ok()))
 }
+
+#[cfg(all(test, feature = "server"))]
+mod tests;

@@ -435,3 +435,39 @@ fn a_custom_job_is_refused_where_nobody_declared_one() {
     client.expects(mining::SetCustomMiningJobError { channel_id: 2, request_id: 77, error_code });
     assert_eq!(client.closed, None);
 }
+
+/// The network's difficulty is one.
+const DIFFICULTY_1: u32 = 0x1d00_ffff;
+
+#[test]
+fn no_miner_is_told_to_throw_blocks_away() {
+    let easiest = Target::DIFFICULTY_1.to_le_bytes();
+    let set_target = || mining::SetTarget { channel_id: 2, maximum_target: U256::from(&easiest) };
+    let mut world = World::without_work(config());
+    // Before there is a tip, and then with a tip that is harder than the shares.
+    let mut early = world.connect_with(MiningSetupFlags::NONE);
+    early.sends(open_extended(1.2 * TERAHASH, &ANY), &world);
+    assert!(early.opened().target < Target::DIFFICULTY_1);
+    let mut late = world.connect_with(MiningSetupFlags::REQUIRES_STANDARD_JOBS);
+    let hard = world.new_tip();
+    late.hears(&hard, &world);
+    late.sends(open_standard(1.2 * TERAHASH, &ANY), &world);
+    assert!(late.opened().target < Target::DIFFICULTY_1);
+    world.nbits = DIFFICULTY_1;
+    let work = world.new_tip();
+    early.hears(&work, &world);
+    early.expects(set_target());
+    assert_eq!(early.addressed(), [("NewExtendedMiningJob", 1), ("SetNewPrevHash", 1)]);
+    late.hears(&work, &world);
+    late.expects(set_target());
+    assert_eq!(late.addressed(), [("NewMiningJob", 2), ("SetNewPrevHash", 2)]);
+    // On a tip that is known.
+    let mut client = world.connect_with(MiningSetupFlags::NONE);
+    client.sends(open_extended(1.2 * TERAHASH, &ANY), &world);
+    assert_eq!(client.opened().target, Target::DIFFICULTY_1);
+    client.sends(update(100.0 * TERAHASH, &ANY), &world);
+    client.expects_nothing();
+    let own = target(1 << 40).to_le_bytes();
+    client.sends(open_extended(0.0, &own), &world);
+    assert_eq!(client.opened().target, target(1 << 40), "this miner accepts none that is easier");
+}

@@ -356,22 +356,25 @@ fn a_worker_in_the_byte_order_of_the_specifications_example_is_read_too() {
 }
 
 #[test]
-fn a_worker_that_is_no_name_makes_the_share_invalid() {
+fn a_worker_whose_name_does_not_print_costs_the_miner_nothing() {
     let mut world = World::new();
     let mut client = miner_with_workers(&mut world);
-    let long = [b'x'; 33];
-    for (nonce, value) in (0..).zip([&long[..], b"\xff", b"a\0b", b"\x1b[1m"]) {
+    for (nonce, value) in (0..).zip([&b"\xff"[..], b"a\0b", b"\x1b[1m", "a\u{202e}b".as_bytes()]) {
         let worker = Tlv::new(WORKER_HASHRATE_TRACKING, Tlv::USER_IDENTITY, value).unwrap();
-        let share = mining::SubmitSharesExtended { sequence_number: 8, ..extended_share(1, nonce, &world) };
-        let mut queue = FrameQueue::default();
-        adit_messages::encode_with_tlvs(share, &[worker], &mut queue).unwrap();
-        let frame = queue.iter().next().unwrap();
-        if frame.payload.len() > client.session.frame_limit(&frame.header) {
-            continue;
-        }
-        client.sends_frame(frame, &world);
-        client.is_refused(8, "invalid-share");
+        client.sends_with(extended_share(1, nonce, &world), &[worker], &world);
     }
+    client.expects_nothing();
+    assert_eq!(client.records.len(), 4);
+    assert!(client.records.iter().all(|record| record.worker.is_none()));
+}
+
+#[test]
+fn a_worker_whose_name_is_too_long_makes_the_share_invalid() {
+    let mut world = World::new();
+    let mut client = miner_with_workers(&mut world);
+    let worker = Tlv::new(WORKER_HASHRATE_TRACKING, Tlv::USER_IDENTITY, &[b'x'; 33]).unwrap();
+    client.sends_with(extended_share(1, 0, &world), &[worker], &world);
+    client.is_refused(0, "invalid-share");
     assert!(client.records.is_empty());
     client.submits(1, 0, &world);
     assert_eq!(client.records.len(), 1, "the refused share was not remembered");
