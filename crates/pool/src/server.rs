@@ -22,8 +22,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use adit_ledger::storage::Storage;
-use adit_ledger::{BlockStore, BlockStoreError, LogFailure, LogOutcome, ShareSink};
+use adit_ledger::{LogFailure, LogOutcome, ShareSink};
 use adit_net::{
     BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Shutdown, raise_descriptor_limit,
 };
@@ -36,7 +35,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::{JobFactory, PoolConfig, PoolConfigError, Work};
-use blocks::Blocks;
+pub use blocks::{BLOCKS_PATIENCE, FoundBlocks};
 use board::Board;
 pub use event::{BlockOutcome, Event};
 use metrics::Gauges;
@@ -45,11 +44,8 @@ pub use metrics::{HASHRATE_WINDOW, Metrics};
 /// How long connections have at shutdown to get their last shares acknowledged; closing them may take a little longer.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the nodes have at shutdown to answer for blocks that are not on disk. Those on disk are handed over again at the next start.
-pub const BLOCKS_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How many events a reader may lag behind before it misses the oldest.
-const EVENTS_KEPT: usize = 256;
+/// How often it is told what a shutdown waits for.
+const SHUTDOWN_NEWS: Duration = Duration::from_secs(5);
 
 /// Where a server listens and what it grants its peers.
 #[derive(Clone, Copy, Debug)]
@@ -70,21 +66,21 @@ impl ServerConfig {
     }
 }
 
-/// What a server is made of; `L` is the share log, `S` where found blocks are kept.
+/// What a server is made of; `L` is the share log.
 #[derive(Debug)]
-pub struct Parts<L, S: Storage> {
+pub struct Parts<L> {
     /// The pool's rules.
     pub pool: PoolConfig,
     /// How many times this server has started before, as the share log counts it.
     pub boot: u32,
-    /// Gives templates and takes blocks.
+    /// Gives templates.
     pub node: Node,
     /// Takes shares. Hand over the only handle: the server sees the log to its end.
     pub log: L,
     /// Tells when that log ends.
     pub outcome: LogOutcome,
-    /// Keeps found blocks until their fate is known.
-    pub blocks: BlockStore<S>,
+    /// Hands found blocks to the node, and those of earlier runs since before the server starts.
+    pub blocks: FoundBlocks,
     /// What miners are shown in the handshake.
     pub identity: Arc<Identity>,
 }
@@ -99,9 +95,6 @@ pub enum StartError {
     /// The address cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The found blocks of earlier runs cannot be looked through.
-    #[error(transparent)]
-    Blocks(#[from] BlockStoreError),
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -143,7 +136,7 @@ pub struct Server {
     failure: watch::Receiver<Option<Failure>>,
     outcome: LogOutcome,
     shutdown: Shutdown,
-    blocks_shutdown: Shutdown,
+    blocks: FoundBlocks,
     acceptor: JoinHandle<usize>,
 }
 
@@ -158,17 +151,16 @@ struct Hall<L> {
     log: L,
     outcome: LogOutcome,
     board: watch::Receiver<Option<Arc<Work>>>,
-    blocks: Blocks,
+    blocks: FoundBlocks,
     gauges: Arc<Gauges>,
     last_connection: AtomicU32,
     failure: watch::Sender<Option<Failure>>,
 }
 
 impl Server {
-    /// Takes the address, hands over blocks that earlier runs left behind, and serves miners as soon as there is work for them.
+    /// Takes the address, and serves miners as soon as there is work for them.
     ///
-    /// Until the node has given its first template nobody is listening, so miners turn to their next pool. Reads the store of
-    /// found blocks from disk before it returns. Raises the process's limit of open files as far as it may, and lowers the
+    /// Until the node has given its first template nobody is listening, so miners turn to their next pool. Raises the process's limit of open files as far as it may, and lowers the
     /// limit of connections to what that leaves room for.
     ///
     /// # Errors
@@ -178,22 +170,15 @@ impl Server {
     /// # Panics
     ///
     /// If called outside a tokio runtime.
-    pub fn start<L, S>(config: ServerConfig, parts: Parts<L, S>) -> Result<Self, StartError>
-    where
-        L: ShareSink,
-        S: Storage,
-    {
+    pub fn start<L: ShareSink>(config: ServerConfig, parts: Parts<L>) -> Result<Self, StartError> {
         let Parts { pool, boot, node, log, outcome, blocks, identity } = parts;
         let factory = JobFactory::new(&pool, boot)?;
         let bound = Bound::new(config.listen)?;
         let limits = possible(config.limits);
         let lane = HandshakeLane::start(limits.newcomers).map_err(StartError::Thread)?;
         let (shutdown, draining) = Shutdown::new();
-        let (blocks_shutdown, blocks_draining) = Shutdown::new();
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
         let (failure, failed) = watch::channel(None);
-        let gauges = Arc::new(Gauges::new(Clock.monotonic()));
-        let blocks = Blocks::open(node.clone(), blocks, &gauges, &events, blocks_draining)?;
+        let (gauges, events) = (Arc::clone(blocks.gauges()), blocks.events().clone());
         let (board, work) = watch::channel(None);
         let board = Board::new(node, factory, board, Arc::clone(&gauges), events.clone());
         tokio::spawn(board.run(failure.clone(), draining.clone()));
@@ -208,7 +193,7 @@ impl Server {
             log,
             outcome: outcome.clone(),
             board: work,
-            blocks,
+            blocks: blocks.clone(),
             gauges: Arc::clone(&gauges),
             last_connection: AtomicU32::new(0),
             failure,
@@ -216,7 +201,7 @@ impl Server {
         let address = bound.address();
         let acceptor = tokio::spawn(acceptor::run(bound, limits, Arc::new(hall), draining));
         let failure = failed;
-        Ok(Self { address, gauges, events, failure, outcome, shutdown, blocks_shutdown, acceptor })
+        Ok(Self { address, gauges, events, failure, outcome, shutdown, blocks, acceptor })
     }
 
     /// The address that miners connect to, once there is work.
@@ -252,22 +237,34 @@ impl Server {
     /// Ends in order: accepts nobody, gets the last shares acknowledged, closes connections, sees blocks to a node or to the disk,
     /// and the log to its end.
     ///
-    /// Takes at most about [`DRAIN_PATIENCE`] each for connections and log, and [`BLOCKS_PATIENCE`] for blocks; usually it is a matter
-    /// of milliseconds. When it returns, every share that a miner was told is accepted is on stable storage.
+    /// Takes at most about [`DRAIN_PATIENCE`] each for connections and log, and [`BLOCKS_PATIENCE`] for blocks that are on disk;
+    /// usually it is a matter of milliseconds. Only a block that neither the disk nor a node has taken is waited for without end,
+    /// because it would be lost: [`FoundBlocks::only_copies`] has it. When this returns, every share that a miner was told is
+    /// accepted is on stable storage.
     pub async fn shutdown(self) -> Drained {
-        let Self { mut outcome, shutdown, blocks_shutdown, acceptor, .. } = self;
+        let Self { mut outcome, shutdown, blocks, acceptor, .. } = self;
         shutdown.begin();
-        let cut_off = acceptor.await.unwrap_or_else(|panic| {
+        let seen_out = telling("the last shares of miners to be on disk and acknowledged", acceptor).await;
+        let cut_off = seen_out.unwrap_or_else(|panic| {
             tracing::error!(%panic, "acceptor failed");
             0
         });
         shutdown.finished().await;
-        blocks_shutdown.begin();
-        if timeout(BLOCKS_PATIENCE, blocks_shutdown.finished()).await.is_err() {
-            tracing::error!("blocks are left that no node has answered for");
-        }
-        let log = timeout(DRAIN_PATIENCE, outcome.wait()).await.ok();
+        telling("found blocks to be on disk or with the node", blocks.close()).await;
+        let closed = timeout(DRAIN_PATIENCE, outcome.wait());
+        let log = telling("the share log to be written", closed).await.ok();
         Drained { cut_off, log }
+    }
+}
+
+/// Waits, and tells again and again what for.
+async fn telling<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let mut wait = core::pin::pin!(wait);
+    loop {
+        match timeout(SHUTDOWN_NEWS, &mut wait).await {
+            Ok(done) => return done,
+            Err(_) => tracing::info!("stopping: still waiting for {what}"),
+        }
     }
 }
 

@@ -72,7 +72,8 @@ async fn start(args: &DemoArgs, view: &mut View) -> anyhow::Result<Demo> {
 
     let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), 1)?);
     let authority = identity.authority();
-    let parts = pool::open_data(data.path(), config, node, identity).await?;
+    let blocks = pool::open_blocks(data.path(), node.clone()).await?;
+    let parts = pool::open_data(data.path(), config, node, blocks, identity).await?;
     let server = Server::start(ServerConfig::new(args.listen), parts).context("cannot start the pool")?;
     let address = server.address();
     view.event(&format!("pool    stratum2+tcp://{address}/{authority}"));

@@ -2,20 +2,20 @@
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::time::Duration;
-use std::collections::HashSet;
+use core::{fmt, time::Duration};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_ledger::storage::Storage;
 use adit_ledger::{BlockFate, BlockStore, BlockStoreError, SavedBlock};
-use adit_net::Draining;
+use adit_net::{Clock, Draining, Shutdown};
 use adit_node::{Fate, Node, Submitted};
 use adit_units::Height;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::event::{BlockOutcome, Event};
 use super::metrics::Gauges;
@@ -36,11 +36,27 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How often a node is asked what became of a block.
 const FATE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Takes found blocks from connections; clones share everything.
+/// How long the nodes have at the end to answer for blocks that are on disk; those go out again at the next start.
+pub const BLOCKS_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many events a reader may lag behind before it misses the oldest.
+const EVENTS_KEPT: usize = 256;
+
+/// Hands found blocks to the node, writes them down and follows them; clones share everything.
+///
+/// Open it before anything else that could keep a pool from starting, and hand a clone to the [`Server`](super::Server): then no
+/// taken port, full disk or expired certificate keeps the blocks of an earlier run from going out.
 #[derive(Clone)]
-pub(super) struct Blocks {
+pub struct FoundBlocks {
     desk: Arc<Desk>,
     slots: Arc<Semaphore>,
+    shutdown: Arc<Shutdown>,
+}
+
+impl fmt::Debug for FoundBlocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FoundBlocks").field("followed", &self.desk.followed().len()).finish_non_exhaustive()
+    }
 }
 
 struct Desk {
@@ -48,9 +64,16 @@ struct Desk {
     store: Arc<dyn Keep>,
     gauges: Arc<Gauges>,
     events: broadcast::Sender<Event>,
-    draining: Draining,
     /// The blocks that somebody follows, so that none is followed twice.
     followed: Mutex<HashSet<BlockHash>>,
+    /// Those of them that the node has not said to have or to refuse.
+    untaken: watch::Sender<HashMap<BlockHash, Untaken>>,
+}
+
+/// A block that no node has answered for yet.
+struct Untaken {
+    block: Arc<SavedBlock>,
+    saved: Arc<AtomicBool>,
 }
 
 /// A store of found blocks, whatever it is kept in.
@@ -69,32 +92,77 @@ impl<S: Storage> Keep for BlockStore<S> {
     }
 }
 
-impl Blocks {
-    /// Opens the desk and hands over what earlier runs have left.
-    pub(super) fn open<S: Storage>(
-        node: Node,
-        store: BlockStore<S>,
-        gauges: &Arc<Gauges>,
-        events: &broadcast::Sender<Event>,
-        draining: Draining,
-    ) -> Result<Self, BlockStoreError> {
+impl FoundBlocks {
+    /// Opens the desk and hands over what earlier runs have left. Reads the store from disk before it returns.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be listed. Blocks that cannot be read are logged and keep no other back.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn open<S: Storage>(node: Node, store: BlockStore<S>) -> Result<Self, BlockStoreError> {
         let pending = store.pending()?;
         for damaged in &pending.damaged {
             tracing::error!(%damaged, "block of an earlier run");
         }
-        let (gauges, events) = (Arc::clone(gauges), events.clone());
-        let (store, followed) = (Arc::new(store), Mutex::default());
-        let desk = Desk { node, store, gauges, events, draining, followed };
-        let blocks = Self { desk: Arc::new(desk), slots: Arc::new(Semaphore::new(FOLLOWED_MAX)) };
-        tokio::spawn(blocks.clone().resume(pending.blocks));
-        Ok(blocks)
+        let gauges = Arc::new(Gauges::new(Clock.monotonic()));
+        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let (store, followed, untaken) = (Arc::new(store), Mutex::default(), watch::Sender::default());
+        let desk = Desk { node, store, gauges, events, followed, untaken };
+        let (shutdown, draining) = Shutdown::new();
+        let (desk, slots) = (Arc::new(desk), Arc::new(Semaphore::new(FOLLOWED_MAX)));
+        // Made before any goes out, so that whoever waits for answers waits for those of all.
+        let new = |block| Follower::new(Arc::clone(&desk), draining.clone(), block, None);
+        let followers: Vec<_> = pending.blocks.into_iter().filter_map(new).collect();
+        tokio::spawn(resume(Arc::clone(&slots), followers));
+        Ok(Self { desk, slots, shutdown: Arc::new(shutdown) })
     }
 
-    async fn resume(self, blocks: Vec<SavedBlock>) {
-        for block in blocks {
-            let Some(follower) = Follower::new(Arc::clone(&self.desk), block, None) else { continue };
-            tracing::info!(hash = %follower.hash, height = follower.block.height.0, "block of an earlier run goes out again");
-            self.send_out(follower).await;
+    /// Waits until the node has answered for every block that is on its way, but no longer than `patience`; the answer is whether it
+    /// has. Cancel safe.
+    pub async fn answered(&self, patience: Duration) -> bool {
+        let mut untaken = self.desk.untaken.subscribe();
+        // The sender is held, so an error can only be that of the time.
+        timeout(patience, untaken.wait_for(HashMap::is_empty)).await.is_ok()
+    }
+
+    /// The blocks that are nowhere else: the disk has refused them, and no node has answered for them. A program that must end all the
+    /// same should write them where a person can find them.
+    #[must_use]
+    pub fn only_copies(&self) -> Vec<SavedBlock> {
+        let untaken = self.desk.untaken.borrow();
+        let only = untaken.values().filter(|untaken| !untaken.saved.load(Acquire));
+        only.map(|untaken| SavedBlock::clone(&untaken.block)).collect()
+    }
+
+    /// The counters, which the server shares.
+    pub(super) fn gauges(&self) -> &Arc<Gauges> {
+        &self.desk.gauges
+    }
+
+    /// Where events are told, which the server shares.
+    pub(super) fn events(&self) -> &broadcast::Sender<Event> {
+        &self.desk.events
+    }
+
+    /// Stops following blocks once they are safe: on disk, or with a node. For one that is neither, both are tried for as long as it
+    /// takes.
+    pub(super) async fn close(&self) {
+        self.shutdown.begin();
+        while timeout(BLOCKS_PATIENCE, self.shutdown.finished()).await.is_err() {
+            let only = self.only_copies();
+            if only.is_empty() {
+                return tracing::error!("blocks are left that no node has answered for; they are on disk");
+            }
+            for block in only {
+                tracing::error!(
+                    hash = %hash_of(&block),
+                    height = block.height.0,
+                    "cannot end: this block is neither on disk nor with a node; make room on the disk or bring the node back"
+                );
+            }
         }
     }
 
@@ -104,8 +172,9 @@ impl Blocks {
         let (hash, height) = (block.hash, block.height);
         let saved = SavedBlock { hash: hash.to_byte_array(), height, bytes: block.to_bytes() };
         let news = Event::BlockFound { hash, height, user, worker };
-        let Some(follower) = Follower::new(Arc::clone(&self.desk), saved, Some(news)) else { return };
-        self.send_out(follower).await;
+        let (desk, draining) = (Arc::clone(&self.desk), self.shutdown.draining());
+        let Some(follower) = Follower::new(desk, draining, saved, Some(news)) else { return };
+        send_out(&self.slots, follower).await;
         // The nodes have the last word, so nothing waits for this; but if it fails, a fault of ours must be found.
         spawn_blocking(move || {
             if let Err(error) = block.check() {
@@ -113,20 +182,28 @@ impl Blocks {
             }
         });
     }
+}
 
-    /// Starts to hand a block over at once, whether or not there is a slot to follow it afterwards; where there is none, waits until
-    /// the node has answered.
-    async fn send_out(&self, follower: Follower) {
-        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
-        let waits = slot.is_none();
-        let task = tokio::spawn(follower.run(slot));
-        if !waits {
-            // The runtime has put that task next in line; stepping aside lets it start before the connection goes on.
-            return yield_now().await;
-        }
-        if let Err(panic) = task.await {
-            tracing::error!(%panic, "handing over a block failed; the program is at fault");
-        }
+/// Sends out the blocks of earlier runs, one after the other.
+async fn resume(slots: Arc<Semaphore>, followers: Vec<Follower>) {
+    for follower in followers {
+        tracing::info!(hash = %follower.hash, height = follower.block.height.0, "block of an earlier run goes out again");
+        send_out(&slots, follower).await;
+    }
+}
+
+/// Starts to hand a block over at once, whether or not there is a slot to follow it afterwards; where there is none, waits until
+/// the node has answered.
+async fn send_out(slots: &Arc<Semaphore>, follower: Follower) {
+    let slot = Arc::clone(slots).try_acquire_owned().ok();
+    let waits = slot.is_none();
+    let task = tokio::spawn(follower.run(slot));
+    if !waits {
+        // The runtime has put that task next in line; stepping aside lets it start before the connection goes on.
+        return yield_now().await;
+    }
+    if let Err(panic) = task.await {
+        tracing::error!(%panic, "handing over a block failed; the program is at fault");
     }
 }
 
@@ -172,14 +249,16 @@ enum Next {
 impl Follower {
     /// Follows a block that was found just now, as `news` says, or one of an earlier run, which is on disk; `None` if somebody
     /// does already.
-    fn new(desk: Arc<Desk>, block: SavedBlock, news: Option<Event>) -> Option<Self> {
-        let (hash, draining) = (hash_of(&block), desk.draining.clone());
+    fn new(desk: Arc<Desk>, draining: Draining, block: SavedBlock, news: Option<Event>) -> Option<Self> {
+        let hash = hash_of(&block);
         if !desk.followed().insert(hash) {
             return None;
         }
         let (block, saved) = (Arc::new(block), Arc::new(AtomicBool::new(news.is_none())));
         let (saving, accepted, retry) = (None, false, RETRY_MIN);
-        Some(Self { desk, draining, block, hash, news, saved, saving, accepted, retry })
+        let follower = Self { desk, draining, block, hash, news, saved, saving, accepted, retry };
+        follower.is_with_a_node(false);
+        Some(follower)
     }
 
     /// Follows the block to its fate, or until the server ends while the block is safe; without a slot, until the node has it.
@@ -229,6 +308,22 @@ impl Follower {
         self.saved.load(Acquire)
     }
 
+    /// Notes whether a node has the block, or has said that it is none.
+    fn is_with_a_node(&self, taken: bool) {
+        self.desk.untaken.send_if_modified(|untaken| {
+            if taken {
+                return untaken.remove(&self.hash).is_some();
+            }
+            let (block, saved) = (Arc::clone(&self.block), Arc::clone(&self.saved));
+            untaken.insert(self.hash, Untaken { block, saved }).is_none()
+        });
+    }
+
+    /// Whether the block is lost with this process.
+    fn is_only_copy(&self) -> bool {
+        !self.is_saved() && self.desk.untaken.borrow().contains_key(&self.hash)
+    }
+
     async fn submit_again(&mut self) -> Next {
         if self.is_saved() {
             let pause = self.retry;
@@ -250,8 +345,10 @@ impl Follower {
         match submitted {
             Submitted::Accepted => self.accept(),
             Submitted::AlreadyKnown => tracing::debug!(%hash, height, "node has the block already"),
+            // It may have the block or not; its fate will tell. The pauses go on growing if it must be handed over again.
             Submitted::Undecided(word) => {
-                tracing::info!(%hash, height, word, "node keeps the block in reserve")
+                tracing::info!(%hash, height, word, "node does not decide on the block");
+                return Next::Watch;
             }
             Submitted::Refused(reason) => return self.refuse(reason).await,
             Submitted::Unreachable(error) => {
@@ -259,6 +356,7 @@ impl Follower {
                 return Next::Submit;
             }
         }
+        self.is_with_a_node(true);
         self.retry = RETRY_MIN;
         Next::Watch
     }
@@ -273,16 +371,27 @@ impl Follower {
     async fn watch(&mut self) -> Next {
         match self.desk.node.fate(self.hash).await {
             Fate::InChain { confirmations } => {
+                self.is_with_a_node(true);
                 self.accept();
                 if confirmations >= BURIED {
                     return self.settle(BlockFate::InChain).await;
                 }
             }
-            Fate::Stale if self.is_buried() => return self.lose().await,
-            Fate::Stale => {}
-            Fate::Unknown => return Next::Submit,
+            Fate::Stale => {
+                self.is_with_a_node(true);
+                if self.is_buried() {
+                    return self.lose().await;
+                }
+            }
+            Fate::Unknown => {
+                self.is_with_a_node(false);
+                return Next::Submit;
+            }
             Fate::Unreachable(error) => {
-                tracing::debug!(hash = %self.hash, error, "fate of the block unknown")
+                tracing::debug!(hash = %self.hash, error, "fate of the block unknown");
+                if self.is_only_copy() {
+                    return Next::Submit;
+                }
             }
         }
         if self.pause(FATE_INTERVAL).await { Next::Done } else { Next::Watch }
@@ -311,6 +420,7 @@ impl Follower {
     }
 
     async fn refuse(&mut self, reason: String) -> Next {
+        self.is_with_a_node(true);
         self.desk.gauges.blocks_refused.fetch_add(1, Relaxed);
         tracing::warn!(hash = %self.hash, height = self.block.height.0, reason, "block refused");
         self.tell(BlockOutcome::Refused(reason));
@@ -359,6 +469,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
+        self.is_with_a_node(true);
         self.desk.followed().remove(&self.hash);
     }
 }

@@ -11,7 +11,7 @@ use adit_ledger::{BlockStore, LogConfig, Opened, ShareLog, open_in, read_in};
 use adit_net::{Clock, OsRng};
 use adit_node::{DevnetConfig, Node, Pace};
 use adit_pool::PoolConfig;
-use adit_pool::server::{Event, Parts, Server, ServerConfig};
+use adit_pool::server::{Event, FoundBlocks, Parts, Server, ServerConfig};
 use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, Identity, StaticKeyPair};
 use adit_units::{Target, UnixTime, Work};
 use bitcoin::ScriptBuf;
@@ -91,8 +91,8 @@ impl Plan {
         let Opened { log, boot, outcome, .. } = opened;
         let (identity, authority) = identity();
         let blocks = BlockStore::open_in(block_storage.clone()).unwrap();
-        let parts: Parts<ShareLog, _> =
-            Parts { pool, boot, node: node.clone(), log, outcome, blocks, identity };
+        let blocks = FoundBlocks::open(node.clone(), blocks).unwrap();
+        let parts: Parts<ShareLog> = Parts { pool, boot, node: node.clone(), log, outcome, blocks, identity };
         let server = Server::start(server, parts).unwrap();
         Stage { server, node, log_storage, block_storage, authority }
     }

@@ -1,16 +1,22 @@
 //! Blocks at the desk: submission waits for no slot, and no block is followed twice.
 
 use adit_channel::UserIdentity;
+use adit_ledger::storage::faulty::Fault;
 use adit_ledger::storage::faulty::FaultyStorage;
-use adit_net::{Clock, Shutdown};
 use adit_node::{DevnetConfig, Pace};
 use adit_share::{Assignment, Seen, Submission, Verdict, judge};
 use adit_units::{ChannelId, SequenceNumber, Target, Work};
 use bitcoin::ScriptBuf;
 use tokio::time::timeout;
 
+use fake_node::{Answer, FakeNode};
+
 use super::*;
 use crate::{JobFactory, PoolConfig};
+
+#[expect(dead_code, reason = "the tests of the whole server need more of it")]
+#[path = "../../../tests/server/fake_node.rs"]
+mod fake_node;
 
 /// Longer than anything should take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,10 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A desk over a chain where every few hashes make a block.
 struct Bench {
     node: Node,
-    gauges: Arc<Gauges>,
-    blocks: Blocks,
+    blocks: FoundBlocks,
     factory: JobFactory,
-    _shutdown: Shutdown,
 }
 
 impl Bench {
@@ -32,14 +36,11 @@ impl Bench {
             ..DevnetConfig::new([8; 32])
         };
         let node = Node::devnet(&devnet, || Clock.now());
-        let gauges = Arc::new(Gauges::new(Clock.monotonic()));
-        let (shutdown, draining) = Shutdown::new();
         let store = BlockStore::open_in(FaultyStorage::default()).unwrap();
-        let (events, _) = broadcast::channel(16);
-        let blocks = Blocks::open(node.clone(), store, &gauges, &events, draining).unwrap();
+        let blocks = FoundBlocks::open(node.clone(), store).unwrap();
         let config = PoolConfig::new(1, ScriptBuf::from_bytes(vec![0x51]));
         let factory = JobFactory::new(&config, 0).unwrap();
-        Self { node, gauges, blocks, factory, _shutdown: shutdown }
+        Self { node, blocks, factory }
     }
 
     /// A block on the present tip.
@@ -106,5 +107,81 @@ async fn a_block_that_is_handed_over_again_takes_no_second_slot() {
     }
     bench.is_extended_by(found.block.hash).await;
     assert_eq!(bench.blocks.slots.available_permits(), FOLLOWED_MAX - 1);
-    assert_eq!(bench.gauges.blocks_found.load(Relaxed), 1);
+    assert_eq!(bench.blocks.gauges().blocks_found.load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_copy_of_a_block_is_not_thrown_away_at_the_end() {
+    let found = Bench::new().mine().await;
+    let (hash, bytes) = (found.block.hash, found.block.to_bytes());
+    let (fake, url) = FakeNode::bind().await;
+    // Each answer is at least a second after the one before: far more than the patience for blocks that are on disk.
+    fake.script("submitblock ", [Answer::Dead; 100].into_iter().chain([Answer::Null]));
+    let (node, rest) = (fake.client(&url), fake.rest());
+    tokio::spawn(fake.run());
+    let storage = FaultyStorage::default();
+    let blocks = FoundBlocks::open(node, BlockStore::open_in(storage.clone()).unwrap()).unwrap();
+    storage.fail_at(storage.operations().total, Fault::PowerCut);
+    blocks.hand_over(found).await;
+
+    let start = Clock.monotonic();
+    let closing = blocks.close();
+    tokio::pin!(closing);
+    assert!(timeout(2 * BLOCKS_PATIENCE, &mut closing).await.is_err(), "ended with the only copy");
+    let only = blocks.only_copies();
+    assert_eq!(only.len(), 1);
+    assert_eq!((hash_of(&only[0]), &only[0].bytes), (hash, &bytes), "what a person would need");
+    assert!(!blocks.answered(Duration::ZERO).await);
+    closing.await;
+    assert!(Clock.monotonic() - start >= 2 * BLOCKS_PATIENCE);
+    assert!(rest().is_empty(), "never asked: {:?}", rest());
+    assert!(blocks.only_copies().is_empty() && blocks.answered(Duration::ZERO).await);
+    assert_eq!(blocks.gauges().blocks_accepted.load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_on_disk_keeps_nobody_waiting_for_a_dead_node() {
+    let (fake, url) = FakeNode::bind().await;
+    fake.script("submitblock ", [Answer::Dead]);
+    let node = fake.client(&url);
+    tokio::spawn(fake.run());
+    let store = BlockStore::open_in(FaultyStorage::default()).unwrap();
+    store.save([1; 32], Height(101), &[1; 100]).unwrap();
+    let blocks = FoundBlocks::open(node, store).unwrap();
+    assert!(!blocks.answered(Duration::from_secs(5)).await);
+    assert!(blocks.only_copies().is_empty());
+    let start = Clock.monotonic();
+    blocks.close().await;
+    assert!(Clock.monotonic() - start < BLOCKS_PATIENCE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_is_written_down_while_the_node_does_not_answer() {
+    let found = Bench::new().mine().await;
+    let hash = found.block.hash;
+    let storage = FaultyStorage::default();
+    // It takes the call and never says a word, because nobody runs it.
+    let (silent, url) = FakeNode::bind().await;
+    let node = silent.client(&url);
+    let blocks = FoundBlocks::open(node, BlockStore::open_in(storage.clone()).unwrap()).unwrap();
+    let start = Clock.monotonic();
+    blocks.hand_over(found).await;
+    let pending = || {
+        let store = BlockStore::open_in(storage.after_kill()).unwrap();
+        store.pending().unwrap().blocks.iter().map(hash_of).collect::<Vec<_>>()
+    };
+    while pending() != [hash] {
+        assert!(Clock.monotonic() - start < Duration::from_secs(1), "it waits for the node's answer");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!blocks.answered(Duration::ZERO).await, "the node is silent");
+
+    // The process is killed; the next one finds the block, and a node that answers.
+    let (fake, url) = FakeNode::bind().await;
+    fake.script("submitblock ", [Answer::Null]);
+    let node = fake.client(&url);
+    tokio::spawn(fake.run());
+    let next = FoundBlocks::open(node, BlockStore::open_in(storage.after_kill()).unwrap()).unwrap();
+    assert!(next.answered(PATIENCE).await);
+    assert_eq!(next.gauges().blocks_accepted.load(Relaxed), 1);
 }
