@@ -90,8 +90,21 @@ impl Bound {
     ///
     /// If called outside a tokio runtime.
     pub fn listen(self, limits: Limits) -> Result<Listener, BindError> {
+        self.listen_with(Admission::new(limits))
+    }
+
+    /// Begins to listen, and counts peers together with those that were admitted before.
+    ///
+    /// # Errors
+    ///
+    /// If another program has begun to listen there before.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn listen_with(self, admission: Admission) -> Result<Listener, BindError> {
         let Self { socket, address } = self;
-        let listener = socket.listen(BACKLOG).and_then(|()| Listener::from_socket(socket.into(), limits));
+        let listener = socket.listen(BACKLOG).and_then(|()| Listener::over(socket.into(), admission));
         listener.map_err(|source| BindError { address, source })
     }
 }
@@ -120,16 +133,31 @@ impl Listener {
     ///
     /// If called outside a tokio runtime.
     pub fn from_socket(socket: std::net::TcpListener, limits: Limits) -> io::Result<Self> {
+        Self::over(socket, Admission::new(limits))
+    }
+
+    fn over(socket: std::net::TcpListener, admission: Admission) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, admission: Admission::new(limits), backoff: BACKOFF_MIN })
+        Ok(Self { socket, address, admission, backoff: BACKOFF_MIN })
     }
 
     /// The address that is listened on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Stops listening and keeps the address: whoever connects is refused at once. Who is connected stays.
+    ///
+    /// # Errors
+    ///
+    /// If another program takes the address in the moment in which it is free.
+    pub fn close(self) -> Result<Bound, BindError> {
+        let Self { socket, address, .. } = self;
+        drop(socket);
+        Bound::new(address)
     }
 
     /// The counts of who is connected.
@@ -236,6 +264,25 @@ mod tests {
         let mut listener = bound.listen(Limits::default()).unwrap();
         let client = TcpStream::connect(address).await.unwrap();
         assert_eq!(listener.accept().await.peer, client.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_door_that_closes_refuses_strangers_and_still_counts_who_is_inside() {
+        let limits = Limits { connections: 1, ..Limits::default() };
+        let mut listener = Listener::bind(loopback(), limits).unwrap();
+        let (address, admission) = (listener.address(), listener.admission().clone());
+        let client = TcpStream::connect(address).await.unwrap();
+        let inside = listener.accept().await;
+        let bound = listener.close().unwrap();
+        assert_eq!(bound.address(), address);
+        assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+        let mut listener = bound.listen_with(admission).unwrap();
+        let _stranger = TcpStream::connect(address).await.unwrap();
+        let nobody = timeout(Duration::from_millis(200), listener.accept()).await;
+        assert!(nobody.is_err(), "the house is full");
+        drop((client, inside));
+        let _third = TcpStream::connect(address).await.unwrap();
+        timeout(Duration::from_secs(5), listener.accept()).await.unwrap();
     }
 
     #[tokio::test]

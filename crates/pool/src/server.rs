@@ -14,6 +14,7 @@ mod blocks;
 mod board;
 mod event;
 mod metrics;
+mod outage;
 mod peer;
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -40,6 +41,7 @@ use board::Board;
 pub use event::{BlockOutcome, Event};
 use metrics::Gauges;
 pub use metrics::{HASHRATE_WINDOW, Metrics};
+pub use outage::{CLEARED_AFTER, CLOSED_AFTER};
 
 /// How long connections have at shutdown to get their last shares acknowledged; closing them may take a little longer.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -160,7 +162,8 @@ struct Hall<L> {
 impl Server {
     /// Takes the address, and serves miners as soon as there is work for them.
     ///
-    /// Until the node has given its first template nobody is listening, so miners turn to their next pool. Raises the process's limit of open files as far as it may, and lowers the
+    /// Until the node has given its first template nobody is listening, so miners turn to their next pool. The same holds once
+    /// it has given none for [`CLOSED_AFTER`], and after [`CLEARED_AFTER`] those who are connected are sent away too. Raises the process's limit of open files as far as it may, and lowers the
     /// limit of connections to what that leaves room for.
     ///
     /// # Errors
@@ -181,6 +184,7 @@ impl Server {
         let (gauges, events) = (Arc::clone(blocks.gauges()), blocks.events().clone());
         let (board, work) = watch::channel(None);
         let board = Board::new(node, factory, board, Arc::clone(&gauges), events.clone());
+        let supply = board.supply();
         tokio::spawn(board.run(failure.clone(), draining.clone()));
         tokio::spawn(metrics::sample(Arc::clone(&gauges), draining.clone()));
         tokio::spawn(watch_log(outcome.clone(), failure.clone()));
@@ -199,7 +203,7 @@ impl Server {
             failure,
         };
         let address = bound.address();
-        let acceptor = tokio::spawn(acceptor::run(bound, limits, Arc::new(hall), draining));
+        let acceptor = tokio::spawn(acceptor::run(bound, limits, Arc::new(hall), supply, draining));
         let failure = failed;
         Ok(Self { address, gauges, events, failure, outcome, shutdown, blocks, acceptor })
     }

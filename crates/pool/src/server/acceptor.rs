@@ -1,13 +1,16 @@
-//! The front door: waits for work, lets peers in, and at the end sees them out.
+//! The front door: waits for work, lets peers in while templates come, and at the end sees them out.
 
+use core::future::pending;
 use core::time::Duration;
 use std::sync::Arc;
 
 use adit_ledger::ShareSink;
-use adit_net::{Bound, Clock, Draining, Limits, Listener};
+use adit_net::{Admission, BindError, Bound, Clock, Draining, Limits, Listener, Shutdown};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout_at;
 
+use super::outage::Supply;
 use super::peer;
 use super::{DRAIN_PATIENCE, Failure, Hall, fail};
 
@@ -19,57 +22,118 @@ pub(super) async fn run<L: ShareSink>(
     bound: Bound,
     limits: Limits,
     hall: Arc<Hall<L>>,
+    supply: watch::Receiver<Supply>,
     mut draining: Draining,
 ) -> usize {
-    let mut peers = JoinSet::new();
-    if let Some(listener) = open(bound, limits, &hall, &mut draining).await {
-        accept(listener, &hall, &mut draining, &mut peers).await;
-    }
-    // After a failure those who are connected may stay: a block of theirs still counts.
-    loop {
-        tokio::select! {
-            biased;
-            () = draining.begun() => break,
-            Some(ended) = peers.join_next() => note_panic(ended),
-        }
-    }
-    see_out(peers).await
-}
-
-/// Begins to listen once there is work; `None` if the server ends before.
-async fn open<L>(bound: Bound, limits: Limits, hall: &Hall<L>, draining: &mut Draining) -> Option<Listener> {
-    let mut board = hall.board.clone();
+    let (ending, _) = Shutdown::new();
+    let mut door = Door { hall, admission: Admission::new(limits), supply, peers: JoinSet::new(), ending };
     tokio::select! {
         biased;
-        () = draining.begun() => return None,
-        work = board.wait_for(Option::is_some) => work.is_ok().then_some(())?,
+        () = draining.begun() => {}
+        () = door.serve(bound) => {}
     }
-    let listener = bound.listen(limits);
-    match &listener {
-        Ok(listener) => tracing::info!(address = %listener.address(), "listening for miners"),
-        Err(error) => fail(&hall.failure, Failure::Listen(error.to_string())),
-    }
-    listener.ok()
+    door.ending.begin();
+    see_out(door.peers).await
 }
 
-async fn accept<L: ShareSink>(
-    mut listener: Listener,
-    hall: &Arc<Hall<L>>,
-    draining: &mut Draining,
-    peers: &mut JoinSet<()>,
-) {
-    let mut failure = hall.failure.subscribe();
-    loop {
-        tokio::select! {
-            biased;
-            () = draining.begun() => return,
-            _ = failure.wait_for(Option::is_some) => return,
-            Some(ended) = peers.join_next() => note_panic(ended),
-            accepted = listener.accept() => {
-                peers.spawn(peer::serve(accepted, Arc::clone(hall), draining.clone()));
+/// Who is let in, and who is inside.
+struct Door<L> {
+    hall: Arc<Hall<L>>,
+    admission: Admission,
+    supply: watch::Receiver<Supply>,
+    peers: JoinSet<()>,
+    /// Sends the peers inside away.
+    ending: Shutdown,
+}
+
+impl<L: ShareSink> Door<L> {
+    /// Lets peers in whenever there is work for them; never returns.
+    async fn serve(&mut self, bound: Bound) {
+        if let Err(error) = self.open_and_close(bound).await {
+            fail(&self.hall.failure, Failure::Listen(error.to_string()));
+        }
+        // After a failure those who are connected may stay: a block of theirs still counts.
+        loop {
+            self.next_end().await;
+        }
+    }
+
+    /// Listens and stops listening as templates come and stay away; returns after a failure.
+    async fn open_and_close(&mut self, mut bound: Bound) -> Result<(), BindError> {
+        let mut board = self.hall.board.clone();
+        if board.wait_for(Option::is_some).await.is_err() {
+            return Ok(());
+        }
+        loop {
+            self.supplied().await;
+            if self.ending.has_begun() {
+                (self.ending, _) = Shutdown::new();
+            }
+            let mut listener = bound.listen_with(self.admission.clone())?;
+            tracing::info!(address = %listener.address(), "listening for miners");
+            if self.accept(&mut listener).await == Closed::Failure {
+                return Ok(());
+            }
+            tracing::warn!("no templates: letting no more miners in, so that they turn to their next pool");
+            bound = listener.close()?;
+        }
+    }
+
+    /// Waits until templates come, and sends the peers away if that takes too long.
+    async fn supplied(&mut self) {
+        loop {
+            let supply = *self.supply.borrow_and_update();
+            match supply {
+                Supply::Steady => return,
+                Supply::Closed => {}
+                Supply::Cleared => self.clear(),
+            }
+            tokio::select! {
+                Ok(()) = self.supply.changed() => {}
+                Some(ended) = self.peers.join_next() => note_panic(ended),
+                else => pending().await,
             }
         }
     }
+
+    fn clear(&self) {
+        if !self.ending.has_begun() && !self.peers.is_empty() {
+            let connections = self.peers.len();
+            tracing::error!(connections, "no templates for minutes: sending all miners to their next pool");
+        }
+        self.ending.begin();
+    }
+
+    /// Lets peers in until templates stay away or the server fails.
+    async fn accept(&mut self, listener: &mut Listener) -> Closed {
+        let mut failure = self.hall.failure.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                _ = failure.wait_for(Option::is_some) => return Closed::Failure,
+                Ok(_) = self.supply.wait_for(|&supply| supply != Supply::Steady) => return Closed::NoTemplates,
+                Some(ended) = self.peers.join_next() => note_panic(ended),
+                accepted = listener.accept() => {
+                    self.peers.spawn(peer::serve(accepted, Arc::clone(&self.hall), self.ending.draining()));
+                }
+            }
+        }
+    }
+
+    /// Waits until a peer has ended.
+    async fn next_end(&mut self) {
+        match self.peers.join_next().await {
+            Some(ended) => note_panic(ended),
+            None => pending().await,
+        }
+    }
+}
+
+/// Why nobody is let in any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closed {
+    NoTemplates,
+    Failure,
 }
 
 /// Waits for the last peers, but not for ever.

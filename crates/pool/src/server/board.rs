@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::event::Event;
 use super::metrics::Gauges;
+use super::outage::{Outage, Supply};
 use super::{Failure, fail};
 use crate::{JobFactory, Work, WorkError};
 
@@ -25,6 +26,9 @@ pub(super) struct Board {
     events: broadcast::Sender<Event>,
     /// The template that was looked at last.
     latest: Option<Arc<Template>>,
+    /// How long no templates have come.
+    outage: Outage,
+    supply: watch::Sender<Supply>,
     /// When it was last told that the node's clock and this host's differ.
     clock_told: Option<Monotonic>,
 }
@@ -44,7 +48,22 @@ impl Board {
         gauges: Arc<Gauges>,
         events: broadcast::Sender<Event>,
     ) -> Self {
-        Self { node, factory, work, gauges, events, latest: None, clock_told: None }
+        Self {
+            node,
+            factory,
+            work,
+            gauges,
+            events,
+            latest: None,
+            outage: Outage::default(),
+            supply: watch::Sender::default(),
+            clock_told: None,
+        }
+    }
+
+    /// Whether templates come, as far as miners are concerned.
+    pub(super) fn supply(&self) -> watch::Receiver<Supply> {
+        self.supply.subscribe()
     }
 
     /// Works until the server drains or job numbers run out.
@@ -59,7 +78,10 @@ impl Board {
                 Err(WorkError::NumbersExhausted) => return fail(&failure, Failure::JobsExhausted),
                 Err(error) => tracing::error!(%error, "no work from this template"),
             }
-            timer.set(renewal_due(&health.borrow_and_update(), &self.factory));
+            let is_down = matches!(*health.borrow_and_update(), Health::Down(_));
+            let change_due = self.see_to_supply(is_down, Clock.monotonic());
+            let renewal_due = renewal_due(&health.borrow(), &self.factory);
+            timer.set(renewal_due.into_iter().chain(change_due).min());
             tokio::select! {
                 biased;
                 () = draining.begun() => return,
@@ -87,6 +109,22 @@ impl Board {
             Some(_) => self.factory.handle_timeout(now),
             None => Ok(None),
         }
+    }
+
+    /// Tells miners and the operator how long the node has been down; the answer is when to look again.
+    fn see_to_supply(&mut self, is_down: bool, now: Monotonic) -> Option<Monotonic> {
+        self.outage.note(is_down, now);
+        let supply = self.outage.supply(now);
+        self.supply.send_if_modified(|known| core::mem::replace(known, supply) != supply);
+        if let Some(down) = self.outage.poll_warning(now) {
+            let template_age = self.gauges.template_age(now).map(|age| age.as_secs());
+            tracing::warn!(
+                down_secs = down.as_secs(),
+                template_age_secs = template_age,
+                "no templates come from the node"
+            );
+        }
+        self.outage.poll_timeout(now)
     }
 
     /// Tells the operator when a clock is wrong; work goes by the node's.

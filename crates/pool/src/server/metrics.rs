@@ -106,6 +106,11 @@ impl Gauges {
         self.template_at.load(Relaxed).checked_sub(1).map(Monotonic::from_micros)
     }
 
+    /// The time since the last template came.
+    pub(super) fn template_age(&self, now: Monotonic) -> Option<Duration> {
+        self.template_at().map(|at| now - at)
+    }
+
     pub(super) fn read(&self, now: Monotonic) -> Metrics {
         let mut rejected = [(SubmitSharesError::InvalidShare, 0); CODES];
         for (slot, (&code, count)) in
@@ -125,7 +130,7 @@ impl Gauges {
             blocks_stale: self.blocks_stale.load(Relaxed),
             blocks_refused: self.blocks_refused.load(Relaxed),
             height: self.height(),
-            template_age: self.template_at().map(|at| now - at),
+            template_age: self.template_age(now),
         }
     }
 }

@@ -65,7 +65,7 @@ enum Wake {
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
 enum End {
-    #[error("the server shuts down")]
+    #[error("the server ends its connections")]
     Shutdown,
     #[error(transparent)]
     Session(#[from] Disconnect),

@@ -21,9 +21,11 @@ pub(crate) enum Answer {
     Confirmed(u32),
     /// No such block.
     NotFound,
+    /// What is asked for, as JSON.
+    Json(&'static str),
 }
 
-/// Answers by the beginning of the call: its method, a space, and the first letters of its first parameter.
+/// Answers by the beginning of the call: its method, a space, and the first letters of its first parameter; or its method alone.
 type Script = Arc<Mutex<BTreeMap<String, VecDeque<Answer>>>>;
 
 pub(crate) struct FakeNode {
@@ -31,7 +33,51 @@ pub(crate) struct FakeNode {
     script: Script,
 }
 
+/// The answers of a node that has a template on an empty chain, by method.
+const HEALTHY: [(&str, &str); 3] = [
+    ("getbestblockhash", r#""0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206""#),
+    (
+        "getblockchaininfo",
+        r#"{"chain":"regtest","blocks":0,"bestblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"}"#,
+    ),
+    (
+        "getblocktemplate",
+        r#"{"version":536870912,"rules":["csv","!segwit","taproot"],
+            "previousblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
+            "transactions":[],"coinbaseaux":{},"coinbasevalue":5000000000,
+            "target":"7fffff0000000000000000000000000000000000000000000000000000000000","mintime":1296688603,
+            "mutable":["time","transactions","prevblock"],"noncerange":"00000000ffffffff","sigoplimit":80000,
+            "sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"207fffff","height":1,
+            "default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"}"#,
+    ),
+];
+
+/// Says what the node answers from now on.
+#[derive(Clone)]
+pub(crate) struct Switch(Script);
+
+impl Switch {
+    /// There is a template.
+    pub(crate) fn healthy(&self) {
+        for (method, answer) in HEALTHY {
+            self.0.lock().unwrap().insert(method.to_owned(), [Answer::Json(answer)].into());
+        }
+    }
+
+    /// Nothing is answered any more.
+    pub(crate) fn dead(&self) {
+        for (method, _) in HEALTHY {
+            self.0.lock().unwrap().insert(method.to_owned(), [Answer::Dead].into());
+        }
+    }
+}
+
 impl FakeNode {
+    /// What turns the node on and off.
+    pub(crate) fn switch(&self) -> Switch {
+        Switch(Arc::clone(&self.script))
+    }
+
     /// A node without a script, and its address.
     pub(crate) async fn bind() -> (Self, String) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -94,6 +140,7 @@ async fn serve(mut stream: TcpStream, script: Script) -> Option<()> {
             format!(r#"{{"result":{{"confirmations":{count}}},"error":null,"id":0}}"#)
         }
         Some(Answer::NotFound) => error(-5),
+        Some(Answer::Json(result)) => format!(r#"{{"result":{result},"error":null,"id":0}}"#),
         None => error(-28),
     };
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
@@ -115,8 +162,9 @@ fn content_length(head: &str) -> usize {
 fn answer(body: &str, script: &Script) -> Option<Answer> {
     let mut script = script.lock().unwrap();
     let (_, answers) = script.iter_mut().find(|(call, _)| {
-        let (method, parameter) = call.split_once(' ').unwrap();
-        body.contains(&format!("\"{method}\"")) && body.contains(&format!("[\"{parameter}"))
+        let (method, parameter) = call.split_once(' ').unwrap_or((call, ""));
+        let parameter = if call.contains(' ') { format!("[\"{parameter}") } else { String::new() };
+        body.contains(&format!("\"{method}\"")) && body.contains(&parameter)
     })?;
     if answers.len() > 1 { answers.pop_front() } else { answers.front().copied() }
 }

@@ -6,6 +6,7 @@ mod failure;
 mod fake_node;
 mod hostile;
 mod miner;
+mod outage;
 mod service;
 mod shutdown;
 mod stage;
