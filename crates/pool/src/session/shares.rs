@@ -127,5 +127,6 @@ fn worker_name(fields: &[u8]) -> Result<Option<WorkerName>, Code> {
     Ok(name.and_then(|name| WorkerName::from_wire(name.as_bytes()).ok()))
 }
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")] // for a template of the devnet
 mod tests;
