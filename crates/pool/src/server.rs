@@ -12,6 +12,7 @@
 mod acceptor;
 mod blocks;
 mod board;
+mod certificate;
 mod event;
 mod metrics;
 mod outage;
@@ -187,6 +188,7 @@ impl Server {
         let supply = board.supply();
         tokio::spawn(board.run(failure.clone(), draining.clone()));
         tokio::spawn(metrics::sample(Arc::clone(&gauges), draining.clone()));
+        tokio::spawn(certificate::watch(identity.certificate().not_valid_after, draining.clone()));
         tokio::spawn(watch_log(outcome.clone(), failure.clone()));
         let hall = Hall {
             pool: Arc::new(pool),
