@@ -36,16 +36,30 @@ pub const RESERVED_DESCRIPTORS: usize = 256;
 impl Limits {
     /// The same limits with fewer connections where `descriptors`, the most files this process may have open, ask for it.
     ///
-    /// At least one connection remains.
+    /// The other limits shrink with them, so that one address gets no larger part than it has of the whole. At least one
+    /// connection remains.
     #[must_use]
     pub fn within_descriptors(self, descriptors: usize) -> Self {
         let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1);
         let connections = self.connections.min(most);
+        // The product of two counts of sockets is far from what 128 bits hold.
+        let part = |limit: usize| {
+            let part = limit as u128 * connections as u128 / self.connections.max(1) as u128;
+            usize::try_from(part).unwrap_or(usize::MAX).max(1)
+        };
+        let connections_per_address = part(self.connections_per_address);
+        let newcomers = self.newcomers.min(connections);
+        // As strangers, one address may use its whole part, but never crowd out those of all others.
+        let of_newcomers = self.newcomers_per_address.min((newcomers / 4).max(1));
         Self {
             connections,
-            connections_per_address: self.connections_per_address.min(connections),
-            newcomers: self.newcomers.min(connections),
-            newcomers_per_address: self.newcomers_per_address.min(connections),
+            connections_per_address,
+            newcomers,
+            newcomers_per_address: if connections == self.connections {
+                self.newcomers_per_address
+            } else {
+                of_newcomers
+            },
         }
     }
 }
@@ -71,15 +85,20 @@ mod tests {
     #[test]
     fn few_descriptors_mean_few_connections() {
         let limits = Limits::default().within_descriptors(RESERVED_DESCRIPTORS + 100);
-        let all = [
-            limits.connections,
-            limits.connections_per_address,
-            limits.newcomers,
-            limits.newcomers_per_address,
-        ];
-        assert_eq!(all, [100; 4]);
+        assert_eq!((limits.connections, limits.newcomers), (100, 100));
         assert_eq!(Limits::default().within_descriptors(3).connections, 1);
         assert_eq!(Limits::default().within_descriptors(usize::MAX), Limits::default());
+    }
+
+    #[test]
+    fn one_address_fills_at_most_a_quarter_of_a_server_with_few_descriptors() {
+        for descriptors in [3, 300, 512, 1024, 4096, 65_536, usize::MAX] {
+            let limits = Limits::default().within_descriptors(descriptors);
+            let quarter = (limits.connections / 4).max(1);
+            assert!(limits.connections_per_address <= quarter, "{limits:?}");
+            assert!(limits.newcomers_per_address <= (limits.newcomers / 4).max(1), "{limits:?}");
+            assert!(limits.connections_per_address >= 1 && limits.newcomers_per_address >= 1);
+        }
     }
 
     #[test]
