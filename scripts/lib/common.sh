@@ -71,6 +71,16 @@ need_compilers() {
 # shellcheck disable=SC2034 # for the scripts that source this file
 if [ -t 2 ]; then cargo_quiet=(); else cargo_quiet=(--quiet); fi
 
+# Where cargo puts the programs of the dev profile.
+# shellcheck disable=SC2034 # for the scripts that source this file
+programs="${CARGO_TARGET_DIR:-target}/debug"
+
+# build_programs CARGO-OPTION...: builds programs with the features that the whole workspace asks for, so that demo, examples
+# and interop share what they compile.
+build_programs() {
+    cargo build --locked --workspace "${cargo_quiet[@]}" "$@"
+}
+
 # need_cargo_program PROGRAM VERSION [PACKAGE]: installs a program that Rust's package registry has into the cache, and
 # puts it first on the path.
 need_cargo_program() {
