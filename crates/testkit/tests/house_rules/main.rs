@@ -104,3 +104,8 @@ fn every_config_key_is_explained_to_operators() {
 fn every_example_is_listed() {
     assert_none(&papers::check_examples(&Repository::read()));
 }
+
+#[test]
+fn operators_are_told_what_the_program_says() {
+    assert_none(&papers::check_quoted_messages(&Repository::read()));
+}

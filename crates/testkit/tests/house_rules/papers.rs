@@ -43,6 +43,37 @@ pub(crate) fn check_config_keys(repository: &Repository) -> Vec<Finding> {
     missing.map(finding).collect()
 }
 
+/// Every message that the operator's tables quote is one that the sources hold; `...` stands for what varies.
+pub(crate) fn check_quoted_messages(repository: &Repository) -> Vec<Finding> {
+    let ours = repository.files_with("rs").filter(|file| file.path.contains("/src/"));
+    let sources: String = ours.map(|file| without_line_ends(&file.text)).collect();
+    let quoted: Vec<&str> = quoted_messages(repository.text("docs/operating.md")).collect();
+    assert!(
+        quoted.len() > 10,
+        "only {quoted:?} found; have the tables changed their shape? correct this rule"
+    );
+    let is_said = |message: &str| message.split("...").all(|part| sources.contains(part.trim()));
+    let finding = |message| Finding {
+        place: "docs/operating.md".to_owned(),
+        lesson: format!("no source says `{message}`; quote what the program says now"),
+    };
+    quoted.into_iter().filter(|message| !is_said(message)).map(finding).collect()
+}
+
+/// A source whose string literals run on where a `\\` ended the line.
+fn without_line_ends(source: &str) -> String {
+    let mut parts = source.split("\\\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start())
+}
+
+/// What stands in backquotes in the first column of the tables below "What to watch", placeholders of commands left out.
+fn quoted_messages(operating: &str) -> impl Iterator<Item = &str> {
+    let tables = operating.split_once("## What to watch").map_or("", |(_, tables)| tables);
+    let cells = tables.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2))
+}
+
 /// Every example stands in the list of examples, and every one listed is there.
 pub(crate) fn check_examples(repository: &Repository) -> Vec<Finding> {
     const LIST: &str = "examples/README.md";
@@ -104,6 +135,13 @@ fn papers_are_found_where_sources_name_them() {
 fn links_are_read_from_markdown() {
     let targets: Vec<_> = link_targets("[a](b.md) text (c) [d](e.md#f)").collect();
     assert_eq!(targets, ["b.md", "e.md#f"]);
+}
+
+#[test]
+fn messages_are_read_from_the_tables() {
+    let paper = "| `a` | no |\n## What to watch\n| line | means |\n|---|---|\n| `block found`, then `ok ...` (WARN) | `b` |\n";
+    assert_eq!(quoted_messages(paper).collect::<Vec<_>>(), ["block found", "ok ..."]);
+    assert_eq!(without_line_ends("one \\\n    two"), "one two");
 }
 
 #[test]
