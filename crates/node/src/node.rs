@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adit_share::{Block, Template};
+use adit_share::{Block, Template, Tip};
 use adit_units::Now;
 use bitcoin::BlockHash;
 use bitcoin::hex::DisplayHex as _;
@@ -67,6 +67,13 @@ impl Node {
     #[must_use]
     pub fn templates(&self) -> watch::Receiver<Option<Arc<Template>>> {
         self.inner.board.templates()
+    }
+
+    /// The newest tip; it can come before there is a template on it, and it is never behind the templates. `None` until the first
+    /// template has come.
+    #[must_use]
+    pub fn tips(&self) -> watch::Receiver<Option<Tip>> {
+        self.inner.board.tips()
     }
 
     /// Whether templates come, and what is wrong if not.

@@ -15,9 +15,23 @@ pub struct PoolConfig {
     pub signature: String,
     /// How hard shares are.
     pub vardiff: VardiffConfig,
+    /// What miners do between a new tip and the node's first template on it.
+    pub empty_jobs: EmptyJobs,
+    /// How many blocks pass between two halvings of the subsidy: 210 000, and 150 on regtest.
+    pub halving_interval: u32,
     /// The most channels that one connection may have open; the default is 256. Worst-case memory of a connection is
     /// proportional to it.
     pub channels_per_connection: u16,
+}
+
+/// What miners do between a new tip and the node's first template on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EmptyJobs {
+    /// They mine an empty block on the new tip, which they have been given ahead.
+    #[default]
+    UntilTemplate,
+    /// They go on with what they have, whose block would come too late.
+    Never,
 }
 
 /// A configuration that a pool cannot run with; we are misconfigured.
@@ -39,6 +53,9 @@ pub enum PoolConfigError {
     /// No target lies between floor and ceiling.
     #[error(transparent)]
     Vardiff(#[from] VardiffConfigError),
+    /// The chain would never have created anything.
+    #[error("the subsidy halves every 0 blocks: configure 210000, or 150 on regtest")]
+    HalvingInterval,
     /// No miner could do anything.
     #[error("no connection may open a channel: allow at least one channel per connection")]
     NoChannels,
@@ -53,6 +70,8 @@ impl PoolConfig {
             payout_script,
             signature: "/adit/".to_owned(),
             vardiff: VardiffConfig::default(),
+            empty_jobs: EmptyJobs::default(),
+            halving_interval: 210_000,
             channels_per_connection: 256,
         }
     }
@@ -71,6 +90,9 @@ impl PoolConfig {
         }
         if self.signature.chars().any(char::is_control) {
             return Err(PoolConfigError::SignatureNotPrintable);
+        }
+        if self.halving_interval == 0 {
+            return Err(PoolConfigError::HalvingInterval);
         }
         if self.channels_per_connection == 0 {
             return Err(PoolConfigError::NoChannels);
@@ -110,6 +132,7 @@ mod tests {
             ),
             (PoolConfig { signature, ..config() }, PoolConfigError::SignatureTooLong { len }),
             (PoolConfig { signature: "a\nb".to_owned(), ..config() }, PoolConfigError::SignatureNotPrintable),
+            (PoolConfig { halving_interval: 0, ..config() }, PoolConfigError::HalvingInterval),
             (PoolConfig { channels_per_connection: 0, ..config() }, PoolConfigError::NoChannels),
             (PoolConfig { vardiff: upside_down, ..config() }, PoolConfigError::Vardiff(vardiff)),
         ] {

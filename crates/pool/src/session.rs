@@ -21,6 +21,7 @@ pub use self::acknowledge::UNACKNOWLEDGED_MAX;
 use self::acknowledge::{Report, Unacknowledged};
 pub use self::counters::Counters;
 pub use self::shares::FoundBlock;
+use crate::work::Reserve;
 use crate::{Disconnect, PoolConfig, Work};
 
 /// The group that every channel of a connection belongs to; channels are numbered from the next number on (spec 5.2.3).
@@ -49,6 +50,10 @@ pub struct Session {
     device: Box<str>,
     extranonces: ExtranonceSpace,
     jobs: JobTable<Arc<Work>>,
+    /// Where the newest work that was taken in stands in the order of all.
+    last_order: u64,
+    /// The job for the next tip that every open channel has been sent.
+    reserve: Option<Arc<Reserve>>,
     /// By number, which only grows.
     channels: Vec<OpenChannel>,
     last_channel: ChannelId,
@@ -111,6 +116,8 @@ impl Session {
             device: Box::default(),
             extranonces: ExtranonceSpace::new(connection),
             jobs: JobTable::default(),
+            last_order: 0,
+            reserve: None,
             channels: Vec::new(),
             last_channel: GROUP_CHANNEL,
             unacknowledged: Unacknowledged::default(),

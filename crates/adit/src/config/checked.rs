@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use adit_node::{Auth, Password, RpcConfig};
-use adit_pool::{PoolConfig, PoolConfigError};
+use adit_pool::{EmptyJobs, PoolConfig, PoolConfigError};
 use adit_units::ShareRate;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::opcodes::all::OP_PUSHNUM_1;
@@ -13,6 +13,9 @@ use bitcoin::{Address, Network, ScriptBuf};
 
 use super::mistake::Mistake;
 use super::written::{Written, WrittenNode, WrittenPool};
+
+/// How many blocks pass between two halvings on regtest.
+const REGTEST_HALVING_INTERVAL: u32 = 150;
 
 /// Everything that `adit pool` needs to know.
 #[derive(Clone, Debug)]
@@ -115,7 +118,10 @@ fn pool(
     let server_key = folder.join(written.server_key.as_deref().unwrap_or("keys/server.key"));
     // The other values are looked at even where the address is missing; any script does for that.
     let script = payout_address.as_ref().map_or_else(any_script, Address::script_pubkey);
-    let role = role(&written, script, mistakes);
+    let mut role = role(&written, script, mistakes);
+    if let (Some(role), Some(Network::Regtest)) = (&mut role, network) {
+        role.halving_interval = REGTEST_HALVING_INTERVAL;
+    }
     Some(PoolSettings { listen: listen?, payout_address: payout_address?, role: role?, server_key })
 }
 
@@ -137,6 +143,15 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
         }
         role.vardiff.rate = ShareRate::from_shares_per_minute(shares);
     }
+    role.empty_jobs = match written.empty_jobs.as_deref() {
+        None | Some("until-template") => EmptyJobs::UntilTemplate,
+        Some("never") => EmptyJobs::Never,
+        Some(other) => {
+            let text = format!("{other:?} is not known; use until-template or never");
+            mistakes.push(Mistake::at("pool.empty_jobs", text));
+            EmptyJobs::Never
+        }
+    };
     match role.check() {
         Ok(()) => Some(role),
         Err(error) => {

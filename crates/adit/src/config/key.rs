@@ -81,6 +81,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "How often a channel is meant to submit a share, 1 to 600.",
     },
     Key {
+        path: "pool.empty_jobs",
+        default: Some("\"until-template\""),
+        example: "\"until-template\"",
+        meaning: "What to mine at a new tip: an empty block until the node has a template, or never an empty block.",
+    },
+    Key {
         path: "pool.server_key",
         default: Some("\"keys/server.key\""),
         example: "\"keys/server.key\"",

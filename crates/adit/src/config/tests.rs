@@ -29,6 +29,18 @@ fn a_good_config_is_taken_with_its_defaults() {
     assert_eq!(config.pool.listen.to_string(), "0.0.0.0:34254");
     assert_eq!(config.pool.role.vardiff.rate.to_shares_per_minute(), 10);
     assert_eq!(config.pool.server_key, Path::new("/etc/adit/keys/server.key"));
+    assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::UntilTemplate);
+    assert_eq!(config.pool.role.halving_interval, 150, "the network is regtest");
+}
+
+#[test]
+fn empty_blocks_can_be_turned_off() {
+    let config = parse_with(&GOOD.replace("[pool]", "[pool]\nempty_jobs = \"never\""), &[]).unwrap();
+    assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::Never);
+    let payout = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+    let text =
+        GOOD.replace("regtest\"", "signet\"").replace(payout, "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx");
+    assert_eq!(parse_with(&text, &[]).unwrap().pool.role.halving_interval, 210_000);
 }
 
 #[test]
@@ -44,6 +56,7 @@ lisen = "0.0.0.0:1"
 signature = "\u0007bell"
 payout_address = "nonsense"
 shares_per_minute = 0
+empty_jobs = "sometimes"
 "#;
     let answer = parse_with(text, &[]).unwrap_err();
     for part in [
@@ -55,10 +68,11 @@ shares_per_minute = 0
         "adit.toml:9: pool.signature:",
         "adit.toml:10: pool.payout_address: \"nonsense\" is not a Bitcoin address",
         "adit.toml:11: pool.shares_per_minute: 0 is out of range",
+        "adit.toml:12: pool.empty_jobs: \"sometimes\" is not known; use until-template or never",
     ] {
         assert!(answer.contains(part), "{part} is not in:\n{answer}");
     }
-    assert_eq!(answer.lines().count(), 8, "{answer}");
+    assert_eq!(answer.lines().count(), 9, "{answer}");
 }
 
 #[test]

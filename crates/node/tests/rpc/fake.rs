@@ -410,7 +410,16 @@ fn respond(method: &str, params: &Value, state: &mut State) -> Value {
             }
         }
         "getblockheader" => match state.devnet.fate(&params[0].as_str().unwrap().parse().unwrap()) {
-            Fate::InChain { confirmations } => json!({ "confirmations": confirmations }),
+            Fate::InChain { confirmations } => {
+                // Only the last block is asked for more than this.
+                let tip = state.devnet.template(state.now).tip;
+                json!({
+                    "confirmations": confirmations,
+                    "height": tip.height.0 - 1,
+                    "mediantime": tip.min_ntime - 1,
+                    "bits": format!("{:08x}", tip.nbits.to_consensus()),
+                })
+            }
             Fate::Stale | Fate::Unknown | Fate::Unreachable(_) => return fault(-5, "Block not found"),
         },
         _ => return fault(-32601, "Method not found"),

@@ -6,6 +6,7 @@ mod cut;
 mod firmware;
 mod jobs;
 mod model;
+mod reserve;
 mod setup;
 mod shares;
 mod world;
