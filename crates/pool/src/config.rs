@@ -2,13 +2,15 @@
 
 use adit_channel::{VardiffConfig, VardiffConfigError};
 use adit_share::MAX_SIGNATURE_LEN;
-use bitcoin::ScriptBuf;
+use bitcoin::{Network, ScriptBuf};
 
 /// What holds for all connections of one pool server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
     /// Which server of the pool this is; no two servers of one pool may have the same number.
     pub instance: u16,
+    /// The chain, which the addresses that miners name must be of; the default is the main network.
+    pub network: Network,
     /// Who is paid by every block.
     pub payout_script: ScriptBuf,
     /// The pool's name in every coinbase, at most [`MAX_SIGNATURE_LEN`] bytes; the default is `/adit/`.
@@ -67,6 +69,7 @@ impl PoolConfig {
     pub fn new(instance: u16, payout_script: ScriptBuf) -> Self {
         Self {
             instance,
+            network: Network::Bitcoin,
             payout_script,
             signature: "/adit/".to_owned(),
             vardiff: VardiffConfig::default(),

@@ -119,8 +119,11 @@ fn pool(
     // The other values are looked at even where the address is missing; any script does for that.
     let script = payout_address.as_ref().map_or_else(any_script, Address::script_pubkey);
     let mut role = role(&written, script, mistakes);
-    if let (Some(role), Some(Network::Regtest)) = (&mut role, network) {
-        role.halving_interval = REGTEST_HALVING_INTERVAL;
+    if let (Some(role), Some(network)) = (&mut role, network) {
+        role.network = network;
+        if network == Network::Regtest {
+            role.halving_interval = REGTEST_HALVING_INTERVAL;
+        }
     }
     Some(PoolSettings { listen: listen?, payout_address: payout_address?, role: role?, server_key })
 }

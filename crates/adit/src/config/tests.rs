@@ -30,6 +30,7 @@ fn a_good_config_is_taken_with_its_defaults() {
     assert_eq!(config.pool.role.vardiff.rate.to_shares_per_minute(), 10);
     assert_eq!(config.pool.server_key, Path::new("/etc/adit/keys/server.key"));
     assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::UntilTemplate);
+    assert_eq!(config.pool.role.network, bitcoin::Network::Regtest);
     assert_eq!(config.pool.role.halving_interval, 150, "the network is regtest");
 }
 

@@ -1,7 +1,7 @@
 //! Channels are opened, updated and closed (spec 5.3.2 to 5.3.9).
 
 use adit_channel::{
-    Channel, ChannelKind, ChannelTerms, ExtranoncePrefix, TargetOutOfRange, UserIdentity, Vardiff,
+    Channel, ChannelKind, ChannelTerms, ExtranoncePrefix, Reward, TargetOutOfRange, UserIdentity, Vardiff,
 };
 use adit_messages::error_code::{
     OpenMiningChannelError as OpenCode, SetCustomMiningJobError as CustomJobCode,
@@ -81,8 +81,7 @@ impl Session {
         if kind == ChannelKind::Extended && self.state.terms().standard_jobs_only {
             return Err(OpenCode::ExtendedChannelsNotSupportedForStandardJobs);
         }
-        let user =
-            UserIdentity::from_wire(request.user_identity).map_err(|_| OpenCode::InvalidUserIdentity)?;
+        let user = self.user(request.user_identity)?;
         let nominal =
             Hashrate::from_wire(request.nominal_hash_rate).map_err(|_| OpenCode::InvalidNominalHashrate)?;
         if usize::from(request.min_extranonce_size) > ExtranoncePrefix::ROLLABLE_LEN {
@@ -108,6 +107,25 @@ impl Session {
             self.jobs.active().map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
         let channel = Channel::new(terms, vardiff, first, self.seen_key);
         Ok(OpenChannel { channel, report: Report::default() })
+    }
+
+    /// Who the shares of a channel are credited to.
+    ///
+    /// Every block pays the pool, so a miner who asks to be paid by the block itself is refused: better no work than work for
+    /// somebody else.
+    fn user(&self, bytes: &[u8]) -> Result<UserIdentity, OpenCode> {
+        let user = UserIdentity::from_wire(bytes).map_err(|_| OpenCode::InvalidUserIdentity)?;
+        match Reward::of(&user, self.config.network) {
+            Ok(Reward::Pooled | Reward::Donated) => Ok(user),
+            Ok(Reward::Solo(_) | Reward::Split { .. }) => {
+                debug!(connection = self.connection.0, %user, "asks for a block of its own");
+                Err(OpenCode::InvalidUserIdentity)
+            }
+            Err(reason) => {
+                debug!(connection = self.connection.0, %user, %reason, "cannot be paid");
+                Err(OpenCode::InvalidUserIdentity)
+            }
+        }
     }
 
     /// Answers that a channel is open (spec 5.3.3, 5.3.5).
