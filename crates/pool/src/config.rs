@@ -21,6 +21,8 @@ pub struct PoolConfig {
     pub empty_jobs: EmptyJobs,
     /// How many blocks pass between two halvings of the subsidy: 210 000, and 150 on regtest.
     pub halving_interval: u32,
+    /// Where miners are sent when the server winds down; without it they are just let go.
+    pub successor: Option<Successor>,
     /// The most channels that one connection may have open; the default is 256. Worst-case memory of a connection is
     /// proportional to it.
     pub channels_per_connection: u16,
@@ -34,6 +36,15 @@ pub enum EmptyJobs {
     UntilTemplate,
     /// They go on with what they have, whose block would come too late.
     Never,
+}
+
+/// Another server of the same pool: miners keep the authority key that they know (spec 3.6.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Successor {
+    /// Its name or address, 1 to 255 bytes.
+    pub host: String,
+    /// Its port, not zero.
+    pub port: u16,
 }
 
 /// A configuration that a pool cannot run with; we are misconfigured.
@@ -58,6 +69,11 @@ pub enum PoolConfigError {
     /// The chain would never have created anything.
     #[error("the subsidy halves every 0 blocks: configure 210000, or 150 on regtest")]
     HalvingInterval,
+    /// A server that nobody can be sent to.
+    #[error(
+        "the server to send miners to has no name, one of more than 255 bytes, or port 0: give host and port"
+    )]
+    Successor,
     /// No miner could do anything.
     #[error("no connection may open a channel: allow at least one channel per connection")]
     NoChannels,
@@ -75,6 +91,7 @@ impl PoolConfig {
             vardiff: VardiffConfig::default(),
             empty_jobs: EmptyJobs::default(),
             halving_interval: 210_000,
+            successor: None,
             channels_per_connection: 256,
         }
     }
@@ -96,6 +113,10 @@ impl PoolConfig {
         }
         if self.halving_interval == 0 {
             return Err(PoolConfigError::HalvingInterval);
+        }
+        let is_server = |to: &Successor| (1..=255).contains(&to.host.len()) && to.port != 0;
+        if !self.successor.as_ref().is_none_or(is_server) {
+            return Err(PoolConfigError::Successor);
         }
         if self.channels_per_connection == 0 {
             return Err(PoolConfigError::NoChannels);
@@ -122,6 +143,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
+        let to = |host: &str, port| Some(Successor { host: host.to_owned(), port });
         let signature = "x".repeat(MAX_SIGNATURE_LEN + 1);
         let len = signature.len();
         let mut upside_down = VardiffConfig::default();
@@ -135,6 +157,9 @@ mod tests {
             ),
             (PoolConfig { signature, ..config() }, PoolConfigError::SignatureTooLong { len }),
             (PoolConfig { signature: "a\nb".to_owned(), ..config() }, PoolConfigError::SignatureNotPrintable),
+            (PoolConfig { successor: to("", 1), ..config() }, PoolConfigError::Successor),
+            (PoolConfig { successor: to("pool.example", 0), ..config() }, PoolConfigError::Successor),
+            (PoolConfig { successor: to(&"x".repeat(256), 1), ..config() }, PoolConfigError::Successor),
             (PoolConfig { halving_interval: 0, ..config() }, PoolConfigError::HalvingInterval),
             (PoolConfig { channels_per_connection: 0, ..config() }, PoolConfigError::NoChannels),
             (PoolConfig { vardiff: upside_down, ..config() }, PoolConfigError::Vardiff(vardiff)),

@@ -1,6 +1,7 @@
 //! One connection of a miner or proxy, from `SetupConnection` to its end.
 
 mod acknowledge;
+mod breaker;
 mod channels;
 mod counters;
 mod jobs;
@@ -12,17 +13,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use adit_channel::{Channel, ExtranonceSpace, JobTable, ShareRecord};
-use adit_messages::types::U256;
-use adit_messages::{Message, MessageInfo, Protocol, Side, decode, encode, info, limits, mining};
+use adit_messages::types::{Str0255, U256};
+use adit_messages::{Message, MessageInfo, Protocol, Side, common, decode, encode, info, limits, mining};
 use adit_transport::{Frame, FrameQueue, Header};
 use adit_units::{ChannelId, ConnectionId, Monotonic, Now, Target};
 
 pub use self::acknowledge::UNACKNOWLEDGED_MAX;
 use self::acknowledge::{Report, Unacknowledged};
+use self::breaker::Breaker;
+pub use self::breaker::{GARBAGE_MAX, GARBAGE_PER_SECOND};
 pub use self::counters::Counters;
 pub use self::shares::FoundBlock;
 use crate::work::Reserve;
-use crate::{Disconnect, PoolConfig, Work};
+use crate::{Disconnect, PoolConfig, Successor, Work};
 
 /// The group that every channel of a connection belongs to; channels are numbered from the next number on (spec 5.2.3).
 pub const GROUP_CHANNEL: ChannelId = ChannelId(1);
@@ -62,6 +65,7 @@ pub struct Session {
     records: Vec<ShareRecord>,
     blocks: VecDeque<FoundBlock>,
     counters: Counters,
+    breaker: Breaker,
 }
 
 /// What the session waits for.
@@ -125,6 +129,7 @@ impl Session {
             records: Vec::new(),
             blocks: VecDeque::new(),
             counters: Counters::default(),
+            breaker: Breaker::new(now.monotonic),
         }
     }
 
@@ -224,6 +229,19 @@ impl Session {
         match self.state {
             State::ExpectSetup { deadline } | State::ExpectChannel { deadline, .. } => Some(deadline),
             State::Mining { .. } => None,
+        }
+    }
+
+    /// The server winds down: the peer is sent to [`PoolConfig::successor`], if there is one (spec 3.6.5).
+    ///
+    /// Nothing else changes: shares are judged and acknowledged as before until the connection is closed.
+    pub fn begin_drain(&mut self) {
+        let Some(Successor { host, port }) = &self.config.successor else { return };
+        // The configuration is checked for a name that fits.
+        if let (State::ExpectChannel { .. } | State::Mining { .. }, Ok(new_host)) =
+            (self.state, Str0255::try_from(host.as_str()))
+        {
+            send(&mut self.frames, common::Reconnect { new_host, new_port: *port });
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use adit_node::{Auth, Password, RpcConfig};
-use adit_pool::{EmptyJobs, PoolConfig, PoolConfigError};
+use adit_pool::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
 use adit_units::ShareRate;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::opcodes::all::OP_PUSHNUM_1;
@@ -155,6 +155,7 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
             EmptyJobs::Never
         }
     };
+    role.successor = written.successor.as_deref().and_then(|text| successor(text, mistakes));
     match role.check() {
         Ok(()) => Some(role),
         Err(error) => {
@@ -163,12 +164,24 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
                     "pool.signature"
                 }
                 PoolConfigError::PayoutScript => "pool.payout_address",
+                PoolConfigError::Successor => "pool.successor",
                 _ => "pool",
             };
             mistakes.push(Mistake::at(path, error.to_string()));
             None
         }
     }
+}
+
+/// The server that miners are sent to when this one stops.
+fn successor(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Successor> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let Some((host, port)) = parts else {
+        let text = format!("{text:?} is not HOST:PORT, such as pool2.example.org:34254");
+        mistakes.push(Mistake::at("pool.successor", text));
+        return None;
+    };
+    Some(Successor { host: host.trim_matches(['[', ']']).to_owned(), port })
 }
 
 /// The address to listen on.

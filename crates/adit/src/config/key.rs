@@ -87,6 +87,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "What to mine at a new tip: an empty block until the node has a template, or never an empty block.",
     },
     Key {
+        path: "pool.successor",
+        default: None,
+        example: "\"pool2.example.org:34254\"",
+        meaning: "Where miners are told to go when this server stops: HOST:PORT of another one with the same authority key.",
+    },
+    Key {
         path: "pool.server_key",
         default: Some("\"keys/server.key\""),
         example: "\"keys/server.key\"",

@@ -35,6 +35,19 @@ fn a_good_config_is_taken_with_its_defaults() {
 }
 
 #[test]
+fn a_successor_is_host_and_port() {
+    for (text, host, port) in
+        [("pool2.example.org:34254", "pool2.example.org", 34254), ("[2001:db8::1]:1", "2001:db8::1", 1)]
+    {
+        let text = GOOD.replace("[pool]", &format!("[pool]\nsuccessor = \"{text}\""));
+        let successor = parse_with(&text, &[]).unwrap().pool.role.successor.unwrap();
+        assert_eq!((successor.host.as_str(), successor.port), (host, port));
+    }
+    let answer = parse_with(&GOOD.replace("[pool]", "[pool]\nsuccessor = \":1\""), &[]).unwrap_err();
+    assert!(answer.contains("adit.toml:9: pool.successor: the server to send miners to"), "{answer}");
+}
+
+#[test]
 fn empty_blocks_can_be_turned_off() {
     let config = parse_with(&GOOD.replace("[pool]", "[pool]\nempty_jobs = \"never\""), &[]).unwrap();
     assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::Never);
@@ -58,6 +71,7 @@ signature = "\u0007bell"
 payout_address = "nonsense"
 shares_per_minute = 0
 empty_jobs = "sometimes"
+successor = "nowhere"
 "#;
     let answer = parse_with(text, &[]).unwrap_err();
     for part in [
@@ -70,10 +84,11 @@ empty_jobs = "sometimes"
         "adit.toml:10: pool.payout_address: \"nonsense\" is not a Bitcoin address",
         "adit.toml:11: pool.shares_per_minute: 0 is out of range",
         "adit.toml:12: pool.empty_jobs: \"sometimes\" is not known; use until-template or never",
+        "adit.toml:13: pool.successor: \"nowhere\" is not HOST:PORT",
     ] {
         assert!(answer.contains(part), "{part} is not in:\n{answer}");
     }
-    assert_eq!(answer.lines().count(), 9, "{answer}");
+    assert_eq!(answer.lines().count(), 10, "{answer}");
 }
 
 #[test]

@@ -263,6 +263,7 @@ impl<L: ShareSink> Peer<L> {
         // A peer that has closed its side may still want to hear what became of its last shares.
         let listens = matches!(end, End::Shutdown | End::Session(_) | End::Io(IoError::Closed));
         if is_shutdown {
+            self.session.begin_drain();
             self.take_what_came().await;
         }
         let patience = if listens && !is_shutdown { CLOSE_PATIENCE } else { DRAIN_PATIENCE };

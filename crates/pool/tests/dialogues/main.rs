@@ -3,6 +3,7 @@
 
 mod channels;
 mod cut;
+mod drain;
 mod firmware;
 mod jobs;
 mod model;

@@ -256,6 +256,12 @@ impl Client {
         self.collect();
     }
 
+    /// The server begins to wind down.
+    pub(crate) fn is_drained(&mut self) {
+        self.session.begin_drain();
+        self.collect();
+    }
+
     /// The driver asks whether anything is due.
     pub(crate) fn ticks(&mut self, world: &World) {
         if self.session.poll_timeout().is_some_and(|due| due <= world.now.monotonic) {
