@@ -14,6 +14,8 @@ mod node;
 mod outcome;
 mod rpc;
 
+pub mod tdp;
+
 pub use devnet::{BlockRefused, Devnet, DevnetConfig, Pace};
 pub use node::Node;
 pub use outcome::{Fate, Health, NodeInfo, Submitted};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use adit_node::tdp::FIXED_COINBASE_WEIGHT;
 use adit_node::{Auth, Password, RpcConfig};
 use adit_pool::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
 use adit_units::ShareRate;
@@ -12,7 +13,7 @@ use bitcoin::opcodes::all::OP_PUSHNUM_1;
 use bitcoin::{Address, Network, ScriptBuf};
 
 use super::mistake::Mistake;
-use super::written::{Written, WrittenNode, WrittenPool};
+use super::written::{Written, WrittenNode, WrittenPool, WrittenProvider};
 
 /// How many blocks pass between two halvings on regtest.
 const REGTEST_HALVING_INTERVAL: u32 = 150;
@@ -43,13 +44,61 @@ pub(crate) struct PoolSettings {
     pub(crate) server_key: PathBuf,
 }
 
+/// Everything that `adit template-provider` needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct ProviderSettings {
+    /// The chain to mine on.
+    pub(crate) network: Network,
+    /// The Bitcoin node, told how much room clients need.
+    pub(crate) node: RpcConfig,
+    /// Where clients connect.
+    pub(crate) listen: SocketAddr,
+    /// The file of the server's key and certificate.
+    pub(crate) server_key: PathBuf,
+}
+
+/// Most bytes that templates can be told to leave for coinbase outputs.
+const MAX_COINBASE_BYTES: u32 = 100_000;
+
 /// Checks everything; what is wrong is added to `mistakes`, and `None` means that something needed is missing.
 pub(super) fn check(written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
     let network = network(written.network, mistakes);
     let node = node(written.node, network, folder, mistakes);
     let pool = pool(written.pool, network, folder, mistakes);
+    // A mistake there is one, whether this command needs it or not.
+    provider(written.template_provider, folder, mistakes);
     let data_dir = folder.join(written.data_dir.unwrap_or_else(|| "adit-data".to_owned()));
     Some(Config { network: network?, data_dir, node: node?, pool: pool? })
+}
+
+/// Checks what a template provider needs, which may stand alone in a config without a pool.
+pub(super) fn check_provider(
+    written: Written,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<ProviderSettings> {
+    let network = network(written.network, mistakes);
+    let node = node(written.node, network, folder, mistakes);
+    let (listen, server_key, coinbase_bytes) = provider(written.template_provider, folder, mistakes)?;
+    let mut node = node?;
+    node.coinbase.weight = FIXED_COINBASE_WEIGHT + 4 * u64::from(coinbase_bytes);
+    Some(ProviderSettings { network: network?, node, listen, server_key })
+}
+
+/// The table `[template_provider]`: where to listen, the key's file, and room for outputs in bytes.
+fn provider(
+    written: WrittenProvider,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<(SocketAddr, PathBuf, u32)> {
+    const BYTES: &str = "template_provider.coinbase_bytes";
+    let listen = listen("template_provider.listen", written.listen, "127.0.0.1:8442", mistakes);
+    let server_key = folder.join(written.server_key.as_deref().unwrap_or("keys/server.key"));
+    let bytes = written.coinbase_bytes.unwrap_or(1000);
+    if bytes > MAX_COINBASE_BYTES {
+        mistakes.push(Mistake::at(BYTES, format!("{bytes} is out of range; use 0 to {MAX_COINBASE_BYTES}")));
+    }
+    Some((listen?, server_key, bytes))
 }
 
 /// The chain by its name.
@@ -113,7 +162,7 @@ fn pool(
     folder: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<PoolSettings> {
-    let listen = listen(written.listen.clone(), mistakes);
+    let listen = listen("pool.listen", written.listen.clone(), "0.0.0.0:34254", mistakes);
     let payout_address = payout_address(written.payout_address.clone(), network, mistakes);
     let server_key = folder.join(written.server_key.as_deref().unwrap_or("keys/server.key"));
     // The other values are looked at even where the address is missing; any script does for that.
@@ -185,12 +234,17 @@ fn successor(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Successor> {
 }
 
 /// The address to listen on.
-fn listen(text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<SocketAddr> {
-    let text = text.unwrap_or_else(|| "0.0.0.0:34254".to_owned());
+fn listen(
+    path: &str,
+    text: Option<String>,
+    default: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<SocketAddr> {
+    let text = text.unwrap_or_else(|| default.to_owned());
     text.parse().map_or_else(
         |_| {
-            let text = format!("{text:?} is not ADDRESS:PORT, such as 0.0.0.0:34254 or [::]:34254");
-            mistakes.push(Mistake::at("pool.listen", text));
+            let text = format!("{text:?} is not ADDRESS:PORT, such as {default} or [::]:34254");
+            mistakes.push(Mistake::at(path, text));
             None
         },
         Some,

@@ -98,4 +98,22 @@ pub(crate) const KEYS: &[Key] = &[
         example: "\"keys/server.key\"",
         meaning: "The server's key and certificate (adit keys), relative to this file.",
     },
+    Key {
+        path: "template_provider.listen",
+        default: Some("\"127.0.0.1:8442\""),
+        example: "\"127.0.0.1:8442\"",
+        meaning: "Where clients of adit template-provider connect: pools and job declarators.",
+    },
+    Key {
+        path: "template_provider.server_key",
+        default: Some("\"keys/server.key\""),
+        example: "\"keys/server.key\"",
+        meaning: "The template provider's key and certificate (adit keys), relative to this file.",
+    },
+    Key {
+        path: "template_provider.coinbase_bytes",
+        default: Some("1000"),
+        example: "1000",
+        meaning: "Room that templates leave for the coinbase outputs of their clients, in bytes, 0 to 100000.",
+    },
 ];

@@ -18,6 +18,7 @@ pub(super) struct Written {
     pub(super) data_dir: Option<String>,
     pub(super) node: WrittenNode,
     pub(super) pool: WrittenPool,
+    pub(super) template_provider: WrittenProvider,
 }
 
 /// The table `[node]`.
@@ -42,6 +43,15 @@ pub(super) struct WrittenPool {
     pub(super) empty_jobs: Option<String>,
     pub(super) successor: Option<String>,
     pub(super) server_key: Option<String>,
+}
+
+/// The table `[template_provider]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenProvider {
+    pub(super) listen: Option<String>,
+    pub(super) server_key: Option<String>,
+    pub(super) coinbase_bytes: Option<u32>,
 }
 
 /// Reads `text`, lays `environment` over it, and finds unknown keys and values of the wrong type.
