@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use adit_share::{Template, Tip};
+use adit_units::TemplateId;
 use bitcoin::BlockHash;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -47,6 +48,31 @@ impl Board {
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// What stands in the log.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Puts `template` up under the number `id` if it says something new, or if a tip that was announced is no more; whether it did.
+    /// For the one who alone decides what is up.
+    pub(crate) fn show(&self, template: &Template, id: TemplateId) -> bool {
+        let mut news = false;
+        self.tips.send_if_modified(|known| {
+            let back = known.is_none_or(|known| known.prev_hash != template.tip.prev_hash);
+            news = self.templates.send_if_modified(|up| {
+                let news = back || !up.as_deref().is_some_and(|up| same_work(up, template));
+                if news {
+                    let mut template = template.clone();
+                    template.id = id;
+                    *up = Some(Arc::new(template));
+                }
+                news
+            });
+            news && known.replace(template.tip) != Some(template.tip)
+        });
+        news
     }
 
     /// The newest block that is known, on which there may be no template yet.
@@ -108,10 +134,29 @@ impl Board {
         self.health.send_if_modified(|health| match health {
             Health::Up => false,
             Health::Starting | Health::Down(_) => {
-                info!(source = self.source, "templates come");
+                match health {
+                    Health::Down(error) if matches!(**error, NodeError::Behind) => {
+                        debug!(source = self.source, "templates come");
+                    }
+                    Health::Up | Health::Starting | Health::Down(_) => {
+                        info!(source = self.source, "templates come");
+                    }
+                }
                 *health = Health::Up;
                 true
             }
+        });
+    }
+
+    /// Notes that no template comes for a moment, which is nothing to tell anybody who reads logs.
+    pub(crate) fn pause(&self, error: NodeError) {
+        self.health.send_if_modified(|health| {
+            let news = !matches!(health, Health::Down(_));
+            if news {
+                debug!(source = self.source, %error, "no templates for the moment");
+                *health = Health::Down(Arc::new(error));
+            }
+            news
         });
     }
 
@@ -232,6 +277,20 @@ mod tests {
         assert_eq!(board.offer(board.tip(), old.clone()), Offered::Published, "the same as before, yet news");
         assert!(templates.has_changed().unwrap());
         assert_eq!(board.tip(), Some(old.tip.prev_hash));
+    }
+
+    #[test]
+    fn what_is_shown_gets_a_number_of_its_own_and_takes_back_an_announced_tip() {
+        let board = Board::new("test".to_owned());
+        let (old, new) = (devnet(1).template(NOW), devnet(2).template(NOW));
+        assert!(board.show(&old, TemplateId(71)));
+        assert!(!board.show(&old, TemplateId(72)), "no news");
+        assert_eq!(board.templates().borrow().as_ref().unwrap().id, TemplateId(71));
+        assert!(board.announce(board.tip(), new.tip));
+        assert!(board.show(&old, TemplateId(72)), "the same as before, but the tip is back");
+        assert_eq!(board.tip(), Some(old.tip.prev_hash));
+        assert!(board.show(&new, TemplateId(73)));
+        assert_eq!((board.tip(), board.template_tip()), (Some(new.tip.prev_hash), Some(new.tip.prev_hash)));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     identity.verify(Clock.unix()).context("miners would refuse this server; see `adit keys rotate`")?;
     tracing::debug!(files = raise_descriptor_limit(), "open files allowed");
 
-    let node = Node::rpc(&config.node);
+    let node = Node::several(config.nodes.iter().map(Node::rpc).collect(), || Clock.now());
     let authority = identity.authority();
     let parts = open_data(&config.data_dir, config.pool.role, node, Arc::new(identity)).await?;
     let server =

@@ -25,8 +25,8 @@ pub(crate) struct Config {
     pub(crate) network: Network,
     /// The folder of the share log and of found blocks.
     pub(crate) data_dir: PathBuf,
-    /// The Bitcoin node.
-    pub(crate) node: RpcConfig,
+    /// The Bitcoin nodes, the most preferred first; at least one.
+    pub(crate) nodes: Vec<RpcConfig>,
     /// The pool role.
     pub(crate) pool: PoolSettings,
 }
@@ -63,12 +63,12 @@ const MAX_COINBASE_BYTES: u32 = 100_000;
 /// Checks everything; what is wrong is added to `mistakes`, and `None` means that something needed is missing.
 pub(super) fn check(written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
     let network = network(written.network, mistakes);
-    let node = node(written.node, network, folder, mistakes);
+    let nodes = nodes(written.node, written.nodes, network, folder, mistakes);
     let pool = pool(written.pool, network, folder, mistakes);
     // A mistake there is one, whether this command needs it or not.
     provider(written.template_provider, folder, mistakes);
     let data_dir = folder.join(written.data_dir.unwrap_or_else(|| "adit-data".to_owned()));
-    Some(Config { network: network?, data_dir, node: node?, pool: pool? })
+    Some(Config { network: network?, data_dir, nodes: nodes?, pool: pool? })
 }
 
 /// Checks what a template provider needs, which may stand alone in a config without a pool.
@@ -118,37 +118,69 @@ fn network(name: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<Network>
     Some(network)
 }
 
-/// The table `[node]`.
+/// The table `[node]`, or the list `[[nodes]]`.
+fn nodes(
+    one: WrittenNode,
+    several: Vec<WrittenNode>,
+    network: Option<Network>,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Vec<RpcConfig>> {
+    if several.is_empty() {
+        return node("node", one, network, folder, mistakes).map(|node| vec![node]);
+    }
+    if one != WrittenNode::default() {
+        mistakes.push(Mistake::at("node", "give either [node] or a list of [[nodes]], not both"));
+    }
+    let mut nodes: Vec<Option<RpcConfig>> = Vec::new();
+    for (index, written) in several.into_iter().enumerate() {
+        let node = node(&format!("nodes.{index}"), written, network, folder, mistakes);
+        let same = |known: &Option<RpcConfig>| match (known, &node) {
+            (Some(known), Some(node)) => known.url() == node.url(),
+            _ => false,
+        };
+        if let Some(first) = nodes.iter().position(same) {
+            let text = format!("the same node as nodes.{first}; give each node once");
+            mistakes.push(Mistake::at(format!("nodes.{index}.url"), text));
+        }
+        nodes.push(node);
+    }
+    nodes.into_iter().collect()
+}
+
+/// One node, whose keys are at `path`.
 fn node(
+    path: &str,
     written: WrittenNode,
     network: Option<Network>,
     folder: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<RpcConfig> {
+    let at = |key: &str| format!("{path}.{key}");
     let url =
-        required("node.url", written.url, "the node's JSON-RPC, such as http://127.0.0.1:8332", mistakes);
+        required(&at("url"), written.url, "the node's JSON-RPC, such as http://127.0.0.1:8332", mistakes);
     let auth = match (written.cookie_file, written.user, written.password) {
         (Some(file), None, None) => Ok(Auth::Cookie(folder.join(file))),
         (None, Some(user), Some(password)) => Ok(Auth::UserPass { user, password: Password::from(password) }),
         (None, None, None) => Err((
-            "node.cookie_file",
-            "missing; say how to log in: node.cookie_file, or node.user with node.password",
+            "cookie_file",
+            format!("missing; say how to log in: {path}.cookie_file, or {path}.user with {path}.password"),
         )),
         (Some(_), _, _) => {
-            Err(("node.cookie_file", "give either a cookie file or a user with a password, not both"))
+            Err(("cookie_file", "give either a cookie file or a user with a password, not both".to_owned()))
         }
-        (None, Some(_), None) => Err(("node.password", "missing; node.user needs it")),
-        (None, None, Some(_)) => Err(("node.user", "missing; node.password needs it")),
+        (None, Some(_), None) => Err(("password", format!("missing; {path}.user needs it"))),
+        (None, None, Some(_)) => Err(("user", format!("missing; {path}.password needs it"))),
     };
     // The address is looked at even where the login is missing, so that both are told at once.
     let shown = auth.clone().unwrap_or_else(|_| Auth::Cookie(PathBuf::new()));
     let config = url.and_then(|url| {
         RpcConfig::new(&url, shown)
-            .map_err(|error| mistakes.push(Mistake::at("node.url", error.to_string())))
+            .map_err(|error| mistakes.push(Mistake::at(at("url"), error.to_string())))
             .ok()
     });
-    if let Err((path, text)) = auth {
-        mistakes.push(Mistake::at(path, text));
+    if let Err((key, text)) = auth {
+        mistakes.push(Mistake::at(at(key), text));
     }
     let mut config = config?;
     config.network = network;

@@ -30,7 +30,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "node.url",
         default: None,
         example: "\"http://127.0.0.1:18443\"",
-        meaning: "The JSON-RPC address of the Bitcoin node.",
+        meaning: "The JSON-RPC address of the Bitcoin node. For several, give each a table [[nodes]], the best first.",
     },
     Key {
         path: "node.cookie_file",

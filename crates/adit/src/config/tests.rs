@@ -16,12 +16,8 @@ payout_address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 "#;
 
 fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
-    parse_as(text, environment, checked::check)
-}
-
-fn parse_as<T>(text: &str, environment: &[(&str, &str)], check: Check<T>) -> Result<T, String> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    parse(text, environment, Path::new("/etc/adit"), check)
+    parse(text, environment, Path::new("/etc/adit"))
         .map_err(|mistakes| mistakes.in_file(Path::new("adit.toml")).to_string())
 }
 
@@ -148,26 +144,55 @@ fn a_password_is_never_printed() {
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
-#[test]
-fn a_template_provider_needs_no_pool() {
-    let text = GOOD.split("[pool]").next().unwrap();
-    assert!(parse_with(text, &[]).unwrap_err().contains("pool.payout_address: missing"));
-    let provider = parse_as(text, &[], checked::check_provider).unwrap();
-    assert_eq!(
-        provider.listen.to_string(),
-        "127.0.0.1:8442",
-        "others are let in only where that was asked for"
-    );
-    assert_eq!(provider.server_key, Path::new("/etc/adit/keys/server.key"));
-    assert_eq!(provider.network, bitcoin::Network::Regtest);
-    assert_eq!(provider.node.coinbase.weight, 836 + 4 * 1000);
+/// [`GOOD`] with two nodes in the place of one.
+fn two_nodes() -> String {
+    let (before, after) = GOOD.split_once("[node]").unwrap();
+    let second = "\n[[nodes]]\nurl = \"127.0.0.1:18444\"\nuser = \"u\"\npassword = \"p\"\n\n[pool]";
+    format!("{before}[[nodes]]{}", after.replace("\n[pool]", second))
+}
 
-    let text = format!("{text}[template_provider]\nlisten = \"here\"\ncoinbase_bytes = 100001\n");
-    for answer in [
-        parse_as(&text, &[], checked::check_provider).unwrap_err(),
-        parse_with(&format!("{GOOD}{}", text.split_at(text.find("[template").unwrap()).1), &[]).unwrap_err(),
+#[test]
+fn several_nodes_keep_their_order() {
+    let config = parse_with(&two_nodes(), &[]).unwrap();
+    let urls: Vec<_> = config.nodes.iter().map(adit_node::RpcConfig::url).collect();
+    assert_eq!(urls, ["http://127.0.0.1:18443", "http://127.0.0.1:18444"]);
+    assert!(config.nodes.iter().all(|node| node.network == Some(bitcoin::Network::Regtest)));
+    let one = parse_with(GOOD, &[]).unwrap();
+    assert_eq!(one.nodes.len(), 1, "the table of one node is as good");
+}
+
+#[test]
+fn the_mistakes_of_each_node_name_it_and_its_line() {
+    let text = two_nodes()
+        .replace("18444", "18443")
+        .replace("user = \"u\"", "usr = \"u\"")
+        .replace("cookie_file = \"cookie\"", "");
+    let answer = parse_with(&text, &[]).unwrap_err();
+    for part in [
+        "adit.toml:4: nodes.0.cookie_file: missing",
+        "adit.toml:9: nodes.1.url: the same node as nodes.0",
+        "adit.toml:10: nodes.1.usr: unknown key; did you mean nodes.1.user?",
+        "adit.toml:8: nodes.1.user: missing; nodes.1.password needs it",
     ] {
-        assert!(answer.contains("template_provider.listen: \"here\" is not ADDRESS:PORT"), "{answer}");
-        assert!(answer.contains("template_provider.coinbase_bytes: 100001 is out of range"), "{answer}");
+        assert!(answer.contains(part), "{part} is not in:\n{answer}");
+    }
+    assert_eq!(answer.lines().count(), 4, "{answer}");
+
+    let both = format!("{}\n[node]\nurl = \"127.0.0.1:1\"\n", two_nodes());
+    let answer = parse_with(&both, &[]).unwrap_err();
+    assert!(answer.contains("node: give either [node] or a list of [[nodes]], not both"), "{answer}");
+    let wrong_type = two_nodes().replace("password = \"p\"", "password = 5");
+    let answer = parse_with(&wrong_type, &[]).unwrap_err();
+    assert!(answer.contains("adit.toml:11: nodes.1.password: "), "{answer}");
+}
+
+#[test]
+fn the_environment_reaches_each_node_by_its_number() {
+    let text = two_nodes().replace("password = \"p\"\n", "");
+    let config = parse_with(&text, &[("ADIT__NODES__1__PASSWORD", "hunter2")]).unwrap();
+    assert!(matches!(config.nodes[1].auth(), adit_node::Auth::UserPass { .. }));
+    for name in ["ADIT__NODES__7__PASSWORD", "ADIT__NODES__FIRST__PASSWORD"] {
+        let answer = parse_with(&two_nodes(), &[(name, "p")]).unwrap_err();
+        assert!(answer.contains("nodes is a list of 2; say which with a number from 0"), "{answer}");
     }
 }

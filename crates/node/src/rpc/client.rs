@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_share::Tip;
 use adit_units::{Height, TemplateId};
-use bitcoin::{BlockHash, CompactTarget, Network};
+use bitcoin::{BlockHash, CompactTarget, Network, Work};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::template::TemplateOffer;
 use super::{Auth, NodeError, RpcConfig, RpcTemplate};
+use crate::sources::ChainEnd;
 use crate::{Fate, NodeInfo, Submitted};
 
 /// The longest answer that is read, in bytes. A template of a full block is about nine million; its JSON can at most triple that.
@@ -89,6 +90,8 @@ struct ChainInfo {
     bestblockhash: String,
     #[serde(default)]
     initialblockdownload: bool,
+    #[serde(default)]
+    chainwork: Option<String>,
 }
 
 /// How many blocks have the same difficulty.
@@ -144,6 +147,14 @@ impl Client {
     /// The network, which must be the configured one.
     pub(crate) async fn network(&self) -> Result<Network, NodeError> {
         self.network_of(&self.chain_info().await?)
+    }
+
+    /// Where the chain ends, if the network is the configured one.
+    pub(crate) async fn chain_end(&self) -> Result<ChainEnd, NodeError> {
+        let chain = self.chain_info().await?;
+        self.network_of(&chain)?;
+        let work = chain.chainwork.as_deref().and_then(|hex| Work::from_unprefixed_hex(hex).ok());
+        Ok(ChainEnd { hash: self.block_hash(&chain.bestblockhash)?, height: Height(chain.blocks), work })
     }
 
     /// A template, read and checked. With a `long_poll_id` the node answers when it has something else to say than then.

@@ -187,6 +187,15 @@ impl FakeNode {
         self.news.send_modify(|news| *news += 1);
     }
 
+    /// Takes a block that came from a peer.
+    pub(crate) fn take(&self, block: &Block) {
+        let mut state = self.state();
+        let now = state.now;
+        state.devnet.submit_block(&block.to_bytes(), now).unwrap();
+        drop(state);
+        self.news.send_modify(|news| *news += 1);
+    }
+
     /// Mines a block that nobody submitted, and gives its hash.
     pub(crate) fn mine(&self) -> BlockHash {
         self.wait(Duration::from_secs(1));
