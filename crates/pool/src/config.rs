@@ -23,6 +23,9 @@ pub struct PoolConfig {
     pub halving_interval: u32,
     /// Where miners are sent when the server winds down; without it they are just let go.
     pub successor: Option<Successor>,
+    /// Whether a connection must agree to name the worker of each share (extension 0x0002) before it may open a channel; the default
+    /// is no, because most firmware negotiates nothing.
+    pub require_worker_names: bool,
     /// The most channels that one connection may have open; the default is 256. Worst-case memory of a connection is
     /// proportional to it.
     pub channels_per_connection: u16,
@@ -92,6 +95,7 @@ impl PoolConfig {
             empty_jobs: EmptyJobs::default(),
             halving_interval: 210_000,
             successor: None,
+            require_worker_names: false,
             channels_per_connection: 256,
         }
     }

@@ -47,6 +47,9 @@ pub enum Disconnect {
     /// The connection cannot be set up; the peer was told why.
     #[error("the connection was refused: {0}")]
     Refused(SetupConnectionError),
+    /// The peer opened a channel without having agreed to name workers (extension 0x0001, section 4).
+    #[error("the peer does not name the worker of each share (extension 0x0002), which this pool requires")]
+    WorkerNamesRequired,
     /// `SetupConnection` did not come in time.
     #[error("the peer sent no SetupConnection in time")]
     NoSetup,
@@ -87,7 +90,7 @@ impl Disconnect {
             | Self::WrongDirection { .. }
             | Self::WrongState { .. }
             | Self::Garbage => Fault::PeerMisbehaved,
-            Self::Refused(_) => Fault::PeerIncompatible,
+            Self::Refused(_) | Self::WorkerNamesRequired => Fault::PeerIncompatible,
             Self::NoSetup | Self::NoChannel => Fault::PeerIdle,
             Self::Overloaded => Fault::Ours,
         }

@@ -176,8 +176,8 @@ impl Session {
         now: Now,
     ) -> Result<(), Disconnect> {
         match decode(Protocol::Mining, frame)? {
-            Message::OpenStandardMiningChannel(open) => self.handle_open_standard(&open, now),
-            Message::OpenExtendedMiningChannel(open) => self.handle_open_extended(&open, now),
+            Message::OpenStandardMiningChannel(open) => return self.handle_open_standard(&open, now),
+            Message::OpenExtendedMiningChannel(open) => return self.handle_open_extended(&open, now),
             Message::UpdateChannel(update) => self.handle_update(&update),
             Message::CloseChannel(close) => self.handle_close(&close, now),
             Message::SetCustomMiningJob(job) => self.refuse_custom_job(&job),

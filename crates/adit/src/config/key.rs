@@ -87,6 +87,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "What to mine at a new tip: an empty block until the node has a template, or never an empty block.",
     },
     Key {
+        path: "pool.require_worker_names",
+        default: Some("false"),
+        example: "false",
+        meaning: "Whether to serve only proxies and firmware that name the worker of each share (extension 0x0002).",
+    },
+    Key {
         path: "pool.successor",
         default: None,
         example: "\"pool2.example.org:34254\"",

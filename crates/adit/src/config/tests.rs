@@ -31,6 +31,7 @@ fn a_good_config_is_taken_with_its_defaults() {
     assert_eq!(config.pool.server_key, Path::new("/etc/adit/keys/server.key"));
     assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::UntilTemplate);
     assert_eq!(config.pool.role.network, bitcoin::Network::Regtest);
+    assert!(!config.pool.role.require_worker_names);
     assert_eq!(config.pool.role.halving_interval, 150, "the network is regtest");
 }
 
@@ -45,6 +46,12 @@ fn a_successor_is_host_and_port() {
     }
     let answer = parse_with(&GOOD.replace("[pool]", "[pool]\nsuccessor = \":1\""), &[]).unwrap_err();
     assert!(answer.contains("adit.toml:9: pool.successor: the server to send miners to"), "{answer}");
+}
+
+#[test]
+fn worker_names_can_be_required() {
+    let text = GOOD.replace("[pool]", "[pool]\nrequire_worker_names = true");
+    assert!(parse_with(&text, &[]).unwrap().pool.role.require_worker_names);
 }
 
 #[test]

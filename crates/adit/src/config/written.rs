@@ -42,6 +42,7 @@ pub(super) struct WrittenPool {
     pub(super) instance: Option<u16>,
     pub(super) shares_per_minute: Option<u32>,
     pub(super) empty_jobs: Option<String>,
+    pub(super) require_worker_names: Option<bool>,
     pub(super) successor: Option<String>,
     pub(super) server_key: Option<String>,
 }

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::acknowledge::Report;
 use super::{GROUP_CHANNEL, IDLE_TIMEOUT, OpenChannel, Session, State, place_of, send_target};
+use crate::Disconnect;
 
 /// A request for a channel, of either kind.
 #[derive(Clone, Copy)]
@@ -28,7 +29,11 @@ struct Request<'a> {
 
 impl Session {
     /// Takes in `OpenStandardMiningChannel` (spec 5.3.2).
-    pub(super) fn handle_open_standard(&mut self, open: &mining::OpenStandardMiningChannel<'_>, now: Now) {
+    pub(super) fn handle_open_standard(
+        &mut self,
+        open: &mining::OpenStandardMiningChannel<'_>,
+        now: Now,
+    ) -> Result<(), Disconnect> {
         let request = Request {
             request_id: open.request_id,
             kind: ChannelKind::Standard,
@@ -37,11 +42,15 @@ impl Session {
             max_target: Target::from_le_bytes(open.max_target.to_array()),
             min_extranonce_size: 0,
         };
-        self.handle_open(&request, now);
+        self.handle_open(&request, now)
     }
 
     /// Takes in `OpenExtendedMiningChannel` (spec 5.3.4).
-    pub(super) fn handle_open_extended(&mut self, open: &mining::OpenExtendedMiningChannel<'_>, now: Now) {
+    pub(super) fn handle_open_extended(
+        &mut self,
+        open: &mining::OpenExtendedMiningChannel<'_>,
+        now: Now,
+    ) -> Result<(), Disconnect> {
         let request = Request {
             request_id: open.request_id,
             kind: ChannelKind::Extended,
@@ -50,14 +59,17 @@ impl Session {
             max_target: Target::from_le_bytes(open.max_target.to_array()),
             min_extranonce_size: open.min_extranonce_size,
         };
-        self.handle_open(&request, now);
+        self.handle_open(&request, now)
     }
 
     /// Opens a channel or says why not.
     ///
     /// The answer comes first and alone, because there is firmware that waits for exactly that; then the job, as a future job, and
     /// the tip that makes it active.
-    fn handle_open(&mut self, request: &Request<'_>, now: Now) {
+    fn handle_open(&mut self, request: &Request<'_>, now: Now) -> Result<(), Disconnect> {
+        if self.config.require_worker_names && !self.state.terms().worker_names {
+            return Err(Disconnect::WorkerNamesRequired);
+        }
         if let State::ExpectChannel { may_negotiate, .. } = &mut self.state {
             *may_negotiate = false;
         }
@@ -73,6 +85,7 @@ impl Session {
                 self.send(mining::OpenMiningChannelError { request_id, error_code: code.to_wire() });
             }
         }
+        Ok(())
     }
 
     /// The channel that a request asks for.
