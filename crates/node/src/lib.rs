@@ -15,6 +15,7 @@ mod node;
 mod outcome;
 mod rpc;
 mod sources;
+pub mod tdp;
 
 pub use devnet::{BlockRefused, Devnet, DevnetConfig, Pace};
 pub use node::Node;

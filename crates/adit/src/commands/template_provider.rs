@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     identity.verify(Clock.unix()).context("clients would refuse this server; see `adit keys rotate`")?;
     let authority = identity.authority();
 
-    let node = Node::rpc(&config.node);
+    let node = Node::several(config.nodes.iter().map(Node::rpc).collect(), || Clock.now());
     let start = TemplateProvider::start(ProviderConfig::new(config.listen), node, Arc::new(identity));
     let provider = tokio::select! {
         biased;

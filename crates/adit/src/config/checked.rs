@@ -49,8 +49,8 @@ pub(crate) struct PoolSettings {
 pub(crate) struct ProviderSettings {
     /// The chain to mine on.
     pub(crate) network: Network,
-    /// The Bitcoin node, told how much room clients need.
-    pub(crate) node: RpcConfig,
+    /// The Bitcoin nodes, the most preferred first, told how much room clients need; at least one.
+    pub(crate) nodes: Vec<RpcConfig>,
     /// Where clients connect.
     pub(crate) listen: SocketAddr,
     /// The file of the server's key and certificate.
@@ -78,11 +78,13 @@ pub(super) fn check_provider(
     mistakes: &mut Vec<Mistake>,
 ) -> Option<ProviderSettings> {
     let network = network(written.network, mistakes);
-    let node = node(written.node, network, folder, mistakes);
+    let nodes = nodes(written.node, written.nodes, network, folder, mistakes);
     let (listen, server_key, coinbase_bytes) = provider(written.template_provider, folder, mistakes)?;
-    let mut node = node?;
-    node.coinbase.weight = FIXED_COINBASE_WEIGHT + 4 * u64::from(coinbase_bytes);
-    Some(ProviderSettings { network: network?, node, listen, server_key })
+    let mut nodes = nodes?;
+    for node in &mut nodes {
+        node.coinbase.weight = FIXED_COINBASE_WEIGHT + 4 * u64::from(coinbase_bytes);
+    }
+    Some(ProviderSettings { network: network?, nodes, listen, server_key })
 }
 
 /// The table `[template_provider]`: where to listen, the key's file, and room for outputs in bytes.

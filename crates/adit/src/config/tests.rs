@@ -16,8 +16,12 @@ payout_address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 "#;
 
 fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    parse_as(text, environment, checked::check)
+}
+
+fn parse_as<T>(text: &str, environment: &[(&str, &str)], check: Check<T>) -> Result<T, String> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    parse(text, environment, Path::new("/etc/adit"))
+    parse(text, environment, Path::new("/etc/adit"), check)
         .map_err(|mistakes| mistakes.in_file(Path::new("adit.toml")).to_string())
 }
 
@@ -149,6 +153,30 @@ fn a_password_is_never_printed() {
     let text = GOOD.replace("cookie_file = \"cookie\"", "user = \"u\"\npassword = \"hunter2\"");
     let config = parse_with(&text, &[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_template_provider_needs_no_pool() {
+    let text = GOOD.split("[pool]").next().unwrap();
+    assert!(parse_with(text, &[]).unwrap_err().contains("pool.payout_address: missing"));
+    let provider = parse_as(text, &[], checked::check_provider).unwrap();
+    assert_eq!(
+        provider.listen.to_string(),
+        "127.0.0.1:8442",
+        "others are let in only where that was asked for"
+    );
+    assert_eq!(provider.server_key, Path::new("/etc/adit/keys/server.key"));
+    assert_eq!(provider.network, bitcoin::Network::Regtest);
+    assert_eq!(provider.nodes[0].coinbase.weight, 836 + 4 * 1000);
+
+    let text = format!("{text}[template_provider]\nlisten = \"here\"\ncoinbase_bytes = 100001\n");
+    for answer in [
+        parse_as(&text, &[], checked::check_provider).unwrap_err(),
+        parse_with(&format!("{GOOD}{}", text.split_at(text.find("[template").unwrap()).1), &[]).unwrap_err(),
+    ] {
+        assert!(answer.contains("template_provider.listen: \"here\" is not ADDRESS:PORT"), "{answer}");
+        assert!(answer.contains("template_provider.coinbase_bytes: 100001 is out of range"), "{answer}");
+    }
 }
 
 /// [`GOOD`] with two nodes in the place of one.
