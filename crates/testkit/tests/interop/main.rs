@@ -7,6 +7,7 @@ mod blocks;
 mod pool;
 mod program;
 mod sv1;
+mod template_provider;
 
 use std::process::Command;
 

@@ -109,7 +109,7 @@ impl Pool {
 }
 
 /// Blocks that make the node leave its initial download, and on regtest transactions that wait to be mined.
-fn prepare(node: &Bitcoind) -> Vec<Txid> {
+pub(crate) fn prepare(node: &Bitcoind) -> Vec<Txid> {
     match node.chain() {
         Chain::Regtest => {
             node.mature_coinbases(3).expect("regtest blocks are found at once");
