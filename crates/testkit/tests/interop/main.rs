@@ -4,6 +4,7 @@
 //! named says that it was left out.
 
 mod blocks;
+mod failover;
 mod pool;
 mod program;
 mod sv1;
