@@ -165,6 +165,8 @@ async fn a_client_mines_a_chain() {
     let (provider, authority) = provider(&node).await;
     let mut client = Client::start(provider.address(), authority).await;
     let mut watcher = Client::start(provider.address(), authority).await;
+    // Who comes after a block hears of it only as the tip that there is.
+    watcher.hear(|client| client.tip.is_some()).await;
     for blocks in 1..=5 {
         let (id, template) = same_template(&node, &mut client).await;
         let hash = client.submit(id, &template).await;
