@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Check(ConfigArgs),
     /// Run the pool
     Pool(ConfigArgs),
+    /// Serve the node's templates to pools and job declarators that speak the template distribution protocol
+    TemplateProvider(ConfigArgs),
     /// Mine with this machine's processor on a Stratum V2 pool
     Miner(MinerArgs),
     /// Make, sign and show keys

@@ -6,3 +6,4 @@ pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod miner;
 pub(crate) mod pool;
+pub(crate) mod template_provider;

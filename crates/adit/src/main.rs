@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 /// Does what the command says.
 fn run(command: &Command) -> anyhow::Result<()> {
     // Commands with a view of their own show what matters in it.
-    let quiet = !matches!(command, Command::Pool(_));
+    let quiet = !matches!(command, Command::Pool(_) | Command::TemplateProvider(_));
     logging::start(quiet);
     match command {
         Command::Init(args) => commands::init::run(args),
@@ -37,6 +37,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Demo(args) => block_on(commands::demo::run(args)),
         Command::Miner(args) => block_on(commands::miner::run(args)),
         Command::Pool(args) => block_on(commands::pool::run(args)),
+        Command::TemplateProvider(args) => block_on(commands::template_provider::run(args)),
     }
 }
 

@@ -13,6 +13,7 @@ use adit_net::{
 };
 use adit_transport::{FrameQueue, OpenError};
 use adit_units::ConnectionId;
+use bitcoin::BlockHash;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
@@ -44,6 +45,8 @@ struct Peer<L> {
     connection: Connection,
     session: Session,
     board: watch::Receiver<Option<Arc<Work>>>,
+    /// The block that the work stands on which was taken from the board last.
+    told_tip: Option<BlockHash>,
     durable: Durable,
     durable_watch: DurableWatch,
     append: Option<Append>,
@@ -110,6 +113,7 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
         connection,
         session,
         board,
+        told_tip: None,
         durable,
         durable_watch,
         append,
@@ -194,7 +198,12 @@ impl<L: ShareSink> Peer<L> {
     fn take_work(&mut self) {
         let work = self.board.borrow_and_update().clone();
         if let Some(work) = work {
-            self.session.handle_work(work, Clock.now());
+            let (tip, now) = (work.tip().prev_hash, Clock.now());
+            let is_new_tip = self.told_tip.replace(tip) != Some(tip);
+            self.session.handle_work(Arc::clone(&work), now);
+            if is_new_tip {
+                self.meter.told(&work, Clock.monotonic());
+            }
         }
     }
 
@@ -254,6 +263,7 @@ impl<L: ShareSink> Peer<L> {
         // A peer that has closed its side may still want to hear what became of its last shares.
         let listens = matches!(end, End::Shutdown | End::Session(_) | End::Io(IoError::Closed));
         if is_shutdown {
+            self.session.begin_drain();
             self.take_what_came().await;
         }
         let patience = if listens && !is_shutdown { CLOSE_PATIENCE } else { DRAIN_PATIENCE };

@@ -39,6 +39,8 @@ pub(crate) struct Miner {
     pub(crate) refused: Vec<String>,
     /// Blocks that the pool has announced.
     pub(crate) tips: u32,
+    /// Where the pool wants the miner to go.
+    pub(crate) sent_to: Option<(String, u16)>,
 }
 
 #[derive(Clone)]
@@ -90,6 +92,7 @@ impl Miner {
             last_acknowledged: 0,
             refused: Vec::new(),
             tips: 0,
+            sent_to: None,
         }
     }
 
@@ -252,6 +255,10 @@ impl Miner {
             let heard = decode(Protocol::Mining, frame).unwrap();
             match heard {
                 Message::SetupConnectionSuccess(_) | Message::SetTarget(_) => {}
+                Message::Reconnect(to) => {
+                    let host = String::from_utf8(to.new_host.as_bytes().to_vec()).unwrap();
+                    self.sent_to = Some((host, to.new_port));
+                }
                 Message::OpenExtendedMiningChannelSuccess(opened) => {
                     self.channel = opened.channel_id;
                     self.prefix = opened.extranonce_prefix.as_bytes().to_vec();
