@@ -36,6 +36,8 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Check(args) => block_on(commands::check::run(args)),
         Command::Demo(args) => block_on(commands::demo::run(args)),
         Command::Miner(args) => block_on(commands::miner::run(args)),
+        Command::Bench(args) => commands::bench::run(args),
+        Command::BenchServer(args) => block_on(commands::bench::serve(args)),
         Command::Pool(args) => block_on(commands::pool::run(args)),
         Command::TemplateProvider(args) => block_on(commands::template_provider::run(args)),
     }
