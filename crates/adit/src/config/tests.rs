@@ -133,7 +133,7 @@ fn the_environment_overrides_the_file() {
     for password in ["12345", "\"quoted\"", "true", "[pool]"] {
         let config = parse_with(&text, &[("ADIT__NODE__PASSWORD", password)]).unwrap();
         let expected = Auth::UserPass { user: "u".to_owned(), password: Password::from(password.to_owned()) };
-        assert_eq!(*config.node.auth(), expected, "a password is taken letter by letter");
+        assert_eq!(*config.nodes[0].auth(), expected, "a password is taken letter by letter");
     }
 
     let answer = parse_with(GOOD, &[("ADIT__POOL__LISTEN", "here")]).unwrap_err();
@@ -237,7 +237,7 @@ fn the_mistakes_of_each_node_name_it_and_its_line() {
 fn the_environment_reaches_each_node_by_its_number() {
     let text = two_nodes().replace("password = \"p\"\n", "");
     let config = parse_with(&text, &[("ADIT__NODES__1__PASSWORD", "hunter2")]).unwrap();
-    assert!(matches!(config.nodes[1].auth(), adit_node::Auth::UserPass { .. }));
+    assert!(matches!(config.nodes[1].auth(), Auth::UserPass { .. }));
     for name in ["ADIT__NODES__7__PASSWORD", "ADIT__NODES__FIRST__PASSWORD"] {
         let answer = parse_with(&two_nodes(), &[(name, "p")]).unwrap_err();
         assert!(answer.contains("nodes is a list of 2; say which with a number from 0"), "{answer}");

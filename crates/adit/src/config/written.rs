@@ -104,7 +104,10 @@ fn remove(table: &mut Table, path: &str) -> bool {
             Some(Value::Array(elements)) => {
                 let (index, rest) = rest.split_once('.').unwrap_or((rest, ""));
                 let element = index.parse::<usize>().ok().and_then(|index| elements.get_mut(index));
-                matches!(element, Some(Value::Table(inner)) if remove(inner, rest))
+                match element {
+                    Some(Value::Table(inner)) => remove(inner, rest),
+                    _ => false,
+                }
             }
             _ => false,
         },

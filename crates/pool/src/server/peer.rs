@@ -1,6 +1,6 @@
 //! One connection: its handshake, its session, and its orderly end.
 
-use core::future::{pending, poll_fn};
+use core::future::{pending, poll_fn, ready};
 use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
@@ -30,6 +30,10 @@ const UNACKNOWLEDGED_PAUSE: usize = 8_192;
 /// Reads that a connection gets at shutdown for what has arrived already.
 const LAST_READS: usize = 4;
 
+/// Bytes of answers to one read after which they are sent before more frames are looked at. A proxy may ask for all its channels in
+/// one go, and the answers, each with a job, would not fit into the outbox.
+const ANSWERS_PAUSE: usize = 16 * 1024;
+
 /// A queue of frames that has held more than this gives its memory back.
 const FRAMES_KEPT: usize = 1_024;
 
@@ -50,6 +54,8 @@ struct Peer<L> {
     durable: Durable,
     durable_watch: DurableWatch,
     append: Option<Append>,
+    /// Whether frames may be left that have come and were not looked at.
+    frames_left: bool,
     meter: Meter,
     timer: Timer,
     draining: Draining,
@@ -62,6 +68,7 @@ enum Wake {
     Durable(u64),
     Appended,
     Timeout,
+    FramesLeft,
     Io(Result<Io, IoError>),
 }
 
@@ -117,6 +124,7 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
         durable,
         durable_watch,
         append,
+        frames_left: false,
         meter,
         timer,
         draining,
@@ -147,6 +155,7 @@ impl<L: ShareSink> Peer<L> {
         let (intake, busy) = (self.intake(), self.append.is_some());
         // A peer that lags behind is not sent every job, only the newest once it has caught up.
         let ready_for_work = !self.connection.is_congested();
+        let ready_for_frames = self.frames_left && ready_for_work && !self.log_is_behind();
         let Self { connection, board, durable_watch, append, timer, draining, .. } = self;
         // What is rare comes first, because bytes from a busy peer are always ready; and all that is ready together is
         // answered in one write, which is what `io` begins with.
@@ -157,14 +166,20 @@ impl<L: ShareSink> Peer<L> {
             _ = appended(append), if busy => Wake::Appended,
             count = durable_watch.changed() => Wake::Durable(count),
             () = timer.fired() => Wake::Timeout,
+            () = ready(()), if ready_for_frames => Wake::FramesLeft,
             done = connection.io(intake) => Wake::Io(done),
         }
     }
 
     /// No more is taken from a peer whose shares the log has no room for, or who does not read the answers.
     fn intake(&self) -> Intake {
-        let log_is_behind = self.append.is_some() || self.waits_for_the_log();
-        if log_is_behind || self.connection.is_congested() { Intake::Paused } else { Intake::Open }
+        let is_busy = self.frames_left || self.log_is_behind() || self.connection.is_congested();
+        if is_busy { Intake::Paused } else { Intake::Open }
+    }
+
+    /// Whether the log has to take earlier shares before there are more.
+    fn log_is_behind(&self) -> bool {
+        self.append.is_some() || self.waits_for_the_log()
     }
 
     /// Whether so many shares are not durable that the peer has to wait. After a failure nothing will ever be, and the only thing
@@ -185,6 +200,7 @@ impl<L: ShareSink> Peer<L> {
                 }
                 self.session.handle_timeout(now)?;
             }
+            Wake::FramesLeft => self.take_frames().await?,
             Wake::Io(done) => {
                 if let Io::Read(_) = done? {
                     self.take_frames().await?;
@@ -207,11 +223,16 @@ impl<L: ShareSink> Peer<L> {
         }
     }
 
-    /// Hands every whole frame that has come to the session; a block goes out before the next frame is looked at.
+    /// Hands the whole frames that have come to the session, until there are many answers to send; a block goes out before the next
+    /// frame is looked at.
     async fn take_frames(&mut self) -> Result<(), End> {
         let now = Clock.now();
         loop {
             let (session, connection) = (&mut self.session, &mut self.connection);
+            self.frames_left = session.frames().len_bytes() > ANSWERS_PAUSE;
+            if self.frames_left {
+                return Ok(());
+            }
             let Some(frame) = connection.next_frame(|header| session.frame_limit(header))? else {
                 return Ok(());
             };

@@ -115,6 +115,13 @@ impl Miner {
 
     /// Opens the channel and waits for its first job.
     pub(crate) async fn open(&mut self, user: &str) {
+        self.ask_for_a_channel(user);
+        self.flush().await;
+        self.hear_until(|miner| miner.channel != 0 && miner.work().is_some()).await.unwrap();
+    }
+
+    /// Queues a request for an extended channel.
+    pub(crate) fn ask_for_a_channel(&mut self, user: &str) {
         self.say(mining::OpenExtendedMiningChannel {
             request_id: 1,
             user_identity: text(user),
@@ -122,8 +129,6 @@ impl Miner {
             max_target: U256::from(&[0xff; 32]),
             min_extranonce_size: 4,
         });
-        self.flush().await;
-        self.hear_until(|miner| miner.channel != 0 && miner.work().is_some()).await.unwrap();
     }
 
     /// Queues a message.

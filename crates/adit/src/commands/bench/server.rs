@@ -51,7 +51,8 @@ pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
     templates.wait_for(Option::is_some).await?;
     let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), 1)?);
     let authority = identity.authority();
-    let parts = pool::open_data(&args.data_dir, rules(), node.clone(), identity).await?;
+    let blocks = pool::open_blocks(&args.data_dir, node.clone()).await?;
+    let parts = pool::open_data(&args.data_dir, rules(), node.clone(), blocks, identity).await?;
     let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
     config.limits = limits();
     let server = Server::start(config, parts).context("cannot start the pool")?;
