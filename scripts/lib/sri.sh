@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The reference implementation's miner and translator, built once from their published sources into the cache.
+# The reference implementation's miner, translator and pool, built once from their published sources into the cache.
 #
-#   sri_prepare   exports ADIT_SRI_MINING_DEVICE and ADIT_SRI_TRANSLATOR
+#   sri_prepare   exports ADIT_SRI_MINING_DEVICE, ADIT_SRI_TRANSLATOR and ADIT_SRI_POOL
 #
-# Either may be set beforehand to a program of your own; it is then not built.
+# Each may be set beforehand to a program of your own; it is then not built.
 
 # sri_install ROOT PACKAGE VERSION PROGRAM: builds one program with the versions that its authors locked.
 sri_install() {
@@ -32,7 +32,11 @@ sri_prepare() {
         sri_install "$root" integration_tests_sv2 0.6.0 mining_device
         ADIT_SRI_MINING_DEVICE="$root/bin/mining_device"
     fi
+    if [ -z "${ADIT_SRI_POOL:-}" ]; then
+        sri_install "$root" pool_sv2 0.7.0 pool_sv2
+        ADIT_SRI_POOL="$root/bin/pool_sv2"
+    fi
     # Nothing but the programs is needed any more, and the rest is large.
     rm -rf "$root/target"
-    export ADIT_SRI_TRANSLATOR ADIT_SRI_MINING_DEVICE
+    export ADIT_SRI_TRANSLATOR ADIT_SRI_MINING_DEVICE ADIT_SRI_POOL
 }

@@ -31,10 +31,17 @@ pub(crate) enum Command {
     Check(ConfigArgs),
     /// Run the pool
     Pool(ConfigArgs),
+    /// Serve the node's templates to pools and job declarators that speak the template distribution protocol
+    TemplateProvider(ConfigArgs),
     /// Mine with this machine's processor on a Stratum V2 pool
     Miner(MinerArgs),
     /// Make, sign and show keys
     Keys(KeysArgs),
+    /// Load a Stratum V2 pool with connections and shares, and measure it
+    Bench(BenchArgs),
+    /// The server that `bench --serve` starts
+    #[command(hide = true)]
+    BenchServer(BenchServerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +127,88 @@ pub(crate) struct MinerArgs {
     /// Connect although the URL carries no authority key, so that anyone could be at the other end
     #[arg(long)]
     pub(crate) insecure: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The pool: stratum2+tcp://HOST:PORT/AUTHORITY_KEY
+    #[arg(long, required_unless_present = "serve", conflicts_with = "serve")]
+    pub(crate) url: Option<String>,
+    /// Start a pool of this program on a test chain, with shares that cost nothing, and measure that
+    #[arg(long)]
+    pub(crate) serve: bool,
+    /// Keep that pool to one processor; needs `taskset`
+    #[arg(long, value_name = "CPU", requires = "serve")]
+    pub(crate) server_cpu: Option<u16>,
+    /// Where that pool keeps its data; a folder that is removed afterwards if left out
+    #[arg(long, value_name = "DIR", requires = "serve")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The process number of the pool at --url, if it is on this machine
+    #[arg(long, conflicts_with = "serve")]
+    pub(crate) pid: Option<u32>,
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) connections: u32,
+    /// Channels on each connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) channels: u32,
+    /// The kind of channel
+    #[arg(long, value_enum, default_value_t = ChannelKind::Extended)]
+    pub(crate) kind: ChannelKind,
+    /// Shares a second from all connections together: a number, 0 for none, or `max`
+    #[arg(long, default_value = "max", value_parser = rate)]
+    pub(crate) rate: Rate,
+    /// How long to submit shares
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) seconds: u64,
+    /// Shares of a channel that may wait for an answer at --rate max; some 16 384 in all if left out
+    #[arg(long, value_name = "N")]
+    pub(crate) window: Option<u32>,
+    /// New blocks on the test chain meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "serve")]
+    pub(crate) tips: u32,
+    /// How often everybody connects; all but the last time they leave at once
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) generations: u32,
+    /// Whom the pool is to credit
+    #[arg(long, default_value = "bench.load")]
+    pub(crate) user: String,
+    /// The speed that each channel claims, in hashes a second
+    #[arg(long, value_name = "HASHES", default_value_t = 1)]
+    pub(crate) hashrate: u64,
+    /// Connect although the URL carries no authority key, so that anyone could be at the other end
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How many shares a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rate {
+    PerSecond(u32),
+    Max,
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    match text {
+        "max" => Ok(Rate::Max),
+        number => number.parse().map(Rate::PerSecond).map_err(|_| "write a number, or `max`".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchServerArgs {
+    /// Where to keep shares and blocks
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+    /// Whether blocks are easy enough to be found on order
+    #[arg(long)]
+    pub(crate) easy_blocks: bool,
+    /// How often there is a new job on the same tip, in milliseconds; never if left out
+    #[arg(long)]
+    pub(crate) refresh: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,8 +1,10 @@
 //! One module for each command.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod miner;
 pub(crate) mod pool;
+pub(crate) mod template_provider;

@@ -7,16 +7,34 @@ mod written;
 
 use std::path::Path;
 
-pub(crate) use checked::Config;
+pub(crate) use checked::{Config, ProviderSettings};
 pub(crate) use key::{KEYS, Key};
+use mistake::Mistake;
 pub(crate) use mistake::Mistakes;
+use written::Written;
 
-/// Reads, overrides from the environment, and checks the config at `path`.
+/// Reads, overrides from the environment, and checks the config of a pool at `path`.
 ///
 /// # Errors
 ///
 /// Every mistake that can be found without asking anybody, all at once.
 pub(crate) fn load(path: &Path) -> Result<Config, Mistakes> {
+    load_as(path, checked::check)
+}
+
+/// [`load`] for the config of a template provider, in which nothing about a pool needs to stand.
+///
+/// # Errors
+///
+/// As [`load`].
+pub(crate) fn load_provider(path: &Path) -> Result<ProviderSettings, Mistakes> {
+    load_as(path, checked::check_provider)
+}
+
+/// Makes checked values of written ones, relative to a folder, and notes mistakes.
+type Check<T> = fn(Written, &Path, &mut Vec<Mistake>) -> Option<T>;
+
+fn load_as<T>(path: &Path, check: Check<T>) -> Result<T, Mistakes> {
     let text = std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
     // Variables that are not text cannot be ours; they are not looked at.
     let environment = std::env::vars_os().filter_map(|(name, value)| {
@@ -24,17 +42,18 @@ pub(crate) fn load(path: &Path) -> Result<Config, Mistakes> {
         Some((name, value.to_string_lossy().into_owned()))
     });
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    parse(&text, environment, folder).map_err(|mistakes| mistakes.in_file(path))
+    parse(&text, environment, folder, check).map_err(|mistakes| mistakes.in_file(path))
 }
 
-/// [`load`] without the file system: `text` of a file that lies in `folder`, and `environment` as name and value.
-fn parse(
+/// [`load_as`] without the file system: `text` of a file that lies in `folder`, and `environment` as name and value.
+fn parse<T>(
     text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
     folder: &Path,
-) -> Result<Config, Mistakes> {
+    check: Check<T>,
+) -> Result<T, Mistakes> {
     let (written, origins, mut mistakes) = written::read(text, environment)?;
-    let checked = checked::check(written, folder, &mut mistakes);
+    let checked = check(written, folder, &mut mistakes);
     match checked {
         Some(config) if mistakes.is_empty() => Ok(config),
         _ => Err(Mistakes::new(mistakes, &origins)),

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 /// Does what the command says.
 fn run(command: &Command) -> anyhow::Result<()> {
     // Commands with a view of their own show what matters in it.
-    let quiet = !matches!(command, Command::Pool(_));
+    let quiet = !matches!(command, Command::Pool(_) | Command::TemplateProvider(_));
     logging::start(quiet);
     match command {
         Command::Init(args) => commands::init::run(args),
@@ -36,7 +36,10 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Check(args) => block_on(commands::check::run(args)),
         Command::Demo(args) => block_on(commands::demo::run(args)),
         Command::Miner(args) => block_on(commands::miner::run(args)),
+        Command::Bench(args) => commands::bench::run(args),
+        Command::BenchServer(args) => block_on(commands::bench::serve(args)),
         Command::Pool(args) => block_on(commands::pool::run(args)),
+        Command::TemplateProvider(args) => block_on(commands::template_provider::run(args)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The only code that speaks to a Bitcoin node.
 //!
-//! A [`Node`] yields templates as they change and takes blocks. Behind it is a real node over JSON-RPC ([`Node::rpc`]) or a small
-//! chain in memory ([`Node::devnet`]); those who hold the handle cannot tell. Templates go out through one `watch`, so whoever
+//! A [`Node`] yields templates as they change and takes blocks. Behind it is a real node over JSON-RPC ([`Node::rpc`]), a small
+//! chain in memory ([`Node::devnet`]), or several of them in order of preference ([`Node::several`]); those who hold the handle
+//! cannot tell. Templates go out through one `watch`, so whoever
 //! is slow sees the newest and nothing queues up. When a node dies the last template stays, [`Node::health`] says what is wrong in
 //! words for its operator, and the connection is tried again until it works.
 //!
@@ -13,6 +14,8 @@ mod devnet;
 mod node;
 mod outcome;
 mod rpc;
+mod sources;
+pub mod tdp;
 
 pub use devnet::{BlockRefused, Devnet, DevnetConfig, Pace};
 pub use node::Node;

@@ -4,6 +4,8 @@ use adit_messages::DecodeError;
 use adit_messages::error_code::SetupConnectionError;
 use adit_share::SubmissionError;
 
+use crate::GARBAGE_MAX;
+
 /// Why a session ended; what it has queued to say is still to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -45,12 +47,18 @@ pub enum Disconnect {
     /// The connection cannot be set up; the peer was told why.
     #[error("the connection was refused: {0}")]
     Refused(SetupConnectionError),
+    /// The peer opened a channel without having agreed to name workers (extension 0x0001, section 4).
+    #[error("the peer does not name the worker of each share (extension 0x0002), which this pool requires")]
+    WorkerNamesRequired,
     /// `SetupConnection` did not come in time.
     #[error("the peer sent no SetupConnection in time")]
     NoSetup,
     /// The peer had no channel for too long (spec 5.3.2).
     #[error("the peer had no channel for too long")]
     NoChannel,
+    /// More was submitted that is no share than any honest miner would.
+    #[error("the peer submitted more than {GARBAGE_MAX} worthless shares")]
+    Garbage,
     /// More shares wait for stable storage than a session remembers.
     #[error("more shares wait for stable storage than a session holds; the share log does not keep up")]
     Overloaded,
@@ -80,8 +88,9 @@ impl Disconnect {
             Self::TooLong { .. }
             | Self::UnknownMessage { .. }
             | Self::WrongDirection { .. }
-            | Self::WrongState { .. } => Fault::PeerMisbehaved,
-            Self::Refused(_) => Fault::PeerIncompatible,
+            | Self::WrongState { .. }
+            | Self::Garbage => Fault::PeerMisbehaved,
+            Self::Refused(_) | Self::WorkerNamesRequired => Fault::PeerIncompatible,
             Self::NoSetup | Self::NoChannel => Fault::PeerIdle,
             Self::Overloaded => Fault::Ours,
         }

@@ -22,8 +22,9 @@ pub mod server;
 mod session;
 mod work;
 
-pub use config::{PoolConfig, PoolConfigError};
+pub use config::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
 pub use disconnect::{Disconnect, Fault};
 pub use session::{Counters, FoundBlock, GROUP_CHANNEL, Session};
 pub use session::{FIRST_CHANNEL_TIMEOUT, IDLE_TIMEOUT, SETUP_TIMEOUT, UNACKNOWLEDGED_MAX};
-pub use work::{JOB_AGE_MAX, JobFactory, Work, WorkError};
+pub use session::{GARBAGE_MAX, GARBAGE_PER_SECOND};
+pub use work::{JOB_AGE_MAX, JobFactory, RESERVE_DELAY, Work, WorkError};

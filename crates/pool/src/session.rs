@@ -1,6 +1,7 @@
 //! One connection of a miner or proxy, from `SetupConnection` to its end.
 
 mod acknowledge;
+mod breaker;
 mod channels;
 mod counters;
 mod jobs;
@@ -12,16 +13,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use adit_channel::{Channel, ExtranonceSpace, JobTable, ShareRecord};
-use adit_messages::types::U256;
-use adit_messages::{Message, MessageInfo, Protocol, Side, decode, encode, info, limits, mining};
+use adit_messages::types::{Str0255, U256};
+use adit_messages::{Message, MessageInfo, Protocol, Side, common, decode, encode, info, limits, mining};
 use adit_transport::{Frame, FrameQueue, Header};
 use adit_units::{ChannelId, ConnectionId, Monotonic, Now, Target};
 
 pub use self::acknowledge::UNACKNOWLEDGED_MAX;
 use self::acknowledge::{Report, Unacknowledged};
+use self::breaker::Breaker;
+pub use self::breaker::{GARBAGE_MAX, GARBAGE_PER_SECOND};
 pub use self::counters::Counters;
 pub use self::shares::FoundBlock;
-use crate::{Disconnect, PoolConfig, Work};
+use crate::work::Reserve;
+use crate::{Disconnect, PoolConfig, Successor, Work};
 
 /// The group that every channel of a connection belongs to; channels are numbered from the next number on (spec 5.2.3).
 pub const GROUP_CHANNEL: ChannelId = ChannelId(1);
@@ -49,6 +53,10 @@ pub struct Session {
     device: Box<str>,
     extranonces: ExtranonceSpace,
     jobs: JobTable<Arc<Work>>,
+    /// Where the newest work that was taken in stands in the order of all.
+    last_order: u64,
+    /// The job for the next tip that every open channel has been sent.
+    reserve: Option<Arc<Reserve>>,
     /// By number, which only grows.
     channels: Vec<OpenChannel>,
     last_channel: ChannelId,
@@ -59,6 +67,7 @@ pub struct Session {
     records: Vec<ShareRecord>,
     blocks: VecDeque<FoundBlock>,
     counters: Counters,
+    breaker: Breaker,
 }
 
 /// What the session waits for.
@@ -113,6 +122,8 @@ impl Session {
             device: Box::default(),
             extranonces: ExtranonceSpace::new(connection),
             jobs: JobTable::default(),
+            last_order: 0,
+            reserve: None,
             channels: Vec::new(),
             last_channel: GROUP_CHANNEL,
             remembered: 0,
@@ -121,6 +132,7 @@ impl Session {
             records: Vec::new(),
             blocks: VecDeque::new(),
             counters: Counters::default(),
+            breaker: Breaker::new(now.monotonic),
         }
     }
 
@@ -167,8 +179,8 @@ impl Session {
         now: Now,
     ) -> Result<(), Disconnect> {
         match decode(Protocol::Mining, frame)? {
-            Message::OpenStandardMiningChannel(open) => self.handle_open_standard(&open, now),
-            Message::OpenExtendedMiningChannel(open) => self.handle_open_extended(&open, now),
+            Message::OpenStandardMiningChannel(open) => return self.handle_open_standard(&open, now),
+            Message::OpenExtendedMiningChannel(open) => return self.handle_open_extended(&open, now),
             Message::UpdateChannel(update) => self.handle_update(&update),
             Message::CloseChannel(close) => self.handle_close(&close, now),
             Message::SetCustomMiningJob(job) => self.refuse_custom_job(&job),
@@ -220,6 +232,19 @@ impl Session {
         match self.state {
             State::ExpectSetup { deadline } | State::ExpectChannel { deadline, .. } => Some(deadline),
             State::Mining { .. } => None,
+        }
+    }
+
+    /// The server winds down: the peer is sent to [`PoolConfig::successor`], if there is one (spec 3.6.5).
+    ///
+    /// Nothing else changes: shares are judged and acknowledged as before until the connection is closed.
+    pub fn begin_drain(&mut self) {
+        let Some(Successor { host, port }) = &self.config.successor else { return };
+        // The configuration is checked for a name that fits.
+        if let (State::ExpectChannel { .. } | State::Mining { .. }, Ok(new_host)) =
+            (self.state, Str0255::try_from(host.as_str()))
+        {
+            send(&mut self.frames, common::Reconnect { new_host, new_port: *port });
         }
     }
 

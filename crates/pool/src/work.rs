@@ -1,17 +1,21 @@
 //! From template to work: one job for all connections, its messages serialised once.
 
+mod reserve;
+
 use core::time::Duration;
 use std::sync::Arc;
 
 use adit_messages::types::{B064K, Seq0255, Sv2Option, U256};
 use adit_messages::{Message, MessageInfo, mining};
-use adit_share::{CoinbaseSpec, FULL_EXTRANONCE_LEN, Job, JobError, Template, Tip};
+use adit_share::{CoinbaseSpec, FULL_EXTRANONCE_LEN, Job, JobError, Template, TemplateError, Tip};
 use adit_transport::{FrameQueue, PayloadTooLong};
-use adit_units::{ChannelId, JobId, JobTag, Monotonic, Now};
+use adit_units::{ChannelId, Height, JobId, JobTag, Monotonic, Now, Sats};
 use bitcoin::hashes::Hash as _;
-use bitcoin::{Amount, ScriptBuf, TxOut};
+use bitcoin::{Amount, BlockHash, ScriptBuf, TxOut};
 
-use crate::{PoolConfig, PoolConfigError};
+pub use self::reserve::RESERVE_DELAY;
+pub(crate) use self::reserve::Reserve;
+use crate::{EmptyJobs, PoolConfig, PoolConfigError};
 
 /// How old a job may become before the same template is mined with a newer time.
 ///
@@ -22,11 +26,20 @@ pub const JOB_AGE_MAX: Duration = Duration::from_secs(60);
 /// What all connections mine: a template, the job made from it, and the job's messages.
 ///
 /// Immutable and shared. Template and tip travel as one value, so nobody can ever see half of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Work {
     template: Arc<Template>,
-    job: Job,
+    job: Arc<Job>,
     tag: JobTag,
+    /// Counts what a factory puts up, because job numbers do not tell: a job held in reserve has an older number than the jobs
+    /// that it follows.
+    order: u64,
+    /// When its tip was first heard of.
+    tip_seen: Monotonic,
+    /// Whether it is the subsidy-only job of a tip that has no template yet.
+    is_interim: bool,
+    /// The job that miners may be given ahead for the next tip.
+    pub(crate) reserve: Option<Arc<Reserve>>,
     /// `NewExtendedMiningJob` without `min_ntime`, to be activated by `set_new_prev_hash`.
     pub(crate) future_job: Broadcast,
     /// `NewExtendedMiningJob` that is active at once.
@@ -36,27 +49,48 @@ pub struct Work {
 }
 
 impl Work {
-    fn new(template: Arc<Template>, job: Job, tag: JobTag) -> Self {
+    fn new(template: Arc<Template>, job: Job, tag: JobTag, place: Place) -> Self {
         let min_ntime = job.min_ntime();
         Self {
             future_job: Broadcast::new(&new_extended_mining_job(&job, None)),
             active_job: Broadcast::new(&new_extended_mining_job(&job, Some(min_ntime))),
             set_new_prev_hash: Broadcast::new(&set_new_prev_hash(&job)),
             template,
-            job,
+            job: Arc::new(job),
             tag,
+            order: place.order,
+            tip_seen: place.tip_seen,
+            is_interim: place.is_interim,
+            reserve: place.reserve,
         }
+    }
+
+    /// Where it stands among all that its factory has put up; a later one has a greater number.
+    pub(crate) const fn order(&self) -> u64 {
+        self.order
+    }
+
+    /// When its tip was first heard of.
+    #[must_use]
+    pub const fn tip_seen(&self) -> Monotonic {
+        self.tip_seen
+    }
+
+    /// Whether it only bridges the time until the node has built a template on this tip: a block without transactions.
+    #[must_use]
+    pub const fn is_interim(&self) -> bool {
+        self.is_interim
     }
 
     /// The job's number, the same on all connections.
     #[must_use]
-    pub const fn id(&self) -> JobId {
+    pub fn id(&self) -> JobId {
         self.job.id()
     }
 
     /// What the block will stand on.
     #[must_use]
-    pub const fn tip(&self) -> &Tip {
+    pub fn tip(&self) -> &Tip {
         self.job.tip()
     }
 
@@ -68,7 +102,7 @@ impl Work {
 
     /// The job.
     #[must_use]
-    pub const fn job(&self) -> &Job {
+    pub fn job(&self) -> &Job {
         &self.job
     }
 
@@ -79,12 +113,21 @@ impl Work {
     }
 }
 
+/// What a work is beside its job.
+#[derive(Clone, Debug)]
+struct Place {
+    order: u64,
+    tip_seen: Monotonic,
+    is_interim: bool,
+    reserve: Option<Arc<Reserve>>,
+}
+
 /// A message that goes to many channels and differs only in their number.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Broadcast {
     info: &'static MessageInfo,
     /// The payload behind the channel's number.
-    payload: Box<[u8]>,
+    payload: Arc<[u8]>,
 }
 
 impl Broadcast {
@@ -142,6 +185,24 @@ pub enum WorkError {
     /// The template and the configured coinbase do not go together.
     #[error("the template cannot be mined: {0}")]
     Job(#[from] JobError),
+    /// The node's templates create another subsidy than the configured chain does.
+    #[error(
+        "at height {height} the node's subsidy is {node}, but {configured} with halvings every {interval} blocks; no \
+         empty blocks are mined until they agree, so correct the pool's network"
+    )]
+    Subsidy {
+        /// The height of the template.
+        height: Height,
+        /// What the node says.
+        node: Sats,
+        /// What the configured halvings make it.
+        configured: Sats,
+        /// The configured distance of halvings, in blocks.
+        interval: u32,
+    },
+    /// An empty block for the next height could not be described.
+    #[error("no empty block can be mined: {0}")]
+    Empty(#[from] TemplateError),
     /// Every number for a job has been used since this server started.
     #[error("no job number is left in this run; restart the server")]
     NumbersExhausted,
@@ -154,18 +215,37 @@ pub struct JobFactory {
     boot: u32,
     payout_script: ScriptBuf,
     signature: String,
+    empty_jobs: EmptyJobs,
+    halving_interval: u32,
     last_id: JobId,
+    last_order: u64,
     latest: Option<Latest>,
+    /// Why no job is held in reserve, where that was said already.
+    reserve_fault: Option<WorkError>,
 }
 
-/// The work that was made last.
+/// The work that is up.
 #[derive(Debug)]
 struct Latest {
+    /// When its job was made.
     made: Monotonic,
     work: Arc<Work>,
-    /// When its template came, and the time that the node gave it.
+    node_time: NodeTime,
+}
+
+/// What a node's clock said, and when.
+#[derive(Clone, Copy, Debug)]
+struct NodeTime {
+    /// Seconds since 1970.
+    said: u32,
     came: Monotonic,
-    time: u32,
+}
+
+impl NodeTime {
+    /// What it says now, if both clocks run alike.
+    fn at(self, now: Monotonic) -> u32 {
+        self.said.saturating_add(u32::try_from((now - self.came).as_secs()).unwrap_or(u32::MAX))
+    }
 }
 
 impl JobFactory {
@@ -183,8 +263,12 @@ impl JobFactory {
             boot,
             payout_script: config.payout_script.clone(),
             signature: config.signature.clone(),
+            empty_jobs: config.empty_jobs,
+            halving_interval: config.halving_interval,
             last_id: JobId(0),
+            last_order: 0,
             latest: None,
+            reserve_fault: None,
         })
     }
 
@@ -199,21 +283,23 @@ impl JobFactory {
         now: Now,
     ) -> Result<Option<Arc<Work>>, WorkError> {
         let known = self.latest.as_ref().filter(|latest| is_same_work(&latest.work.template, template));
-        if known.is_some_and(|latest| now.monotonic - latest.made < JOB_AGE_MAX) {
+        if known.is_some_and(|known| now.monotonic - known.made < JOB_AGE_MAX) {
             return Ok(None);
         }
-        let (work, made) = (self.make(Arc::clone(template))?, now.monotonic);
-        self.latest = Some(Latest { made, work: Arc::clone(&work), came: made, time: template.time });
-        Ok(Some(work))
+        let node_time = NodeTime { said: template.time, came: now.monotonic };
+        self.make(Arc::clone(template), false, node_time, now).map(Some)
     }
 
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        self.latest.as_ref().map(|latest| latest.made + JOB_AGE_MAX)
+        let latest = self.latest.as_ref()?;
+        let renewal = latest.made + JOB_AGE_MAX;
+        Some(self.reserve_due().map_or(renewal, |reserve| reserve.min(renewal)))
     }
 
-    /// Makes work of the latest template again, with a newer time, once its job is [`JOB_AGE_MAX`] old.
+    /// Makes work of the latest template again, with a newer time, once its job is [`JOB_AGE_MAX`] old; or puts the same work
+    /// up again with a job for the next tip beside it, once the present tip is [`RESERVE_DELAY`] old.
     ///
     /// The time is the node's, moved on by how long ago it was given: nodes judge the block, so the wall clock of this host,
     /// which may be wrong, has no say in it. Not to be called while the template is known to be out of date.
@@ -222,29 +308,70 @@ impl JobFactory {
     ///
     /// As [`Self::handle_template`].
     pub fn handle_timeout(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
-        let now = now.monotonic;
-        let due = self.latest.as_ref().filter(|latest| now >= latest.made + JOB_AGE_MAX);
-        let Some(&Latest { ref work, came, time, .. }) = due else { return Ok(None) };
+        if self.reserve_due().is_some_and(|due| now.monotonic >= due)
+            && let Some(work) = self.put_by(now)?
+        {
+            return Ok(Some(work));
+        }
+        let due = self.latest.as_ref().filter(|latest| now.monotonic >= latest.made + JOB_AGE_MAX);
+        let Some(&Latest { ref work, node_time, .. }) = due else { return Ok(None) };
+        let is_interim = work.is_interim;
         let mut template = Template::clone(&work.template);
-        template.time = time.saturating_add(u32::try_from((now - came).as_secs()).unwrap_or(u32::MAX));
-        let work = self.make(Arc::new(template))?;
-        self.latest = Some(Latest { made: now, work: Arc::clone(&work), came, time });
-        Ok(Some(work))
+        template.time = node_time.at(now.monotonic);
+        self.make(Arc::new(template), is_interim, node_time, now).map(Some)
     }
 
-    fn make(&mut self, template: Arc<Template>) -> Result<Arc<Work>, WorkError> {
-        let id = self.last_id.0.checked_add(1).map(JobId).ok_or(WorkError::NumbersExhausted)?;
-        let tag = JobTag { instance: self.instance, boot: self.boot, job: id };
+    /// Makes the next job, of a template.
+    fn make(
+        &mut self,
+        template: Arc<Template>,
+        is_interim: bool,
+        node_time: NodeTime,
+        now: Now,
+    ) -> Result<Arc<Work>, WorkError> {
+        let id = self.next_id()?;
+        let job = Job::new(id, &template, &self.coinbase(id, &template))?;
+        self.last_id = id;
+        let place = self.place(template.tip.prev_hash, is_interim, now.monotonic);
+        Ok(self.put_up(Work::new(template, job, self.tag(id), place), node_time, now))
+    }
+
+    /// What a work on the block `prev_hash` is beside its job.
+    fn place(&self, prev_hash: BlockHash, is_interim: bool, now: Monotonic) -> Place {
+        let known = self.latest.as_ref().map(|latest| &latest.work);
+        let same_tip = known.filter(|work| work.tip().prev_hash == prev_hash);
+        Place {
+            order: self.last_order + 1,
+            tip_seen: same_tip.map_or(now, |work| work.tip_seen),
+            is_interim,
+            reserve: same_tip.and_then(|work| work.reserve.clone()),
+        }
+    }
+
+    fn put_up(&mut self, work: Work, node_time: NodeTime, now: Now) -> Arc<Work> {
+        let work = Arc::new(work);
+        self.last_order = work.order;
+        self.latest = Some(Latest { made: now.monotonic, work: Arc::clone(&work), node_time });
+        work
+    }
+
+    fn next_id(&self) -> Result<JobId, WorkError> {
+        self.last_id.0.checked_add(1).map(JobId).ok_or(WorkError::NumbersExhausted)
+    }
+
+    const fn tag(&self, job: JobId) -> JobTag {
+        JobTag { instance: self.instance, boot: self.boot, job }
+    }
+
+    /// The coinbase of job `id`, which pays out what `template` creates.
+    fn coinbase(&self, id: JobId, template: &Template) -> CoinbaseSpec {
         let value = Amount::from_sat(template.coinbase_value.to_sats());
-        let spec = CoinbaseSpec {
+        CoinbaseSpec {
             payouts: vec![TxOut { value, script_pubkey: self.payout_script.clone() }],
             signature: self.signature.clone(),
-            tag,
+            tag: self.tag(id),
             extranonce_len: FULL_EXTRANONCE_LEN,
-        };
-        let job = Job::new(id, &template, &spec)?;
-        self.last_id = id;
-        Ok(Arc::new(Work::new(template, job, tag)))
+        }
     }
 }
 

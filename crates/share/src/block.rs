@@ -63,6 +63,14 @@ pub struct Block {
 }
 
 impl Block {
+    /// The block of a header and a coinbase that somebody else has put together, on what `template` offers.
+    ///
+    /// `coinbase` is the whole transaction, with its witness where the template commits to witnesses. Nothing is checked here; see [`Self::check`].
+    #[must_use]
+    pub fn from_coinbase(header: [u8; HEADER_LEN], coinbase: Vec<u8>, template: Arc<Template>) -> Self {
+        Self::new(header, coinbase, template)
+    }
+
     pub(crate) fn new(header: [u8; HEADER_LEN], coinbase: Vec<u8>, template: Arc<Template>) -> Self {
         let hash = BlockHash::from_raw_hash(sha256d::Hash::hash(&header));
         Self { hash, height: template.tip.height, header, coinbase, template }

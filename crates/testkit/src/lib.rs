@@ -1,5 +1,6 @@
-//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes and simulated miners.
+//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes, simulated miners and the load generator.
 
 pub mod bitcoind;
 pub mod fuzz;
+pub mod load;
 pub mod mining;

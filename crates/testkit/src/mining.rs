@@ -33,8 +33,16 @@ pub fn job(template: &Template, payout: ScriptBuf) -> Job {
 /// If no nonce makes a block, which is certain when the target is out of a test's reach.
 #[must_use]
 pub fn mine(template: &Arc<Template>, payout: ScriptBuf) -> Block {
-    let job = job(template, payout);
-    let extranonce = [1; FULL_EXTRANONCE_LEN];
+    mine_job(&job(template, payout), template, [1; FULL_EXTRANONCE_LEN])
+}
+
+/// Mines a block on a job that was made of `template`, with this extranonce.
+///
+/// # Panics
+///
+/// As [`mine`].
+#[must_use]
+pub fn mine_job(job: &Job, template: &Arc<Template>, extranonce: [u8; FULL_EXTRANONCE_LEN]) -> Block {
     let root = job.merkle_root(&extranonce).expect("the extranonce has the length that the job asked for");
     let mut header = Header {
         version: Version::from_consensus(template.version.cast_signed()),

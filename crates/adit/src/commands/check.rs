@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     check_keys(&config.pool.server_key, &mut report);
     check_data_dir(&config.data_dir, &mut report);
     check_listen(config.pool.listen, &mut report);
-    check_node(&config, &mut report).await;
+    check_nodes(&config, &mut report).await;
     match report.failures {
         0 => {
             println!();
@@ -65,7 +65,8 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 
 /// The config, where it holds a password.
 fn check_privacy(file: &Path, config: &Config, report: &Report) {
-    if let (Auth::UserPass { .. }, Ok(Some(complaint))) = (config.node.auth(), keys::open_to_others(file)) {
+    let has_password = config.nodes.iter().any(|node| matches!(node.auth(), Auth::UserPass { .. }));
+    if let (true, Ok(Some(complaint))) = (has_password, keys::open_to_others(file)) {
         report.warn("config", &format!("{complaint}, as it may hold the node's password"));
     }
 }
@@ -136,11 +137,29 @@ fn check_data_dir(dir: &Path, report: &mut Report) {
     }
 }
 
-/// The node: reachable, on the right network, in sync, giving templates.
-async fn check_node(config: &Config, report: &mut Report) {
-    match probe(&config.node).await {
-        Ok(info) => describe_node(&config.node, &info, report),
-        Err(error) => report.bad("node", &error.to_string()),
+/// Each node: reachable, on the right network, in sync, giving templates; and all of them on one height.
+async fn check_nodes(config: &Config, report: &mut Report) {
+    let mut highest: Option<(u32, String)> = None;
+    for node in &config.nodes {
+        let info = match probe(node).await {
+            Ok(info) => info,
+            Err(error) => {
+                report.bad("node", &error.to_string());
+                continue;
+            }
+        };
+        describe_node(node, &info, report);
+        let height = info.height.0;
+        match &highest {
+            Some((other, url)) if *other != height => {
+                let text = format!("{} is at height {height}, {url} at {other}", node.url());
+                report.warn("node", &text);
+            }
+            Some(_) | None => {}
+        }
+        if highest.as_ref().is_none_or(|(other, _)| *other < height) {
+            highest = Some((height, node.url()));
+        }
     }
 }
 
@@ -149,7 +168,7 @@ fn describe_node(config: &RpcConfig, info: &NodeInfo, report: &mut Report) {
     let text = format!("{user_agent} at {}, {network}, height {height}, {peers} peers", config.url());
     report.good("node", &text);
     match &info.trouble {
-        None => report.good("node", "gives templates"),
-        Some(error) => report.bad("node", &error.to_string()),
+        None => report.good("node", &format!("{} gives templates", config.url())),
+        Some(error) => report.bad("node", &format!("{}: {error}", config.url())),
     }
 }

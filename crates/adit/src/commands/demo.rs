@@ -11,8 +11,8 @@ use adit_pool::server::{BlockOutcome, Event, Server, ServerConfig};
 use adit_transport::AuthorityKeyPair;
 use adit_units::ShareRate;
 use anyhow::{Context as _, anyhow, bail};
-use bitcoin::ScriptBuf;
 use bitcoin::opcodes::all::OP_PUSHNUM_1;
+use bitcoin::{Network, ScriptBuf};
 use rand_core::Rng as _;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, interval, sleep_until};
@@ -68,6 +68,7 @@ async fn start(args: &DemoArgs, view: &mut View) -> anyhow::Result<Demo> {
     // The test chain's coins are worth nothing, so anyone may spend them.
     let payout = ScriptBuf::builder().push_opcode(OP_PUSHNUM_1).into_script();
     let mut config = PoolConfig::new(0, payout);
+    config.network = Network::Regtest;
     config.vardiff.rate = ShareRate::from_shares_per_minute(SHARES_PER_MINUTE);
 
     let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), 1)?);

@@ -32,7 +32,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     let config = config::load(&args.config)?;
-    let node = Node::rpc(&config.node);
+    let node = Node::several(config.nodes.iter().map(Node::rpc).collect(), || Clock.now());
     // Blocks first: whatever keeps the pool from starting, those of an earlier run are on their way.
     let blocks = open_blocks(&config.data_dir, node.clone()).await?;
     let outcome = match start(config, node, blocks.clone()).await {

@@ -4,15 +4,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use adit_node::tdp::FIXED_COINBASE_WEIGHT;
 use adit_node::{Auth, Password, RpcConfig};
-use adit_pool::{PoolConfig, PoolConfigError};
+use adit_pool::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
 use adit_units::ShareRate;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::opcodes::all::OP_PUSHNUM_1;
 use bitcoin::{Address, Network, ScriptBuf};
 
 use super::mistake::Mistake;
-use super::written::{Written, WrittenNode, WrittenPool};
+use super::written::{Written, WrittenNode, WrittenPool, WrittenProvider};
+
+/// How many blocks pass between two halvings on regtest.
+const REGTEST_HALVING_INTERVAL: u32 = 150;
 
 /// Everything that `adit pool` needs to know.
 #[derive(Clone, Debug)]
@@ -21,8 +25,8 @@ pub(crate) struct Config {
     pub(crate) network: Network,
     /// The folder of the share log and of found blocks.
     pub(crate) data_dir: PathBuf,
-    /// The Bitcoin node.
-    pub(crate) node: RpcConfig,
+    /// The Bitcoin nodes, the most preferred first; at least one.
+    pub(crate) nodes: Vec<RpcConfig>,
     /// The pool role.
     pub(crate) pool: PoolSettings,
 }
@@ -40,13 +44,63 @@ pub(crate) struct PoolSettings {
     pub(crate) server_key: PathBuf,
 }
 
+/// Everything that `adit template-provider` needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct ProviderSettings {
+    /// The chain to mine on.
+    pub(crate) network: Network,
+    /// The Bitcoin nodes, the most preferred first, told how much room clients need; at least one.
+    pub(crate) nodes: Vec<RpcConfig>,
+    /// Where clients connect.
+    pub(crate) listen: SocketAddr,
+    /// The file of the server's key and certificate.
+    pub(crate) server_key: PathBuf,
+}
+
+/// Most bytes that templates can be told to leave for coinbase outputs.
+const MAX_COINBASE_BYTES: u32 = 100_000;
+
 /// Checks everything; what is wrong is added to `mistakes`, and `None` means that something needed is missing.
 pub(super) fn check(written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
     let network = network(written.network, mistakes);
-    let node = node(written.node, network, folder, mistakes);
+    let nodes = nodes(written.node, written.nodes, network, folder, mistakes);
     let pool = pool(written.pool, network, folder, mistakes);
+    // A mistake there is one, whether this command needs it or not.
+    provider(written.template_provider, folder, mistakes);
     let data_dir = folder.join(written.data_dir.unwrap_or_else(|| "adit-data".to_owned()));
-    Some(Config { network: network?, data_dir, node: node?, pool: pool? })
+    Some(Config { network: network?, data_dir, nodes: nodes?, pool: pool? })
+}
+
+/// Checks what a template provider needs, which may stand alone in a config without a pool.
+pub(super) fn check_provider(
+    written: Written,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<ProviderSettings> {
+    let network = network(written.network, mistakes);
+    let nodes = nodes(written.node, written.nodes, network, folder, mistakes);
+    let (listen, server_key, coinbase_bytes) = provider(written.template_provider, folder, mistakes)?;
+    let mut nodes = nodes?;
+    for node in &mut nodes {
+        node.coinbase.weight = FIXED_COINBASE_WEIGHT + 4 * u64::from(coinbase_bytes);
+    }
+    Some(ProviderSettings { network: network?, nodes, listen, server_key })
+}
+
+/// The table `[template_provider]`: where to listen, the key's file, and room for outputs in bytes.
+fn provider(
+    written: WrittenProvider,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<(SocketAddr, PathBuf, u32)> {
+    const BYTES: &str = "template_provider.coinbase_bytes";
+    let listen = listen("template_provider.listen", written.listen, "127.0.0.1:8442", mistakes);
+    let server_key = folder.join(written.server_key.as_deref().unwrap_or("keys/server.key"));
+    let bytes = written.coinbase_bytes.unwrap_or(1000);
+    if bytes > MAX_COINBASE_BYTES {
+        mistakes.push(Mistake::at(BYTES, format!("{bytes} is out of range; use 0 to {MAX_COINBASE_BYTES}")));
+    }
+    Some((listen?, server_key, bytes))
 }
 
 /// The chain by its name.
@@ -66,37 +120,69 @@ fn network(name: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<Network>
     Some(network)
 }
 
-/// The table `[node]`.
+/// The table `[node]`, or the list `[[nodes]]`.
+fn nodes(
+    one: WrittenNode,
+    several: Vec<WrittenNode>,
+    network: Option<Network>,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Vec<RpcConfig>> {
+    if several.is_empty() {
+        return node("node", one, network, folder, mistakes).map(|node| vec![node]);
+    }
+    if one != WrittenNode::default() {
+        mistakes.push(Mistake::at("node", "give either [node] or a list of [[nodes]], not both"));
+    }
+    let mut nodes: Vec<Option<RpcConfig>> = Vec::new();
+    for (index, written) in several.into_iter().enumerate() {
+        let node = node(&format!("nodes.{index}"), written, network, folder, mistakes);
+        let same = |known: &Option<RpcConfig>| match (known, &node) {
+            (Some(known), Some(node)) => known.url() == node.url(),
+            _ => false,
+        };
+        if let Some(first) = nodes.iter().position(same) {
+            let text = format!("the same node as nodes.{first}; give each node once");
+            mistakes.push(Mistake::at(format!("nodes.{index}.url"), text));
+        }
+        nodes.push(node);
+    }
+    nodes.into_iter().collect()
+}
+
+/// One node, whose keys are at `path`.
 fn node(
+    path: &str,
     written: WrittenNode,
     network: Option<Network>,
     folder: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<RpcConfig> {
+    let at = |key: &str| format!("{path}.{key}");
     let url =
-        required("node.url", written.url, "the node's JSON-RPC, such as http://127.0.0.1:8332", mistakes);
+        required(&at("url"), written.url, "the node's JSON-RPC, such as http://127.0.0.1:8332", mistakes);
     let auth = match (written.cookie_file, written.user, written.password) {
         (Some(file), None, None) => Ok(Auth::Cookie(folder.join(file))),
         (None, Some(user), Some(password)) => Ok(Auth::UserPass { user, password: Password::from(password) }),
         (None, None, None) => Err((
-            "node.cookie_file",
-            "missing; say how to log in: node.cookie_file, or node.user with node.password",
+            "cookie_file",
+            format!("missing; say how to log in: {path}.cookie_file, or {path}.user with {path}.password"),
         )),
         (Some(_), _, _) => {
-            Err(("node.cookie_file", "give either a cookie file or a user with a password, not both"))
+            Err(("cookie_file", "give either a cookie file or a user with a password, not both".to_owned()))
         }
-        (None, Some(_), None) => Err(("node.password", "missing; node.user needs it")),
-        (None, None, Some(_)) => Err(("node.user", "missing; node.password needs it")),
+        (None, Some(_), None) => Err(("password", format!("missing; {path}.user needs it"))),
+        (None, None, Some(_)) => Err(("user", format!("missing; {path}.password needs it"))),
     };
     // The address is looked at even where the login is missing, so that both are told at once.
     let shown = auth.clone().unwrap_or_else(|_| Auth::Cookie(PathBuf::new()));
     let config = url.and_then(|url| {
         RpcConfig::new(&url, shown)
-            .map_err(|error| mistakes.push(Mistake::at("node.url", error.to_string())))
+            .map_err(|error| mistakes.push(Mistake::at(at("url"), error.to_string())))
             .ok()
     });
-    if let Err((path, text)) = auth {
-        mistakes.push(Mistake::at(path, text));
+    if let Err((key, text)) = auth {
+        mistakes.push(Mistake::at(at(key), text));
     }
     let mut config = config?;
     config.network = network;
@@ -110,12 +196,18 @@ fn pool(
     folder: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<PoolSettings> {
-    let listen = listen(written.listen.clone(), mistakes);
+    let listen = listen("pool.listen", written.listen.clone(), "0.0.0.0:34254", mistakes);
     let payout_address = payout_address(written.payout_address.clone(), network, mistakes);
     let server_key = folder.join(written.server_key.as_deref().unwrap_or("keys/server.key"));
     // The other values are looked at even where the address is missing; any script does for that.
     let script = payout_address.as_ref().map_or_else(any_script, Address::script_pubkey);
-    let role = role(&written, script, mistakes);
+    let mut role = role(&written, script, mistakes);
+    if let (Some(role), Some(network)) = (&mut role, network) {
+        role.network = network;
+        if network == Network::Regtest {
+            role.halving_interval = REGTEST_HALVING_INTERVAL;
+        }
+    }
     Some(PoolSettings { listen: listen?, payout_address: payout_address?, role: role?, server_key })
 }
 
@@ -137,6 +229,17 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
         }
         role.vardiff.rate = ShareRate::from_shares_per_minute(shares);
     }
+    role.empty_jobs = match written.empty_jobs.as_deref() {
+        None | Some("until-template") => EmptyJobs::UntilTemplate,
+        Some("never") => EmptyJobs::Never,
+        Some(other) => {
+            let text = format!("{other:?} is not known; use until-template or never");
+            mistakes.push(Mistake::at("pool.empty_jobs", text));
+            EmptyJobs::Never
+        }
+    };
+    role.require_worker_names = written.require_worker_names.unwrap_or(false);
+    role.successor = written.successor.as_deref().and_then(|text| successor(text, mistakes));
     match role.check() {
         Ok(()) => Some(role),
         Err(error) => {
@@ -145,6 +248,7 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
                     "pool.signature"
                 }
                 PoolConfigError::PayoutScript => "pool.payout_address",
+                PoolConfigError::Successor => "pool.successor",
                 _ => "pool",
             };
             mistakes.push(Mistake::at(path, error.to_string()));
@@ -153,13 +257,29 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
     }
 }
 
+/// The server that miners are sent to when this one stops.
+fn successor(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Successor> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let Some((host, port)) = parts else {
+        let text = format!("{text:?} is not HOST:PORT, such as pool2.example.org:34254");
+        mistakes.push(Mistake::at("pool.successor", text));
+        return None;
+    };
+    Some(Successor { host: host.trim_matches(['[', ']']).to_owned(), port })
+}
+
 /// The address to listen on.
-fn listen(text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<SocketAddr> {
-    let text = text.unwrap_or_else(|| "0.0.0.0:34254".to_owned());
+fn listen(
+    path: &str,
+    text: Option<String>,
+    default: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<SocketAddr> {
+    let text = text.unwrap_or_else(|| default.to_owned());
     text.parse().map_or_else(
         |_| {
-            let text = format!("{text:?} is not ADDRESS:PORT, such as 0.0.0.0:34254 or [::]:34254");
-            mistakes.push(Mistake::at("pool.listen", text));
+            let text = format!("{text:?} is not ADDRESS:PORT, such as {default} or [::]:34254");
+            mistakes.push(Mistake::at(path, text));
             None
         },
         Some,

@@ -30,7 +30,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "node.url",
         default: None,
         example: "\"http://127.0.0.1:18443\"",
-        meaning: "The JSON-RPC address of the Bitcoin node.",
+        meaning: "The JSON-RPC address of the Bitcoin node. For several, give each a table [[nodes]], the best first.",
     },
     Key {
         path: "node.cookie_file",
@@ -81,9 +81,45 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "How often a channel is meant to submit a share, 1 to 600.",
     },
     Key {
+        path: "pool.empty_jobs",
+        default: Some("\"until-template\""),
+        example: "\"until-template\"",
+        meaning: "What to mine at a new tip: an empty block until the node has a template, or never an empty block.",
+    },
+    Key {
+        path: "pool.require_worker_names",
+        default: Some("false"),
+        example: "false",
+        meaning: "Whether to serve only proxies and firmware that name the worker of each share (extension 0x0002).",
+    },
+    Key {
+        path: "pool.successor",
+        default: None,
+        example: "\"pool2.example.org:34254\"",
+        meaning: "Where miners are told to go when this server stops: HOST:PORT of another one with the same authority key.",
+    },
+    Key {
         path: "pool.server_key",
         default: Some("\"keys/server.key\""),
         example: "\"keys/server.key\"",
         meaning: "The server's key and certificate (adit keys), relative to this file.",
+    },
+    Key {
+        path: "template_provider.listen",
+        default: Some("\"127.0.0.1:8442\""),
+        example: "\"127.0.0.1:8442\"",
+        meaning: "Where clients of adit template-provider connect: pools and job declarators.",
+    },
+    Key {
+        path: "template_provider.server_key",
+        default: Some("\"keys/server.key\""),
+        example: "\"keys/server.key\"",
+        meaning: "The template provider's key and certificate (adit keys), relative to this file.",
+    },
+    Key {
+        path: "template_provider.coinbase_bytes",
+        default: Some("1000"),
+        example: "1000",
+        meaning: "Room that templates leave for the coinbase outputs of their clients, in bytes, 0 to 100000.",
     },
 ];

@@ -18,8 +18,12 @@ payout_address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 "#;
 
 fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    parse_as(text, environment, checked::check)
+}
+
+fn parse_as<T>(text: &str, environment: &[(&str, &str)], check: Check<T>) -> Result<T, String> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    parse(text, environment, Path::new("/etc/adit"))
+    parse(text, environment, Path::new("/etc/adit"), check)
         .map_err(|mistakes| mistakes.in_file(Path::new("adit.toml")).to_string())
 }
 
@@ -31,6 +35,39 @@ fn a_good_config_is_taken_with_its_defaults() {
     assert_eq!(config.pool.listen.to_string(), "0.0.0.0:34254");
     assert_eq!(config.pool.role.vardiff.rate.to_shares_per_minute(), 10);
     assert_eq!(config.pool.server_key, Path::new("/etc/adit/keys/server.key"));
+    assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::UntilTemplate);
+    assert_eq!(config.pool.role.network, bitcoin::Network::Regtest);
+    assert!(!config.pool.role.require_worker_names);
+    assert_eq!(config.pool.role.halving_interval, 150, "the network is regtest");
+}
+
+#[test]
+fn a_successor_is_host_and_port() {
+    for (text, host, port) in
+        [("pool2.example.org:34254", "pool2.example.org", 34254), ("[2001:db8::1]:1", "2001:db8::1", 1)]
+    {
+        let text = GOOD.replace("[pool]", &format!("[pool]\nsuccessor = \"{text}\""));
+        let successor = parse_with(&text, &[]).unwrap().pool.role.successor.unwrap();
+        assert_eq!((successor.host.as_str(), successor.port), (host, port));
+    }
+    let answer = parse_with(&GOOD.replace("[pool]", "[pool]\nsuccessor = \":1\""), &[]).unwrap_err();
+    assert!(answer.contains("adit.toml:9: pool.successor: the server to send miners to"), "{answer}");
+}
+
+#[test]
+fn worker_names_can_be_required() {
+    let text = GOOD.replace("[pool]", "[pool]\nrequire_worker_names = true");
+    assert!(parse_with(&text, &[]).unwrap().pool.role.require_worker_names);
+}
+
+#[test]
+fn empty_blocks_can_be_turned_off() {
+    let config = parse_with(&GOOD.replace("[pool]", "[pool]\nempty_jobs = \"never\""), &[]).unwrap();
+    assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::Never);
+    let payout = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+    let text =
+        GOOD.replace("regtest\"", "signet\"").replace(payout, "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx");
+    assert_eq!(parse_with(&text, &[]).unwrap().pool.role.halving_interval, 210_000);
 }
 
 #[test]
@@ -46,6 +83,8 @@ lisen = "0.0.0.0:1"
 signature = "\u0007bell"
 payout_address = "nonsense"
 shares_per_minute = 0
+empty_jobs = "sometimes"
+successor = "nowhere"
 "#;
     let answer = parse_with(text, &[]).unwrap_err();
     for part in [
@@ -57,10 +96,12 @@ shares_per_minute = 0
         "adit.toml:9: pool.signature:",
         "adit.toml:10: pool.payout_address: \"nonsense\" is not a Bitcoin address",
         "adit.toml:11: pool.shares_per_minute: 0 is out of range",
+        "adit.toml:12: pool.empty_jobs: \"sometimes\" is not known; use until-template or never",
+        "adit.toml:13: pool.successor: \"nowhere\" is not HOST:PORT",
     ] {
         assert!(answer.contains(part), "{part} is not in:\n{answer}");
     }
-    assert_eq!(answer.lines().count(), 8, "{answer}");
+    assert_eq!(answer.lines().count(), 10, "{answer}");
 }
 
 #[test]
@@ -92,7 +133,7 @@ fn the_environment_overrides_the_file() {
     for password in ["12345", "\"quoted\"", "true", "[pool]"] {
         let config = parse_with(&text, &[("ADIT__NODE__PASSWORD", password)]).unwrap();
         let expected = Auth::UserPass { user: "u".to_owned(), password: Password::from(password.to_owned()) };
-        assert_eq!(*config.node.auth(), expected, "a password is taken letter by letter");
+        assert_eq!(*config.nodes[0].auth(), expected, "a password is taken letter by letter");
     }
 
     let answer = parse_with(GOOD, &[("ADIT__POOL__LISTEN", "here")]).unwrap_err();
@@ -124,4 +165,81 @@ fn a_password_is_never_printed() {
     let text = GOOD.replace("cookie_file = \"cookie\"", "user = \"u\"\npassword = \"hunter2\"");
     let config = parse_with(&text, &[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_template_provider_needs_no_pool() {
+    let text = GOOD.split("[pool]").next().unwrap();
+    assert!(parse_with(text, &[]).unwrap_err().contains("pool.payout_address: missing"));
+    let provider = parse_as(text, &[], checked::check_provider).unwrap();
+    assert_eq!(
+        provider.listen.to_string(),
+        "127.0.0.1:8442",
+        "others are let in only where that was asked for"
+    );
+    assert_eq!(provider.server_key, Path::new("/etc/adit/keys/server.key"));
+    assert_eq!(provider.network, bitcoin::Network::Regtest);
+    assert_eq!(provider.nodes[0].coinbase.weight, 836 + 4 * 1000);
+
+    let text = format!("{text}[template_provider]\nlisten = \"here\"\ncoinbase_bytes = 100001\n");
+    for answer in [
+        parse_as(&text, &[], checked::check_provider).unwrap_err(),
+        parse_with(&format!("{GOOD}{}", text.split_at(text.find("[template").unwrap()).1), &[]).unwrap_err(),
+    ] {
+        assert!(answer.contains("template_provider.listen: \"here\" is not ADDRESS:PORT"), "{answer}");
+        assert!(answer.contains("template_provider.coinbase_bytes: 100001 is out of range"), "{answer}");
+    }
+}
+
+/// [`GOOD`] with two nodes in the place of one.
+fn two_nodes() -> String {
+    let (before, after) = GOOD.split_once("[node]").unwrap();
+    let second = "\n[[nodes]]\nurl = \"127.0.0.1:18444\"\nuser = \"u\"\npassword = \"p\"\n\n[pool]";
+    format!("{before}[[nodes]]{}", after.replace("\n[pool]", second))
+}
+
+#[test]
+fn several_nodes_keep_their_order() {
+    let config = parse_with(&two_nodes(), &[]).unwrap();
+    let urls: Vec<_> = config.nodes.iter().map(adit_node::RpcConfig::url).collect();
+    assert_eq!(urls, ["http://127.0.0.1:18443", "http://127.0.0.1:18444"]);
+    assert!(config.nodes.iter().all(|node| node.network == Some(bitcoin::Network::Regtest)));
+    let one = parse_with(GOOD, &[]).unwrap();
+    assert_eq!(one.nodes.len(), 1, "the table of one node is as good");
+}
+
+#[test]
+fn the_mistakes_of_each_node_name_it_and_its_line() {
+    let text = two_nodes()
+        .replace("18444", "18443")
+        .replace("user = \"u\"", "usr = \"u\"")
+        .replace("cookie_file = \"cookie\"", "");
+    let answer = parse_with(&text, &[]).unwrap_err();
+    for part in [
+        "adit.toml:4: nodes.0.cookie_file: missing",
+        "adit.toml:9: nodes.1.url: the same node as nodes.0",
+        "adit.toml:10: nodes.1.usr: unknown key; did you mean nodes.1.user?",
+        "adit.toml:8: nodes.1.user: missing; nodes.1.password needs it",
+    ] {
+        assert!(answer.contains(part), "{part} is not in:\n{answer}");
+    }
+    assert_eq!(answer.lines().count(), 4, "{answer}");
+
+    let both = format!("{}\n[node]\nurl = \"127.0.0.1:1\"\n", two_nodes());
+    let answer = parse_with(&both, &[]).unwrap_err();
+    assert!(answer.contains("node: give either [node] or a list of [[nodes]], not both"), "{answer}");
+    let wrong_type = two_nodes().replace("password = \"p\"", "password = 5");
+    let answer = parse_with(&wrong_type, &[]).unwrap_err();
+    assert!(answer.contains("adit.toml:11: nodes.1.password: "), "{answer}");
+}
+
+#[test]
+fn the_environment_reaches_each_node_by_its_number() {
+    let text = two_nodes().replace("password = \"p\"\n", "");
+    let config = parse_with(&text, &[("ADIT__NODES__1__PASSWORD", "hunter2")]).unwrap();
+    assert!(matches!(config.nodes[1].auth(), Auth::UserPass { .. }));
+    for name in ["ADIT__NODES__7__PASSWORD", "ADIT__NODES__FIRST__PASSWORD"] {
+        let answer = parse_with(&two_nodes(), &[(name, "p")]).unwrap_err();
+        assert!(answer.contains("nodes is a list of 2; say which with a number from 0"), "{answer}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The config as somebody wrote it: text and environment read into optional fields, unknown keys found.
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::key::KEYS;
@@ -17,11 +17,13 @@ pub(super) struct Written {
     pub(super) network: Option<String>,
     pub(super) data_dir: Option<String>,
     pub(super) node: WrittenNode,
+    pub(super) nodes: Vec<WrittenNode>,
     pub(super) pool: WrittenPool,
+    pub(super) template_provider: WrittenProvider,
 }
 
-/// The table `[node]`.
-#[derive(Debug, Default, Deserialize)]
+/// The table `[node]`, or one of `[[nodes]]`.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct WrittenNode {
     pub(super) url: Option<String>,
@@ -39,7 +41,19 @@ pub(super) struct WrittenPool {
     pub(super) signature: Option<String>,
     pub(super) instance: Option<u16>,
     pub(super) shares_per_minute: Option<u32>,
+    pub(super) empty_jobs: Option<String>,
+    pub(super) require_worker_names: Option<bool>,
+    pub(super) successor: Option<String>,
     pub(super) server_key: Option<String>,
+}
+
+/// The table `[template_provider]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenProvider {
+    pub(super) listen: Option<String>,
+    pub(super) server_key: Option<String>,
+    pub(super) coinbase_bytes: Option<u32>,
 }
 
 /// Reads `text`, lays `environment` over it, and finds unknown keys and values of the wrong type.
@@ -72,7 +86,7 @@ fn deserialize(mut table: Table, mistakes: &mut Vec<Mistake>) -> Written {
                 }
                 Err(error) => error,
             };
-        let path = error.path().to_string();
+        let path = dotted(&error.path().to_string());
         mistakes.push(Mistake::at(path.clone(), error.inner().message().to_owned()));
         if !remove(&mut table, &path) {
             // The table itself is not one, so there is nothing else to read.
@@ -87,18 +101,37 @@ fn remove(table: &mut Table, path: &str) -> bool {
         None => table.remove(path).is_some(),
         Some((parent, rest)) => match table.get_mut(parent) {
             Some(Value::Table(inner)) => remove(inner, rest),
+            Some(Value::Array(elements)) => {
+                let (index, rest) = rest.split_once('.').unwrap_or((rest, ""));
+                let element = index.parse::<usize>().ok().and_then(|index| elements.get_mut(index));
+                match element {
+                    Some(Value::Table(inner)) => remove(inner, rest),
+                    _ => false,
+                }
+            }
             _ => false,
         },
     }
 }
 
+/// `nodes[0].url` as all other paths are written: `nodes.0.url`.
+fn dotted(path: &str) -> String {
+    path.replace('[', ".").replace(']', "")
+}
+
 /// The mistake of a key that does not exist, with the nearest one that does.
 fn unknown_key(path: String) -> Mistake {
+    // The keys of each of several nodes are those of one.
+    let (list, key) = match path.strip_prefix("nodes.").and_then(|rest| rest.split_once('.')) {
+        Some((index, key)) => (format!("nodes.{index}."), format!("node.{key}")),
+        None => (String::new(), path.clone()),
+    };
     let nearest =
-        KEYS.iter().map(|key| key.path).min_by_key(|known| strsim::damerau_levenshtein(known, &path));
+        KEYS.iter().map(|key| key.path).min_by_key(|known| strsim::damerau_levenshtein(known, &key));
     let text = match nearest {
-        Some(known) if strsim::damerau_levenshtein(known, &path) <= 3 => {
-            format!("unknown key; did you mean {known}?")
+        Some(known) if strsim::damerau_levenshtein(known, &key) <= 3 => {
+            let known = known.strip_prefix("node.").filter(|_| !list.is_empty()).unwrap_or(known);
+            format!("unknown key; did you mean {list}{known}?")
         }
         _ => "unknown key; docs/operating.md lists those there are".to_owned(),
     };
@@ -116,16 +149,30 @@ fn overlay(table: &mut Table, origins: &mut Origins, mistakes: &mut Vec<Mistake>
     let is_text = KEYS.iter().any(|key| key.path == path && key.example.starts_with('"'));
     let value = if is_text { text() } else { value.parse().unwrap_or_else(|_| text()) };
     let (parents, key) = path.rsplit_once('.').unwrap_or(("", &path));
+    match table_at(table, parents) {
+        Ok(table) => drop(table.insert(key.to_owned(), value)),
+        Err(text) => mistakes.push(Mistake::at(path.clone(), text)),
+    }
+}
+
+/// The table at a dotted path, made where there is none; the elements of a list go by their number, from zero.
+fn table_at<'a>(table: &'a mut Table, path: &str) -> Result<&'a mut Table, String> {
     let mut table = table;
-    for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
-        let entry = table.entry(parent).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(inner) = entry else {
-            mistakes.push(Mistake::at(path.clone(), format!("{parent} is not a table")));
-            return;
-        };
+    let mut names = path.split('.').filter(|name| !name.is_empty());
+    while let Some(name) = names.next() {
+        let mut entry = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Array(elements) = entry {
+            let count = elements.len();
+            let index = names.next().and_then(|index| index.parse::<usize>().ok());
+            let element = index.and_then(|index| elements.get_mut(index));
+            entry = element.ok_or_else(|| {
+                format!("{name} is a list of {count}; say which with a number from 0, as in {name}.0")
+            })?;
+        }
+        let Value::Table(inner) = entry else { return Err(format!("{name} is not a table")) };
         table = inner;
     }
-    table.insert(key.to_owned(), value);
+    Ok(table)
 }
 
 /// The line of every key of the file.
@@ -141,7 +188,20 @@ fn collect_lines(text: &str, prefix: &str, table: &DeTable<'_>, origins: &mut Or
     for (key, value) in table.iter() {
         let path = format!("{prefix}{}", key.get_ref());
         origins.insert(path.clone(), Origin::Line(line_at(text, Spanned::span(key).start)));
-        if let DeValue::Table(inner) = value.get_ref() {
+        match value.get_ref() {
+            DeValue::Table(inner) => collect_lines(text, &format!("{path}."), inner, origins),
+            DeValue::Array(elements) => collect_lines_of_list(text, &path, elements, origins),
+            _ => {}
+        }
+    }
+}
+
+/// Adds the lines of the tables of a list, and of their keys.
+fn collect_lines_of_list(text: &str, path: &str, elements: &DeArray<'_>, origins: &mut Origins) {
+    for (index, element) in elements.iter().enumerate() {
+        let path = format!("{path}.{index}");
+        origins.insert(path.clone(), Origin::Line(line_at(text, element.span().start)));
+        if let DeValue::Table(inner) = element.get_ref() {
             collect_lines(text, &format!("{path}."), inner, origins);
         }
     }

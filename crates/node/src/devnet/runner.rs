@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::{BlockRefused, Devnet, DevnetConfig};
 use crate::board::{Board, Offered};
+use crate::sources::ChainEnd;
 use crate::{Fate, NodeError, NodeInfo, Submitted};
 
 /// How many questions may wait for the chain's task; those who ask wait with them.
@@ -72,6 +73,12 @@ impl Runner {
             peers: 0,
             trouble: None,
         })
+    }
+
+    pub(crate) async fn chain_end(&self) -> Result<ChainEnd, NodeError> {
+        let tip = self.ask(Question::Tip).await;
+        let (height, hash) = tip.ok_or_else(|| NodeError::Gone(GONE.to_owned()))?;
+        Ok(ChainEnd { hash, height, work: None })
     }
 
     /// Asks, and waits for the answer; `None` when the task is gone.

@@ -6,8 +6,9 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use adit_share::Tip;
 use adit_units::{Height, TemplateId};
-use bitcoin::{BlockHash, Network};
+use bitcoin::{BlockHash, CompactTarget, Network, Work};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,7 @@ use tracing::debug;
 
 use super::template::TemplateOffer;
 use super::{Auth, NodeError, RpcConfig, RpcTemplate};
+use crate::sources::ChainEnd;
 use crate::{Fate, NodeInfo, Submitted};
 
 /// The longest answer that is read, in bytes. A template of a full block is about nine million; its JSON can at most triple that.
@@ -90,7 +92,12 @@ struct ChainInfo {
     bestblockhash: String,
     #[serde(default)]
     initialblockdownload: bool,
+    #[serde(default)]
+    chainwork: Option<String>,
 }
+
+/// How many blocks have the same difficulty.
+const RETARGET_INTERVAL: u32 = 2_016;
 
 /// The answer to `getnetworkinfo`, as far as it matters here.
 #[derive(Deserialize)]
@@ -104,6 +111,14 @@ struct NetworkInfo {
 #[derive(Deserialize)]
 struct BlockHeader {
     confirmations: i64,
+}
+
+/// The answer to `getblockheader`, as far as it says what the next block must be.
+#[derive(Deserialize)]
+struct TipHeader {
+    height: u32,
+    mediantime: u32,
+    bits: String,
 }
 
 impl Client {
@@ -136,6 +151,14 @@ impl Client {
         self.network_of(&self.chain_info().await?)
     }
 
+    /// Where the chain ends, if the network is the configured one.
+    pub(crate) async fn chain_end(&self) -> Result<ChainEnd, NodeError> {
+        let chain = self.chain_info().await?;
+        self.network_of(&chain)?;
+        let work = chain.chainwork.as_deref().and_then(|hex| Work::from_unprefixed_hex(hex).ok());
+        Ok(ChainEnd { hash: self.block_hash(&chain.bestblockhash)?, height: Height(chain.blocks), work })
+    }
+
     /// A template, read and checked. With a `long_poll_id` the node answers when it has something else to say than then.
     pub(crate) async fn template(
         &self,
@@ -154,6 +177,13 @@ impl Client {
         };
         // A full block takes some milliseconds to read; shares on other tasks need not wait for that.
         tokio::task::spawn_blocking(read).await.map_err(|error| NodeError::Gone(error.to_string()))?
+    }
+
+    /// What the block on top of `hash` must be; `None` where its difficulty does not follow from the header below alone.
+    pub(crate) async fn tip_on(&self, hash: BlockHash, network: Network) -> Result<Option<Tip>, NodeError> {
+        let params = json!([hash.to_string(), true]);
+        let header: TipHeader = self.call("getblockheader", &params, self.config.timing.answer).await?;
+        Ok(tip_on(hash, &header, network))
     }
 
     /// Hands over a block in hexadecimal, trying a few times while the node does not answer.
@@ -384,6 +414,21 @@ fn template_request(long_poll_id: Option<&str>) -> Value {
     }
 }
 
+/// What follows from a header for the block on top of it.
+fn tip_on(hash: BlockHash, header: &TipHeader, network: Network) -> Option<Tip> {
+    let height = header.height.checked_add(1)?;
+    match network {
+        Network::Bitcoin | Network::Signet | Network::Regtest => {}
+        // There the difficulty depends on how long ago the last block was.
+        Network::Testnet | Network::Testnet4 => return None,
+    }
+    if height % RETARGET_INTERVAL == 0 {
+        return None;
+    }
+    let nbits = CompactTarget::from_unprefixed_hex(&header.bits).ok()?;
+    Some(Tip::new(hash, Height(height), nbits, header.mediantime.checked_add(1)?))
+}
+
 /// What the word of `submitblock` means (BIP 22).
 fn submitted(word: Option<String>) -> Submitted {
     match word {
@@ -393,5 +438,34 @@ fn submitted(word: Option<String>) -> Submitted {
         // later; neither says anything against this one.
         Some(word) if UNDECIDED.contains(&&*word) => Submitted::Undecided(word),
         Some(reason) => Submitted::Refused(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash as _;
+
+    use super::*;
+
+    fn next(height: u32, network: Network) -> Option<Tip> {
+        let header = TipHeader { height, mediantime: 1_700_000_000, bits: "1702f128".to_owned() };
+        tip_on(BlockHash::all_zeros(), &header, network)
+    }
+
+    #[test]
+    fn a_tip_follows_from_the_header_below() {
+        let tip = next(900_000, Network::Bitcoin).unwrap();
+        let nbits = CompactTarget::from_consensus(0x1702_f128);
+        assert_eq!(tip, Tip::new(BlockHash::all_zeros(), Height(900_001), nbits, 1_700_000_001));
+        assert_eq!(next(900_000, Network::Regtest), Some(tip));
+        assert_eq!(next(900_000, Network::Signet), Some(tip));
+    }
+
+    #[test]
+    fn where_the_difficulty_may_change_no_tip_is_guessed() {
+        assert_eq!(next(2_015, Network::Bitcoin), None, "the next block is the first of a new difficulty");
+        assert!(next(2_016, Network::Bitcoin).is_some() && next(2_014, Network::Bitcoin).is_some());
+        assert_eq!(next(900_000, Network::Testnet4), None);
+        assert_eq!(next(u32::MAX, Network::Bitcoin), None);
     }
 }

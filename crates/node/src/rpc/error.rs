@@ -123,6 +123,12 @@ pub enum NodeError {
     /// Its template is not good.
     #[error("the node's template is refused: {0}")]
     Template(#[from] TemplateRefused),
+    /// Of several nodes, none can be used.
+    #[error("none of the configured nodes gives templates; each says why: {0}")]
+    NoSource(String),
+    /// A block is known that no template stands on.
+    #[error("a new block is known, but no node has given a template on it yet; wait")]
+    Behind,
     /// It was in this process and is no more.
     #[error("{0}")]
     Gone(String),

@@ -95,7 +95,7 @@ impl Follower {
         loop {
             let due = tokio::select! {
                 _ = refresh.tick() => Ok(true),
-                _ = tip.tick() => self.client.best_block_hash().await.map(|best| self.board.tip() != Some(best)),
+                _ = tip.tick() => self.look_at_tip(network).await,
             };
             match due {
                 Ok(false) => {}
@@ -106,6 +106,24 @@ impl Follower {
                 Err(error) => return error,
             }
         }
+    }
+
+    /// Whether there is a tip that no template stands on, which is told at once: making a template may take the node a while.
+    async fn look_at_tip(&self, network: Network) -> Result<bool, NodeError> {
+        let asked_at = self.board.tip();
+        let best = self.client.best_block_hash().await?;
+        if self.board.template_tip() == Some(best) {
+            return Ok(false);
+        }
+        if asked_at != Some(best) {
+            match self.client.tip_on(best, network).await {
+                Ok(Some(tip)) => drop(self.board.announce(asked_at, tip)),
+                Ok(None) => {}
+                // The template says the same and more.
+                Err(error) => debug!(%error, "the new tip cannot be told ahead of its template"),
+            }
+        }
+        Ok(true)
     }
 
     /// Holds a long poll whenever there is something to poll with; after trouble, from the next refresh on.

@@ -187,6 +187,15 @@ impl FakeNode {
         self.news.send_modify(|news| *news += 1);
     }
 
+    /// Takes a block that came from a peer.
+    pub(crate) fn take(&self, block: &Block) {
+        let mut state = self.state();
+        let now = state.now;
+        state.devnet.submit_block(&block.to_bytes(), now).unwrap();
+        drop(state);
+        self.news.send_modify(|news| *news += 1);
+    }
+
     /// Mines a block that nobody submitted, and gives its hash.
     pub(crate) fn mine(&self) -> BlockHash {
         self.wait(Duration::from_secs(1));
@@ -410,7 +419,16 @@ fn respond(method: &str, params: &Value, state: &mut State) -> Value {
             }
         }
         "getblockheader" => match state.devnet.fate(&params[0].as_str().unwrap().parse().unwrap()) {
-            Fate::InChain { confirmations } => json!({ "confirmations": confirmations }),
+            Fate::InChain { confirmations } => {
+                // Only the last block is asked for more than this.
+                let tip = state.devnet.template(state.now).tip;
+                json!({
+                    "confirmations": confirmations,
+                    "height": tip.height.0 - 1,
+                    "mediantime": tip.min_ntime - 1,
+                    "bits": format!("{:08x}", tip.nbits.to_consensus()),
+                })
+            }
             Fate::Stale | Fate::Unknown | Fate::Unreachable(_) => return fault(-5, "Block not found"),
         },
         _ => return fault(-32601, "Method not found"),

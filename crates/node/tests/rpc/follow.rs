@@ -57,6 +57,42 @@ async fn a_new_tip_is_seen_without_long_poll() {
 }
 
 #[tokio::test]
+async fn a_tip_is_told_before_its_template() {
+    let fake = FakeNode::start().await;
+    fake.without_long_poll();
+    let mut config = fake.config();
+    config.timing.refresh = NEVER;
+    let node = Node::rpc(&config);
+    let (mut templates, mut tips) = (node.templates(), node.tips());
+    let before = first_template(&node).await;
+    assert_eq!(*tips.borrow_and_update(), Some(before.tip));
+    fake.trick("getblocktemplate", Trick::LatePlainAnswer(Duration::from_millis(400)));
+    templates.mark_unchanged();
+    let hash = fake.mine();
+    let told = tips.wait_for(|tip| tip.is_some_and(|tip| tip.prev_hash == hash)).await.unwrap().unwrap();
+    assert!(!templates.has_changed().unwrap(), "the node is still at work on it");
+    let full = template(&mut templates, |template| template.tip.prev_hash == hash).await;
+    assert_eq!(full.tip, told);
+    assert!(!tips.has_changed().unwrap(), "the template brings no news of the tip");
+}
+
+#[tokio::test]
+async fn where_the_header_cannot_be_had_the_template_tells_of_the_tip() {
+    let fake = FakeNode::start().await;
+    fake.without_long_poll();
+    fake.trick("getblockheader", Trick::Fault(-32601, "Method not found"));
+    let mut config = fake.config();
+    config.timing.refresh = NEVER;
+    let node = Node::rpc(&config);
+    let (mut templates, mut tips) = (node.templates(), node.tips());
+    first_template(&node).await;
+    let hash = fake.mine();
+    let full = template(&mut templates, |template| template.tip.prev_hash == hash).await;
+    tips.wait_for(|tip| *tip == Some(full.tip)).await.unwrap();
+    up(&node).await;
+}
+
+#[tokio::test]
 async fn new_transactions_on_the_same_tip_come_by_refresh() {
     let fake = FakeNode::start().await;
     fake.without_long_poll();

@@ -4,6 +4,7 @@
 mod errors;
 mod fake;
 mod follow;
+mod several;
 mod submit;
 mod template;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use adit_net::{Clock, Draining, Timer};
 use adit_node::{Health, Node};
-use adit_share::Template;
+use adit_share::{Template, Tip};
 use adit_units::{Monotonic, Now, UnixTime};
 use bitcoin::BlockHash;
 use tokio::sync::{broadcast, watch};
@@ -68,15 +68,20 @@ impl Board {
 
     /// Works until the server drains or job numbers run out.
     pub(super) async fn run(mut self, failure: watch::Sender<Option<Failure>>, mut draining: Draining) {
-        let (mut templates, mut health) = (self.node.templates(), self.node.health());
+        let (mut templates, mut tips, mut health) =
+            (self.node.templates(), self.node.tips(), self.node.health());
         let mut timer = Timer::default();
         loop {
+            // The tip first: templates are never behind it, so one that is read after it is not taken for old.
+            let tip = *tips.borrow_and_update();
             let template = templates.borrow_and_update().clone();
-            match self.make(template) {
-                Ok(Some(work)) => self.put_up(work),
-                Ok(None) => {}
-                Err(WorkError::NumbersExhausted) => return fail(&failure, Failure::JobsExhausted),
-                Err(error) => tracing::error!(%error, "no work from this template"),
+            for made in [self.make(template), self.bridge(tip.as_ref())] {
+                match made {
+                    Ok(Some(work)) => self.put_up(work),
+                    Ok(None) => {}
+                    Err(WorkError::NumbersExhausted) => return fail(&failure, Failure::JobsExhausted),
+                    Err(error) => tracing::error!(%error, "no work from this template"),
+                }
             }
             let is_down = matches!(*health.borrow_and_update(), Health::Down(_));
             let change_due = self.see_to_supply(is_down, Clock.monotonic());
@@ -86,6 +91,7 @@ impl Board {
                 biased;
                 () = draining.begun() => return,
                 // Held by the node like the templates, whose end is told below.
+                Ok(()) = tips.changed() => {}
                 Ok(()) = health.changed() => {}
                 changed = templates.changed() => if changed.is_err() {
                     // Cannot happen while the node is held; work that is up stays up.
@@ -138,8 +144,19 @@ impl Board {
         );
     }
 
+    /// Makes work of a tip whose template has not come yet.
+    fn bridge(&mut self, tip: Option<&Tip>) -> Result<Option<Arc<Work>>, WorkError> {
+        let Some(tip) = tip else { return Ok(None) };
+        let work = self.factory.handle_tip(tip, Clock.now())?;
+        if work.is_some() {
+            tracing::info!(height = tip.height.0, prev_hash = %tip.prev_hash, "empty block until the template comes");
+        }
+        Ok(work)
+    }
+
     fn put_up(&self, work: Arc<Work>) {
         let (job, tip) = (work.id().0, *work.tip());
+        self.gauges.work(&work, Clock.monotonic());
         let before: Option<BlockHash> = self.work.borrow().as_ref().map(|work| work.tip().prev_hash);
         self.work.send_replace(Some(work));
         tracing::debug!(job, height = tip.height.0, "work");

@@ -9,10 +9,10 @@ use adit_channel::ShareRecord;
 use adit_messages::error_code::SubmitSharesError;
 use adit_net::{Clock, Draining};
 use adit_share::Tip;
-use adit_units::{Hashrate, Height, Monotonic, Work};
+use adit_units::{Hashrate, Height, Monotonic};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::Counters;
+use crate::{Counters, Work};
 
 /// The time over which [`Metrics::hashrate`] is taken; less right after the start.
 pub const HASHRATE_WINDOW: Duration = Duration::from_secs(120);
@@ -33,7 +33,7 @@ pub struct Metrics {
     /// What the miners' hash rate must have been for the work of the last [`HASHRATE_WINDOW`].
     pub hashrate: Hashrate,
     /// Accepted work since the start.
-    pub work: Work,
+    pub work: adit_units::Work,
     /// Accepted shares since the start, blocks among them.
     pub accepted: u64,
     /// Refused shares since the start, for each code.
@@ -50,6 +50,12 @@ pub struct Metrics {
     pub height: Option<Height>,
     /// The time since the last template came.
     pub template_age: Option<Duration>,
+    /// How long it took at the present tip from hearing of it until it was on its way to the first miner; `None` while it is not.
+    pub tip_to_first_miner: Option<Duration>,
+    /// The same until the last miner that has been told so far.
+    pub tip_to_last_miner: Option<Duration>,
+    /// How long miners have worked on empty blocks since the start, because templates came later than their tips.
+    pub time_on_empty_work: Duration,
 }
 
 /// The counters behind [`Metrics`].
@@ -69,6 +75,64 @@ pub(super) struct Gauges {
     height: AtomicU64,
     /// Microseconds of the monotonic clock, plus one; zero before the first template.
     template_at: AtomicU64,
+    fan_out: FanOut,
+}
+
+/// How a new tip reaches miners; all in microseconds of the monotonic clock.
+#[derive(Debug, Default)]
+struct FanOut {
+    /// When the present tip was first heard of.
+    tip_seen: AtomicU64,
+    /// From there to the first miner, plus one; zero until then.
+    to_first: AtomicU64,
+    /// From there to the last miner so far, plus one; zero until the first.
+    to_last: AtomicU64,
+    /// Since when miners have been on empty work, plus one; zero while they are not.
+    empty_since: AtomicU64,
+    /// How long they were on empty work before.
+    on_empty: AtomicU64,
+}
+
+impl FanOut {
+    /// Notes the work that is up from now on.
+    fn work(&self, work: &Work, now: Monotonic) {
+        let seen = work.tip_seen().to_micros();
+        if self.tip_seen.swap(seen, Relaxed) != seen {
+            self.to_first.store(0, Relaxed);
+            self.to_last.store(0, Relaxed);
+        }
+        let empty_since = if work.is_interim() { now.to_micros() + 1 } else { 0 };
+        match self.empty_since.load(Relaxed).checked_sub(1) {
+            Some(_) if work.is_interim() => {}
+            Some(since) => {
+                self.on_empty.fetch_add(now.to_micros().saturating_sub(since), Relaxed);
+                self.empty_since.store(0, Relaxed);
+            }
+            None => self.empty_since.store(empty_since, Relaxed),
+        }
+    }
+
+    /// Notes that a miner is told of the work's tip.
+    fn told(&self, work: &Work, now: Monotonic) {
+        let seen = work.tip_seen().to_micros();
+        if self.tip_seen.load(Relaxed) == seen {
+            let delay = now.to_micros().saturating_sub(seen).saturating_add(1);
+            // Only the first finds nothing there.
+            let _ = self.to_first.compare_exchange(0, delay, Relaxed, Relaxed);
+            self.to_last.fetch_max(delay, Relaxed);
+        }
+    }
+
+    fn on_empty(&self, now: Monotonic) -> Duration {
+        let since = self.empty_since.load(Relaxed).checked_sub(1);
+        let present = since.map_or(0, |since| now.to_micros().saturating_sub(since));
+        Duration::from_micros(self.on_empty.load(Relaxed).saturating_add(present))
+    }
+}
+
+/// A duration that is stored plus one, so that zero is none.
+fn delay(stored: &AtomicU64) -> Option<Duration> {
+    stored.load(Relaxed).checked_sub(1).map(Duration::from_micros)
 }
 
 impl Gauges {
@@ -87,6 +151,7 @@ impl Gauges {
             blocks_refused: AtomicU64::default(),
             height: AtomicU64::default(),
             template_at: AtomicU64::default(),
+            fan_out: FanOut::default(),
         }
     }
 
@@ -94,6 +159,11 @@ impl Gauges {
     pub(super) fn template(&self, tip: &Tip, now: Monotonic) {
         self.height.store(u64::from(tip.height.0), Relaxed);
         self.template_at.store(now.to_micros().saturating_add(1), Relaxed);
+    }
+
+    /// Notes the work that is up from now on.
+    pub(super) fn work(&self, work: &Work, now: Monotonic) {
+        self.fan_out.work(work, now);
     }
 
     /// Height of the block that is mined now.
@@ -122,7 +192,7 @@ impl Gauges {
             connections: self.connections.load(Relaxed),
             channels: self.channels.load(Relaxed),
             hashrate: Hashrate::from_hashes_per_second(self.hashrate.load(Relaxed)),
-            work: Work::from_hashes(self.work.read()),
+            work: adit_units::Work::from_hashes(self.work.read()),
             accepted: self.accepted.load(Relaxed),
             rejected,
             blocks_found: self.blocks_found.load(Relaxed),
@@ -131,6 +201,9 @@ impl Gauges {
             blocks_refused: self.blocks_refused.load(Relaxed),
             height: self.height(),
             template_age: self.template_age(now),
+            tip_to_first_miner: delay(&self.fan_out.to_first),
+            tip_to_last_miner: delay(&self.fan_out.to_last),
+            time_on_empty_work: self.fan_out.on_empty(now),
         }
     }
 }
@@ -153,7 +226,10 @@ impl Meter {
     /// Adds what has been new since the last call: refused shares, channels, and the accepted shares in `records`.
     pub(super) fn add(&mut self, counters: &Counters, channels: usize, records: &[ShareRecord]) {
         if !records.is_empty() {
-            let work = records.iter().map(|record| record.work).fold(Work::ZERO, Work::saturating_add);
+            let work = records
+                .iter()
+                .map(|record| record.work)
+                .fold(adit_units::Work::ZERO, adit_units::Work::saturating_add);
             self.gauges.accepted.fetch_add(records.len() as u64, Relaxed);
             self.gauges.work.add(work.to_hashes());
         }
@@ -165,6 +241,13 @@ impl Meter {
         }
         self.counted = *counters;
         self.set_channels(channels as u64);
+    }
+
+    /// Notes that the connection's miners, if it has any, are told of this work's tip.
+    pub(super) fn told(&self, work: &Work, now: Monotonic) {
+        if self.channels > 0 {
+            self.gauges.fan_out.told(work, now);
+        }
     }
 
     fn set_channels(&mut self, channels: u64) {
@@ -306,6 +389,64 @@ mod tests {
         let mut window = Window::new(at(0));
         window.add(at(1), 1 << 64);
         assert_eq!(window.add(at(2), 5).to_hashes_per_second(), 1 << 63);
+    }
+
+    /// Work on a first tip, and the work that bridges the time to the next template.
+    fn works() -> [Arc<Work>; 2] {
+        let script = bitcoin::ScriptBuf::from_bytes(vec![0x51]);
+        let mut factory = crate::JobFactory::new(&crate::PoolConfig::new(0, script), 0).unwrap();
+        let now = |secs| adit_units::Now { monotonic: at(secs), unix: adit_units::UnixTime::from_secs(1) };
+        let template =
+            adit_node::Devnet::new(&adit_node::DevnetConfig::new([7; 32]), now(0)).template(now(0));
+        let tip = template.tip;
+        let full = factory.handle_template(&Arc::new(template), now(10)).unwrap().unwrap();
+        factory.handle_timeout(now(20)).unwrap().unwrap();
+        let next =
+            Tip { prev_hash: bitcoin::hashes::Hash::all_zeros(), height: Height(tip.height.0 + 1), ..tip };
+        [full, factory.handle_tip(&next, now(30)).unwrap().unwrap()]
+    }
+
+    #[test]
+    fn the_way_of_a_tip_to_miners_is_measured() {
+        let gauges = Arc::new(Gauges::new(at(0)));
+        let [full, interim] = works();
+        let mut meters = [(); 3].map(|()| Meter::new(Arc::clone(&gauges)));
+        meters[0].add(&Counters::default(), 1, &[]);
+        meters[1].add(&Counters::default(), 1, &[]);
+        let delays = || {
+            let metrics = gauges.read(at(1_000));
+            (metrics.tip_to_first_miner, metrics.tip_to_last_miner)
+        };
+        let secs = |secs| Some(Duration::from_secs(secs));
+        gauges.work(&full, at(10));
+        meters[2].told(&full, at(11));
+        assert_eq!(delays(), (None, None), "a connection without a channel is no miner");
+        meters[0].told(&full, at(12));
+        meters[1].told(&full, at(15));
+        assert_eq!(delays(), (secs(2), secs(5)));
+        gauges.work(&interim, at(30));
+        assert_eq!(delays(), (None, None), "another tip");
+        meters[1].told(&full, at(31));
+        assert_eq!(delays(), (None, None), "not of this tip");
+        meters[1].told(&interim, at(33));
+        assert_eq!(delays(), (secs(3), secs(3)));
+    }
+
+    #[test]
+    fn the_time_on_empty_work_adds_up() {
+        let gauges = Gauges::new(at(0));
+        let [full, interim] = works();
+        let empty = |now| gauges.read(at(now)).time_on_empty_work.as_secs();
+        gauges.work(&full, at(10));
+        assert_eq!(empty(20), 0);
+        gauges.work(&interim, at(30));
+        assert_eq!(empty(32), 2, "it lasts");
+        gauges.work(&interim, at(90));
+        gauges.work(&full, at(91));
+        assert_eq!(empty(100), 61);
+        gauges.work(&interim, at(200));
+        gauges.work(&full, at(203));
+        assert_eq!(empty(300), 64);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One connection: its handshake, its session, and its orderly end.
 
-use core::future::{pending, poll_fn};
+use core::future::{pending, poll_fn, ready};
 use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
@@ -13,6 +13,7 @@ use adit_net::{
 };
 use adit_transport::{FrameQueue, OpenError};
 use adit_units::ConnectionId;
+use bitcoin::BlockHash;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
@@ -29,6 +30,10 @@ const UNACKNOWLEDGED_PAUSE: usize = 8_192;
 /// Reads that a connection gets at shutdown for what has arrived already.
 const LAST_READS: usize = 4;
 
+/// Bytes of answers to one read after which they are sent before more frames are looked at. A proxy may ask for all its channels in
+/// one go, and the answers, each with a job, would not fit into the outbox.
+const ANSWERS_PAUSE: usize = 16 * 1024;
+
 /// A queue of frames that has held more than this gives its memory back.
 const FRAMES_KEPT: usize = 1_024;
 
@@ -44,9 +49,13 @@ struct Peer<L> {
     connection: Connection,
     session: Session,
     board: watch::Receiver<Option<Arc<Work>>>,
+    /// The block that the work stands on which was taken from the board last.
+    told_tip: Option<BlockHash>,
     durable: Durable,
     durable_watch: DurableWatch,
     append: Option<Append>,
+    /// Whether frames may be left that have come and were not looked at.
+    frames_left: bool,
     meter: Meter,
     timer: Timer,
     draining: Draining,
@@ -59,6 +68,7 @@ enum Wake {
     Durable(u64),
     Appended,
     Timeout,
+    FramesLeft,
     Io(Result<Io, IoError>),
 }
 
@@ -110,9 +120,11 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
         connection,
         session,
         board,
+        told_tip: None,
         durable,
         durable_watch,
         append,
+        frames_left: false,
         meter,
         timer,
         draining,
@@ -143,6 +155,7 @@ impl<L: ShareSink> Peer<L> {
         let (intake, busy) = (self.intake(), self.append.is_some());
         // A peer that lags behind is not sent every job, only the newest once it has caught up.
         let ready_for_work = !self.connection.is_congested();
+        let ready_for_frames = self.frames_left && ready_for_work && !self.log_is_behind();
         let Self { connection, board, durable_watch, append, timer, draining, .. } = self;
         // What is rare comes first, because bytes from a busy peer are always ready; and all that is ready together is
         // answered in one write, which is what `io` begins with.
@@ -153,14 +166,20 @@ impl<L: ShareSink> Peer<L> {
             _ = appended(append), if busy => Wake::Appended,
             count = durable_watch.changed() => Wake::Durable(count),
             () = timer.fired() => Wake::Timeout,
+            () = ready(()), if ready_for_frames => Wake::FramesLeft,
             done = connection.io(intake) => Wake::Io(done),
         }
     }
 
     /// No more is taken from a peer whose shares the log has no room for, or who does not read the answers.
     fn intake(&self) -> Intake {
-        let log_is_behind = self.append.is_some() || self.waits_for_the_log();
-        if log_is_behind || self.connection.is_congested() { Intake::Paused } else { Intake::Open }
+        let is_busy = self.frames_left || self.log_is_behind() || self.connection.is_congested();
+        if is_busy { Intake::Paused } else { Intake::Open }
+    }
+
+    /// Whether the log has to take earlier shares before there are more.
+    fn log_is_behind(&self) -> bool {
+        self.append.is_some() || self.waits_for_the_log()
     }
 
     /// Whether so many shares are not durable that the peer has to wait. After a failure nothing will ever be, and the only thing
@@ -181,6 +200,7 @@ impl<L: ShareSink> Peer<L> {
                 }
                 self.session.handle_timeout(now)?;
             }
+            Wake::FramesLeft => self.take_frames().await?,
             Wake::Io(done) => {
                 if let Io::Read(_) = done? {
                     self.take_frames().await?;
@@ -194,15 +214,25 @@ impl<L: ShareSink> Peer<L> {
     fn take_work(&mut self) {
         let work = self.board.borrow_and_update().clone();
         if let Some(work) = work {
-            self.session.handle_work(work, Clock.now());
+            let (tip, now) = (work.tip().prev_hash, Clock.now());
+            let is_new_tip = self.told_tip.replace(tip) != Some(tip);
+            self.session.handle_work(Arc::clone(&work), now);
+            if is_new_tip {
+                self.meter.told(&work, Clock.monotonic());
+            }
         }
     }
 
-    /// Hands every whole frame that has come to the session; a block goes out before the next frame is looked at.
+    /// Hands the whole frames that have come to the session, until there are many answers to send; a block goes out before the next
+    /// frame is looked at.
     async fn take_frames(&mut self) -> Result<(), End> {
         let now = Clock.now();
         loop {
             let (session, connection) = (&mut self.session, &mut self.connection);
+            self.frames_left = session.frames().len_bytes() > ANSWERS_PAUSE;
+            if self.frames_left {
+                return Ok(());
+            }
             let Some(frame) = connection.next_frame(|header| session.frame_limit(header))? else {
                 return Ok(());
             };
@@ -254,6 +284,7 @@ impl<L: ShareSink> Peer<L> {
         // A peer that has closed its side may still want to hear what became of its last shares.
         let listens = matches!(end, End::Shutdown | End::Session(_) | End::Io(IoError::Closed));
         if is_shutdown {
+            self.session.begin_drain();
             self.take_what_came().await;
         }
         let patience = if listens && !is_shutdown { CLOSE_PATIENCE } else { DRAIN_PATIENCE };

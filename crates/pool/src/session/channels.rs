@@ -1,7 +1,7 @@
 //! Channels are opened, updated and closed (spec 5.3.2 to 5.3.9).
 
 use adit_channel::{
-    Channel, ChannelKind, ChannelTerms, ExtranoncePrefix, TargetOutOfRange, UserIdentity, Vardiff,
+    Channel, ChannelKind, ChannelTerms, ExtranoncePrefix, Reward, TargetOutOfRange, UserIdentity, Vardiff,
 };
 use adit_messages::error_code::{
     OpenMiningChannelError as OpenCode, SetCustomMiningJobError as CustomJobCode,
@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::acknowledge::Report;
 use super::{GROUP_CHANNEL, IDLE_TIMEOUT, OpenChannel, Session, State, place_of, send_target};
+use crate::Disconnect;
 
 /// A request for a channel, of either kind.
 #[derive(Clone, Copy)]
@@ -28,7 +29,11 @@ struct Request<'a> {
 
 impl Session {
     /// Takes in `OpenStandardMiningChannel` (spec 5.3.2).
-    pub(super) fn handle_open_standard(&mut self, open: &mining::OpenStandardMiningChannel<'_>, now: Now) {
+    pub(super) fn handle_open_standard(
+        &mut self,
+        open: &mining::OpenStandardMiningChannel<'_>,
+        now: Now,
+    ) -> Result<(), Disconnect> {
         let request = Request {
             request_id: open.request_id,
             kind: ChannelKind::Standard,
@@ -37,11 +42,15 @@ impl Session {
             max_target: Target::from_le_bytes(open.max_target.to_array()),
             min_extranonce_size: 0,
         };
-        self.handle_open(&request, now);
+        self.handle_open(&request, now)
     }
 
     /// Takes in `OpenExtendedMiningChannel` (spec 5.3.4).
-    pub(super) fn handle_open_extended(&mut self, open: &mining::OpenExtendedMiningChannel<'_>, now: Now) {
+    pub(super) fn handle_open_extended(
+        &mut self,
+        open: &mining::OpenExtendedMiningChannel<'_>,
+        now: Now,
+    ) -> Result<(), Disconnect> {
         let request = Request {
             request_id: open.request_id,
             kind: ChannelKind::Extended,
@@ -50,14 +59,17 @@ impl Session {
             max_target: Target::from_le_bytes(open.max_target.to_array()),
             min_extranonce_size: open.min_extranonce_size,
         };
-        self.handle_open(&request, now);
+        self.handle_open(&request, now)
     }
 
     /// Opens a channel or says why not.
     ///
     /// The answer comes first and alone, because there is firmware that waits for exactly that; then the job, as a future job, and
     /// the tip that makes it active.
-    fn handle_open(&mut self, request: &Request<'_>, now: Now) {
+    fn handle_open(&mut self, request: &Request<'_>, now: Now) -> Result<(), Disconnect> {
+        if self.config.require_worker_names && !self.state.terms().worker_names {
+            return Err(Disconnect::WorkerNamesRequired);
+        }
         if let State::ExpectChannel { may_negotiate, .. } = &mut self.state {
             *may_negotiate = false;
         }
@@ -73,6 +85,7 @@ impl Session {
                 self.send(mining::OpenMiningChannelError { request_id, error_code: code.to_wire() });
             }
         }
+        Ok(())
     }
 
     /// The channel that a request asks for.
@@ -81,8 +94,7 @@ impl Session {
         if kind == ChannelKind::Extended && self.state.terms().standard_jobs_only {
             return Err(OpenCode::ExtendedChannelsNotSupportedForStandardJobs);
         }
-        let user =
-            UserIdentity::from_wire(request.user_identity).map_err(|_| OpenCode::InvalidUserIdentity)?;
+        let user = self.user(request.user_identity)?;
         let nominal =
             Hashrate::from_wire(request.nominal_hash_rate).map_err(|_| OpenCode::InvalidNominalHashrate)?;
         if usize::from(request.min_extranonce_size) > ExtranoncePrefix::ROLLABLE_LEN {
@@ -109,6 +121,25 @@ impl Session {
         let first = active.map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
         let channel = Channel::new(terms, vardiff, first, self.seen_key);
         Ok(OpenChannel { channel, report: Report::default() })
+    }
+
+    /// Who the shares of a channel are credited to.
+    ///
+    /// Every block pays the pool, so a miner who asks to be paid by the block itself is refused: better no work than work for
+    /// somebody else.
+    fn user(&self, bytes: &[u8]) -> Result<UserIdentity, OpenCode> {
+        let user = UserIdentity::from_wire(bytes).map_err(|_| OpenCode::InvalidUserIdentity)?;
+        match Reward::of(&user, self.config.network) {
+            Ok(Reward::Pooled | Reward::Donated) => Ok(user),
+            Ok(Reward::Solo(_) | Reward::Split { .. }) => {
+                debug!(connection = self.connection.0, %user, "asks for a block of its own");
+                Err(OpenCode::InvalidUserIdentity)
+            }
+            Err(reason) => {
+                debug!(connection = self.connection.0, %user, %reason, "cannot be paid");
+                Err(OpenCode::InvalidUserIdentity)
+            }
+        }
     }
 
     /// Answers that a channel is open (spec 5.3.3, 5.3.5).

@@ -103,6 +103,17 @@ impl Session {
         };
         let request_id = request.request_id;
         let requested = |known: &u16| request.requested_extensions.iter().any(|asked| asked == known);
+        if self.config.require_worker_names && !requested(&WORKER_HASHRATE_TRACKING) {
+            // The peer may ask again; if it opens a channel instead, the session ends.
+            let unknown = |asked: &u16| !EXTENSIONS.contains(asked);
+            let unsupported = request.requested_extensions.iter().copied().filter(unknown).collect();
+            self.send(RequestExtensionsError {
+                request_id,
+                unsupported_extensions: list(unsupported),
+                required_extensions: list(vec![WORKER_HASHRATE_TRACKING]),
+            });
+            return Ok(());
+        }
         let supported: Vec<u16> = EXTENSIONS.into_iter().filter(requested).collect();
         terms.worker_names = supported.contains(&WORKER_HASHRATE_TRACKING);
         debug!(connection = self.connection.0, ?supported, "extensions");
@@ -121,7 +132,8 @@ impl Session {
 
 /// A list of extensions as messages carry it.
 fn list(extensions: Vec<u16>) -> Seq064K<'static, u16> {
-    Seq064K::new(extensions).expect("this pool speaks fewer extensions than a sequence holds")
+    Seq064K::new(extensions)
+        .expect("a list that is part of another, or of what this pool speaks, is no longer than a sequence")
 }
 
 /// What a device says of itself, in one line that is safe to log.

@@ -53,6 +53,11 @@ impl Session {
                 sequence_number: number,
                 error_code: code.to_wire(),
             });
+            if self.breaker.handle_refused(code, now.monotonic) {
+                return Err(Disconnect::Garbage);
+            }
+        } else {
+            self.breaker.handle_accepted();
         }
         // Only now, because the share may have been a block.
         if self.unacknowledged.len() >= UNACKNOWLEDGED_MAX { Err(Disconnect::Overloaded) } else { Ok(()) }

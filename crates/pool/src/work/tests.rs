@@ -174,6 +174,8 @@ fn a_wrong_clock_on_the_host_of_the_pool_makes_no_bad_blocks() {
         let mut factory = factory();
         let work = factory.handle_template(&template(5), at(0)).unwrap().unwrap();
         assert_eq!(work.job().min_ntime(), TIME);
+        let with_reserve = factory.handle_timeout(at(RESERVE_DELAY.as_secs())).unwrap().unwrap();
+        assert_eq!(with_reserve.id(), work.id(), "what is new is the job for the next tip");
         for minute in 1..=120 {
             let work = factory.handle_timeout(at(minute * 61)).unwrap().expect("a minute is over");
             // Nothing is lost to rounding, however often it is renewed.

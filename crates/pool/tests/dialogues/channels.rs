@@ -172,6 +172,37 @@ fn a_user_identity_must_be_text_that_prints() {
 }
 
 #[test]
+fn an_identity_that_cannot_be_paid_opens_no_channel() {
+    let mut world = World::new();
+    let mut client = world.connect_with(MiningSetupFlags::NONE);
+    let mine = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
+    for refused in [
+        // Of another network, with a typing error, in no known form.
+        "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx.rig",
+        "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5.rig",
+        "sri/what/ever",
+        // Blocks of this pool pay the pool.
+        "sri/solo/bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4/rig",
+        "sri/donate/5/bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4/rig",
+    ] {
+        client.sends(
+            mining::OpenStandardMiningChannel { user_identity: text(refused), ..open_standard(0.0, &ANY) },
+            &world,
+        );
+        let error_code = text("invalid-user-identity");
+        client.expects(mining::OpenMiningChannelError { request_id: 11, error_code });
+        client.expects_nothing();
+    }
+    for accepted in [mine, &format!("{mine}.rig"), "sri/donate", "sri/donate/rig", "account.worker"] {
+        client.sends(
+            mining::OpenStandardMiningChannel { user_identity: text(accepted), ..open_standard(0.0, &ANY) },
+            &world,
+        );
+        client.opened();
+    }
+}
+
+#[test]
 fn the_user_identity_belongs_to_the_channel_and_not_to_the_connection() {
     let mut world = World::new();
     let mut client = world.connect_with(MiningSetupFlags::NONE);

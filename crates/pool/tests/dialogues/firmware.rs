@@ -4,7 +4,7 @@ use adit_messages::flags::MiningSetupFlags;
 use adit_messages::types::Str0255;
 use adit_messages::{Message, common, mining};
 
-use crate::world::{World, extended_share, open_extended, setup, text};
+use crate::world::{World, bridging, extended_share, open_extended, setup, text};
 
 /// The largest frame that ESP-Miner reads, header included.
 const BITAXE_FRAME: usize = 8192;
@@ -114,4 +114,61 @@ fn firmware_that_sends_a_nonce_again_keeps_its_connection() {
         client.is_refused(number, "duplicate-share");
     }
     assert_eq!((client.closed, client.records.len()), (None, 1));
+}
+
+/// ESP-Miner keeps eight jobs that wait for a tip and forgets the oldest one; jobs that are active at once do not count.
+#[test]
+fn bitaxe_still_has_the_job_for_the_next_tip_after_a_long_block() {
+    for flags in [MiningSetupFlags::NONE, MiningSetupFlags::REQUIRES_STANDARD_JOBS] {
+        let mut world = World::without_work(bridging());
+        world.new_tip();
+        let mut bitaxe = world.connect_with(flags);
+        if flags == MiningSetupFlags::NONE {
+            bitaxe.opens_extended(&world);
+        } else {
+            bitaxe.opens_standard(&world);
+        }
+        let mut waiting = Vec::new();
+        bitaxe.hears(&world.put_by(), &world);
+        for _ in 0..120 {
+            world.wait(30);
+            bitaxe.hears(&world.refresh(), &world);
+        }
+        while bitaxe.has_mail() {
+            let frame = bitaxe.receives();
+            assert!(frame.frame_len() <= BITAXE_FRAME, "{} bytes", frame.frame_len());
+            match frame.message() {
+                Message::NewExtendedMiningJob(job) if job.min_ntime.as_ref().is_none() => {
+                    waiting.push(job.job_id)
+                }
+                Message::NewMiningJob(job) if job.min_ntime.as_ref().is_none() => waiting.push(job.job_id),
+                Message::NewExtendedMiningJob(_) | Message::NewMiningJob(_) | Message::SetTarget(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let interim = world.tip_alone().unwrap();
+        assert_eq!(waiting, [interim.id().0], "one, and the right one");
+        bitaxe.hears(&interim, &world);
+        let names = bitaxe.names();
+        assert_eq!(names.last(), Some(&"SetNewPrevHash"));
+        assert!(names.iter().rev().skip(1).all(|name| *name == "SetTarget"), "{names:?}");
+    }
+}
+
+/// BraiinsOS starts its pipeline anew with every job, so the job for the next tip comes once for each tip.
+#[test]
+fn braiins_os_gets_the_job_for_the_next_tip_once() {
+    let mut world = World::without_work(bridging());
+    world.new_tip();
+    let mut miner = world.extended_miner();
+    miner.hears(&world.put_by(), &world);
+    assert_eq!(miner.names(), ["NewExtendedMiningJob"]);
+    for _ in 0..5 {
+        world.wait(60);
+        let renewed = world.factory.handle_timeout(world.now).unwrap().expect("a minute is over");
+        miner.hears(&renewed, &world);
+        assert_eq!(miner.names().iter().filter(|name| **name == "NewExtendedMiningJob").count(), 1);
+    }
+    let again = world.factory.handle_timeout(world.now).unwrap();
+    assert!(again.is_none(), "nothing is due");
 }

@@ -3,9 +3,11 @@
 
 mod channels;
 mod cut;
+mod drain;
 mod firmware;
 mod jobs;
 mod model;
+mod reserve;
 mod setup;
 mod shares;
 mod world;

@@ -4,10 +4,10 @@ use adit_messages::extensions::{RequestExtensions, RequestExtensionsError, Reque
 use adit_messages::flags::MiningSetupFlags;
 use adit_messages::types::Seq064K;
 use adit_messages::{common, mining};
-use adit_pool::{Disconnect, Fault};
+use adit_pool::{Disconnect, Fault, PoolConfig};
 use adit_transport::Frame;
 
-use crate::world::{World, close, extended_share, open_extended, open_standard, setup, text, update};
+use crate::world::{World, close, config, extended_share, open_extended, open_standard, setup, text, update};
 
 /// The peer was refused with this answer, and then the session ended.
 #[track_caller]
@@ -190,6 +190,41 @@ fn unknown_extensions_alone_are_denied_and_may_be_asked_for_anew() {
     client.sends(extensions(&[2]), &world);
     client.expects(granted(&[2]));
     client.opens_extended(&world);
+}
+
+#[test]
+fn a_required_extension_is_named_and_may_be_asked_for_anew() {
+    let mut world = World::without_work(PoolConfig { require_worker_names: true, ..config() });
+    world.new_tip();
+    let mut client = world.connect_with(MiningSetupFlags::NONE);
+    for (asked, unsupported) in [(&[][..], &[][..]), (&[1], &[]), (&[3, 1, 0x4000], &[3, 0x4000])] {
+        client.sends(extensions(asked), &world);
+        client.expects(RequestExtensionsError {
+            required_extensions: Seq064K::new(vec![2]).unwrap(),
+            ..denied(unsupported)
+        });
+        client.expects_nothing();
+    }
+    client.sends(extensions(&[2, 3]), &world);
+    client.expects(granted(&[2]));
+    client.opens_extended(&world);
+    client.opens_standard(&world);
+}
+
+#[test]
+fn who_opens_a_channel_without_a_required_extension_is_disconnected() {
+    let mut world = World::without_work(PoolConfig { require_worker_names: true, ..config() });
+    world.new_tip();
+    let mut silent = world.connect_with(MiningSetupFlags::NONE);
+    let mut stubborn = world.connect_with(MiningSetupFlags::REQUIRES_STANDARD_JOBS);
+    stubborn.sends(extensions(&[1]), &world);
+    stubborn.skips_all();
+    for client in [&mut silent, &mut stubborn] {
+        client.sends(open_standard(0.0, &[0xff; 32]), &world);
+        client.expects_nothing();
+        assert_eq!(client.closed, Some(Disconnect::WorkerNamesRequired));
+        assert_eq!(client.session.channels(), 0);
+    }
 }
 
 #[test]

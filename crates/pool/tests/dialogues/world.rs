@@ -9,7 +9,7 @@ use adit_messages::flags::MiningSetupFlags;
 use adit_messages::tlv::Tlv;
 use adit_messages::types::{B032, Str0255, U256};
 use adit_messages::{Message, Protocol, common, decode, encode, encode_with_tlvs, mining};
-use adit_pool::{Disconnect, FoundBlock, JobFactory, PoolConfig, Session, Work};
+use adit_pool::{Disconnect, EmptyJobs, FoundBlock, JobFactory, PoolConfig, RESERVE_DELAY, Session, Work};
 use adit_share::{RawTransaction, Template, TemplateParts, Tip, witness_commitment};
 use adit_transport::{Frame, FrameQueue, Header};
 use adit_units::{ConnectionId, Height, Monotonic, Now, Sats, ShareRate, Target, TemplateId, UnixTime};
@@ -50,7 +50,13 @@ pub(crate) fn config() -> PoolConfig {
         easiest: Target::MAX,
         hardest: VardiffConfig::default().hardest,
     };
-    PoolConfig { vardiff, ..PoolConfig::new(7, ScriptBuf::from_bytes(vec![0x51])) }
+    let empty_jobs = EmptyJobs::Never;
+    PoolConfig { vardiff, empty_jobs, ..PoolConfig::new(7, ScriptBuf::from_bytes(vec![0x51])) }
+}
+
+/// The same pool, which gives miners an empty block for the next height ahead.
+pub(crate) fn bridging() -> PoolConfig {
+    PoolConfig { empty_jobs: EmptyJobs::UntilTemplate, ..config() }
 }
 
 impl World {
@@ -96,6 +102,29 @@ impl World {
         work
     }
 
+    /// The tip has stood for a while, and the pool puts a job for the next one up.
+    pub(crate) fn put_by(&mut self) -> Arc<Work> {
+        self.now = self.now.after(RESERVE_DELAY);
+        let work = self.factory.handle_timeout(self.now).unwrap().expect("there was no job for the next tip");
+        self.work = Some(Arc::clone(&work));
+        work
+    }
+
+    /// The node has another tip and no template on it.
+    pub(crate) fn tip_alone(&mut self) -> Option<Arc<Work>> {
+        self.height += 1;
+        let tip = self.tip();
+        let work = self.factory.handle_tip(&tip, self.now).unwrap();
+        self.work = work.clone().or_else(|| self.work.take());
+        work
+    }
+
+    /// The tip that the node has now.
+    pub(crate) fn tip(&self) -> Tip {
+        let nbits = CompactTarget::from_consensus(self.nbits);
+        Tip::new(BlockHash::hash(&self.height.to_le_bytes()), Height(self.height), nbits, START - 600)
+    }
+
     /// The template that the node has now.
     pub(crate) fn template(&self) -> Arc<Template> {
         let subsidy = Sats::from_sats(5_000_000_000);
@@ -103,15 +132,9 @@ impl World {
         let transactions: Vec<_> =
             (0..self.templates % 5).map(|n| transaction(n * 1_000 + self.templates)).collect();
         let commitment = TxOut { value: Amount::ZERO, script_pubkey: witness_commitment(&transactions) };
-        let prev_hash = BlockHash::hash(&self.height.to_le_bytes());
         let template = Template::new(TemplateParts {
             id: TemplateId(self.templates),
-            tip: Tip::new(
-                prev_hash,
-                Height(self.height),
-                CompactTarget::from_consensus(self.nbits),
-                START - 600,
-            ),
+            tip: self.tip(),
             version: VERSION,
             time: self.now.unix.to_secs(),
             coinbase_value: subsidy.checked_add(fees).unwrap(),
@@ -230,6 +253,12 @@ impl Client {
     /// The first records so far, that many, are on stable storage.
     pub(crate) fn is_durable(&mut self, count: usize) {
         self.session.handle_durable(count as u64);
+        self.collect();
+    }
+
+    /// The server begins to wind down.
+    pub(crate) fn is_drained(&mut self) {
+        self.session.begin_drain();
         self.collect();
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Miner {
     pub(crate) refused: Vec<String>,
     /// Blocks that the pool has announced.
     pub(crate) tips: u32,
+    /// Where the pool wants the miner to go.
+    pub(crate) sent_to: Option<(String, u16)>,
 }
 
 #[derive(Clone)]
@@ -90,6 +92,7 @@ impl Miner {
             last_acknowledged: 0,
             refused: Vec::new(),
             tips: 0,
+            sent_to: None,
         }
     }
 
@@ -112,6 +115,13 @@ impl Miner {
 
     /// Opens the channel and waits for its first job.
     pub(crate) async fn open(&mut self, user: &str) {
+        self.ask_for_a_channel(user);
+        self.flush().await;
+        self.hear_until(|miner| miner.channel != 0 && miner.work().is_some()).await.unwrap();
+    }
+
+    /// Queues a request for an extended channel.
+    pub(crate) fn ask_for_a_channel(&mut self, user: &str) {
         self.say(mining::OpenExtendedMiningChannel {
             request_id: 1,
             user_identity: text(user),
@@ -119,8 +129,6 @@ impl Miner {
             max_target: U256::from(&[0xff; 32]),
             min_extranonce_size: 4,
         });
-        self.flush().await;
-        self.hear_until(|miner| miner.channel != 0 && miner.work().is_some()).await.unwrap();
     }
 
     /// Queues a message.
@@ -252,6 +260,10 @@ impl Miner {
             let heard = decode(Protocol::Mining, frame).unwrap();
             match heard {
                 Message::SetupConnectionSuccess(_) | Message::SetTarget(_) => {}
+                Message::Reconnect(to) => {
+                    let host = String::from_utf8(to.new_host.as_bytes().to_vec()).unwrap();
+                    self.sent_to = Some((host, to.new_port));
+                }
                 Message::OpenExtendedMiningChannelSuccess(opened) => {
                     self.channel = opened.channel_id;
                     self.prefix = opened.extranonce_prefix.as_bytes().to_vec();

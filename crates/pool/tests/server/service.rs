@@ -51,6 +51,19 @@ async fn many_shares_in_one_write_are_acknowledged_with_few_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_asks_for_all_its_channels_in_one_go_gets_them() {
+    let stage = Plan::quiet().start();
+    let mut proxy = stage.miner().await;
+    for _ in 0..200 {
+        proxy.ask_for_a_channel("farm");
+    }
+    let first = proxy.channel;
+    proxy.flush().await;
+    proxy.hear_until(|proxy| proxy.channel == first + 200).await.unwrap();
+    assert_eq!(stage.server.metrics().channels, 201);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_shares_are_told_and_counted_by_their_code() {
     let stage = Plan::quiet().start();
     let mut miner = stage.miner().await;

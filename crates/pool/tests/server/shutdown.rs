@@ -64,6 +64,18 @@ async fn shutdown_under_load_acknowledges_what_it_has_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_sends_miners_to_the_successor() {
+    let mut plan = Plan::quiet();
+    plan.pool.successor = Some(adit_pool::Successor { host: "pool2.example".to_owned(), port: 7 });
+    let stage = plan.start();
+    let mut miner = stage.miner().await;
+    let shutdown = tokio::spawn(stage.server.shutdown());
+    assert!(miner.hear_until(|_| false).await.is_err(), "the pool closes");
+    assert_eq!(miner.sent_to, Some(("pool2.example".to_owned(), 7)));
+    assert_eq!(timeout(PATIENCE, shutdown).await.unwrap().unwrap().cut_off, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_waits_for_shares_whose_sync_is_on_its_way() {
     let stage = Plan::quiet().start();
     let mut miner = stage.miner().await;

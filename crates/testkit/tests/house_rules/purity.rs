@@ -10,11 +10,17 @@ pub(crate) const PURE_FOLDERS: &[&str] = &[
     "crates/messages/src/",
     "crates/share/src/",
     "crates/channel/src/",
+    "crates/node/src/tdp/",
     "crates/pool/src/",
 ];
 
 /// Parts of those folders that drive the pure code with real sockets and clocks.
-const SHELLS: &[&str] = &["crates/pool/src/server.rs", "crates/pool/src/server/"];
+const SHELLS: &[&str] = &[
+    "crates/node/src/tdp/server.rs",
+    "crates/node/src/tdp/server/",
+    "crates/pool/src/server.rs",
+    "crates/pool/src/server/",
+];
 
 /// What pure code does not name, and why.
 const IMPURE: &[(&str, &str)] = &[

@@ -4,9 +4,11 @@
 //! named says that it was left out.
 
 mod blocks;
+mod failover;
 mod pool;
 mod program;
 mod sv1;
+mod template_provider;
 
 use std::process::Command;
 

@@ -25,6 +25,8 @@ pub(crate) struct Pool {
     program: Program,
     /// The node that it mines on.
     pub(crate) node: Bitcoind,
+    /// A second node, a peer of the first, that the pool falls back to.
+    pub(crate) second: Option<Bitcoind>,
     /// Where block rewards go.
     pub(crate) payout: ScriptBuf,
     /// `HOST:PORT` that miners connect to.
@@ -44,13 +46,34 @@ impl Pool {
     /// Starts a node, configures a pool on it as an operator would, and starts that; `None` if no node is named for `test`.
     pub(crate) fn start(test: &str, chain: Chain) -> Option<Self> {
         let node = Bitcoind::start(&Bitcoind::command_for(test)?, chain).expect("the named node starts");
+        Some(Self::start_on(node, None))
+    }
+
+    /// As [`Self::start`] on regtest, with a second node that the pool falls back to.
+    pub(crate) fn start_on_two(test: &str) -> Option<Self> {
+        let command = Bitcoind::command_for(test)?;
+        let peer = free_address();
+        let listening = ["-listen=1", &format!("-bind={peer}")];
+        let first = Bitcoind::start_with(&command, Chain::Regtest, &listening);
+        let second = Bitcoind::start_with(&command, Chain::Regtest, &[&format!("-connect={peer}")]);
+        let expected = "the named node starts";
+        Some(Self::start_on(first.expect(expected), Some(second.expect(expected))))
+    }
+
+    fn start_on(node: Bitcoind, second: Option<Bitcoind>) -> Self {
         let transactions = prepare(&node);
         let start_height = node.height().expect("a running node answers");
         let folder =
             tempfile::Builder::new().prefix("adit-interop-").tempdir().expect("a folder can be made");
-        let payout = Address::p2wsh(&ScriptBuf::from_bytes(vec![0x51; 3]), chain.network());
+        let payout = Address::p2wsh(&ScriptBuf::from_bytes(vec![0x51; 3]), node.chain().network());
 
         let authority = init(folder.path(), &node, &payout);
+        if let Some(second) = &second {
+            wait_for("the second node to have the chain", || {
+                (second.height().ok() == Some(start_height)).then_some(())
+            });
+            add_node(folder.path(), second);
+        }
         let address = free_address();
         let check = pool_command(folder.path(), "check", &address).output().expect("adit runs");
         assert!(check.status.success(), "adit check:\n{}", String::from_utf8_lossy(&check.stderr));
@@ -60,6 +83,7 @@ impl Pool {
         let mut pool = Self {
             program,
             node,
+            second,
             payout: payout.script_pubkey(),
             url: format!("stratum2+tcp://{address}/{authority}"),
             address,
@@ -72,7 +96,7 @@ impl Pool {
             pool.assert_running();
             TcpStream::connect(&pool.address).ok()
         });
-        Some(pool)
+        pool
     }
 
     /// A folder that lives as long as the pool.
@@ -109,7 +133,7 @@ impl Pool {
 }
 
 /// Blocks that make the node leave its initial download, and on regtest transactions that wait to be mined.
-fn prepare(node: &Bitcoind) -> Vec<Txid> {
+pub(crate) fn prepare(node: &Bitcoind) -> Vec<Txid> {
     match node.chain() {
         Chain::Regtest => {
             node.mature_coinbases(3).expect("regtest blocks are found at once");
@@ -137,6 +161,16 @@ fn init(folder: &Path, node: &Bitcoind, payout: &Address) -> String {
     let url = text.split_whitespace().find(|word| word.starts_with("stratum2+tcp://"));
     let key = url.and_then(|url| url.rsplit('/').next()).expect("adit init prints the URL that miners need");
     key.to_owned()
+}
+
+/// Makes the config's one node a list of two.
+fn add_node(folder: &Path, second: &Bitcoind) {
+    let file = folder.join("adit.toml");
+    let text = std::fs::read_to_string(&file).expect("adit init has written it");
+    let (url, cookie) = (second.rpc_url(), second.cookie_path());
+    let added = format!("[[nodes]]\nurl = {url:?}\ncookie_file = {cookie:?}\n\n[pool]");
+    let text = text.replace("[node]", "[[nodes]]").replace("[pool]", &added);
+    std::fs::write(&file, text).expect("the test's folder can be written");
 }
 
 /// An `adit` command on the config that `init` wrote, with what the tests change in it.

@@ -11,6 +11,11 @@ use serde_json::{Value, json};
 
 use crate::pool::Pool;
 
+/// How many jobs in a row may turn out to be outdated.
+const TRIES: usize = 20;
+/// The SV1 error code of a share on a job that is no more.
+const JOB_NOT_FOUND: u32 = 21;
+
 /// How long the translator may say nothing, in seconds; a new job comes at least once a minute.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// The expected hashes of difficulty one.
@@ -95,6 +100,20 @@ impl Miner {
 
     /// Hashes until a header meets the target, and submits it; the answer must be yes.
     pub(crate) fn mine_a_share(&mut self) {
+        for _ in 0..TRIES {
+            let share = self.find_a_share();
+            let answer = self.ask("mining.submit", &share);
+            if answer["error"][0] != json!(JOB_NOT_FOUND) {
+                assert_eq!(answer["result"], json!(true), "the translator refused {share}: {answer}");
+                return;
+            }
+            // The share before this one was a block, and the next job has come while this one was mined.
+        }
+        panic!("the translator knows none of its own jobs");
+    }
+
+    /// The parameters of a submission that meets the target.
+    fn find_a_share(&mut self) -> Value {
         let job = self.job.clone().expect("a job came at log-in");
         self.extranonce2 += 1;
         let extranonce2 = self.extranonce2.to_le_bytes()[..self.extranonce2_len.min(8)].to_vec();
@@ -104,10 +123,13 @@ impl Miner {
         for nonce in 0..u32::MAX {
             header[76..].copy_from_slice(&nonce.to_le_bytes());
             if self.target.is_met_by(&sha256d::Hash::hash(&header).to_byte_array()) {
-                let share =
-                    json!([self.user, job[0], padded.to_lower_hex_string(), job[7], format!("{nonce:08x}")]);
-                assert_eq!(self.call("mining.submit", &share), json!(true), "the translator refused {share}");
-                return;
+                return json!([
+                    self.user,
+                    job[0],
+                    padded.to_lower_hex_string(),
+                    job[7],
+                    format!("{nonce:08x}")
+                ]);
             }
         }
         panic!("four billion hashes and no share; is the target {} right?", self.target);
@@ -115,14 +137,20 @@ impl Miner {
 
     /// Sends a request and reads until its answer comes, which must be no error.
     fn call(&mut self, method: &str, params: &Value) -> Value {
+        let answer = self.ask(method, params);
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Sends a request and reads until its answer comes, taking in notifications.
+    fn ask(&mut self, method: &str, params: &Value) -> Value {
         self.next_id += 1;
         let request = json!({ "id": self.next_id, "method": method, "params": params });
         writeln!(self.lines.get_mut(), "{request}").expect("the translator listens");
         loop {
             let message = self.read();
             if message["id"] == json!(self.next_id) && message.get("method").is_none_or(Value::is_null) {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                return message;
             }
             self.note(&message);
         }

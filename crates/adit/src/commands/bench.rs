@@ -1,0 +1,109 @@
+//! `adit bench`: loads a pool with connections and shares, and shows what that costs it.
+
+mod server;
+
+use core::num::NonZeroU32;
+use core::time::Duration;
+use std::path::Path;
+
+use adit_miner::{ChannelKind, Url};
+use adit_net::raise_descriptor_limit;
+use adit_testkit::load::{self, OwnServer, Plan, Report, Shares, Subject, Watched};
+use adit_units::Hashrate;
+use anyhow::{Context as _, bail};
+use tokio::process::Command;
+
+pub(crate) use self::server::serve;
+use crate::cli::{self, BenchArgs, Rate};
+
+/// Shares that wait for an answer in all, if the command line does not say how many.
+const WINDOW_TOTAL: u32 = 16_384;
+
+/// How often a saturated server of ours makes a new job on the same tip. A channel remembers only so many shares of one job
+/// (the rest are refused as `invalid-share`), and a saturated one sends as many in an instant as a real one in a month.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Descriptors that the generator needs beside its connections.
+const DESCRIPTORS_RESERVED: usize = 64;
+
+/// Measures a pool and prints what came of it.
+///
+/// The generator has one thread, so that a server beside it keeps the other processors.
+///
+/// # Errors
+///
+/// If the pool cannot be started, reached or watched, or refuses the connections.
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    let report =
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(args))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
+    let (wanted, allowed) = (usize::try_from(args.connections)?, raise_descriptor_limit());
+    if wanted + DESCRIPTORS_RESERVED > allowed {
+        bail!("{wanted} connections need more open files than the {allowed} that the system allows");
+    }
+    if let Some(url) = &args.url {
+        let plan = plan(args, url)?;
+        return Ok(load::run(&plan, Subject::Foreign(args.pid.map(Watched::new))).await?);
+    }
+    let folder = tempfile::tempdir().context("cannot make a folder for the server's data")?;
+    let data_dir = args.data_dir.as_deref().unwrap_or_else(|| folder.path());
+    let mut server = OwnServer::start(server_command(args, data_dir)?).await?;
+    let plan = plan(args, server.url())?;
+    let report = load::run(&plan, Subject::Own(&mut server)).await;
+    server.stop().await?;
+    Ok(report?)
+}
+
+/// How to start a server for these arguments.
+fn server_command(args: &BenchArgs, data_dir: &Path) -> anyhow::Result<Command> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = match args.server_cpu {
+        Some(cpu) => {
+            let mut command = Command::new("taskset");
+            command.arg("--cpu-list").arg(cpu.to_string()).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.arg("bench-server").arg("--data-dir").arg(data_dir);
+    if args.tips > 0 {
+        command.arg("--easy-blocks");
+    }
+    if args.rate == Rate::Max {
+        command.arg("--refresh").arg(REFRESH.as_millis().to_string());
+    }
+    Ok(command)
+}
+
+fn plan(args: &BenchArgs, url: &str) -> anyhow::Result<Plan> {
+    let channels = args.connections.saturating_mul(args.channels).max(1);
+    let window = args.window.unwrap_or(WINDOW_TOTAL / channels).clamp(16, 8_192);
+    Ok(Plan {
+        url: url.parse::<Url>()?,
+        insecure: args.insecure,
+        user: args.user.clone(),
+        nominal_hashrate: Hashrate::from_hashes_per_second(args.hashrate),
+        connections: usize::try_from(args.connections)?,
+        channels: usize::try_from(args.channels)?,
+        kind: match args.kind {
+            cli::ChannelKind::Standard => ChannelKind::Standard,
+            cli::ChannelKind::Extended => ChannelKind::Extended,
+        },
+        shares: match args.rate {
+            Rate::Max => Shares::Saturated,
+            Rate::PerSecond(rate) => NonZeroU32::new(rate).map_or(Shares::None, Shares::Paced),
+        },
+        window: usize::try_from(window)?,
+        duration: Duration::from_secs(args.seconds),
+        tips: args.tips,
+        generations: args.generations,
+    })
+}

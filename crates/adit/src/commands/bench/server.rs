@@ -1,0 +1,139 @@
+//! The server that `adit bench` starts: a pool on a test chain, in a process of its own, that takes orders on standard input.
+
+use core::time::Duration;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adit_net::{Clock, Limits, OsRng, raise_descriptor_limit};
+use adit_node::{DevnetConfig, Node, Pace, Submitted};
+use adit_pool::PoolConfig;
+use adit_pool::server::{Server, ServerConfig};
+use adit_share::{Block, Template};
+use adit_testkit::mining;
+use adit_transport::AuthorityKeyPair;
+use adit_units::{Target, Work};
+use anyhow::{Context as _, anyhow};
+use bitcoin::ScriptBuf;
+use bitcoin::opcodes::all::OP_PUSHNUM_1;
+use rand_core::Rng as _;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::cli::BenchServerArgs;
+use crate::commands::{keys, pool};
+
+/// Hashes for a block that is made on order; a moment's work.
+const EASY_BLOCK: Work = Work::from_hashes(1 << 18);
+
+/// Hashes for a block that no run finds by chance.
+const HARD_BLOCK: Work = Work::from_hashes(1 << 60);
+
+/// Transactions in the first template, so that the merkle path has the ten hashes of a middling block.
+const TRANSACTIONS: usize = 1_000;
+
+/// A refresh that no run lives to see.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often the server is tried until it listens.
+const TRY: Duration = Duration::from_millis(10);
+
+/// Serves until standard input ends. Prints its URL first, then `solved` to each `solve`, and `accepted` or why not to each `submit`.
+///
+/// # Errors
+///
+/// If the pool cannot be started, or its log fails.
+pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
+    let node = Node::devnet(&chain(args), || Clock.now());
+    let mut templates = node.templates();
+    templates.wait_for(Option::is_some).await?;
+    let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), 1)?);
+    let authority = identity.authority();
+    let blocks = pool::open_blocks(&args.data_dir, node.clone()).await?;
+    let parts = pool::open_data(&args.data_dir, rules(), node.clone(), blocks, identity).await?;
+    let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
+    config.limits = limits();
+    let server = Server::start(config, parts).context("cannot start the pool")?;
+    listening(server.address()).await;
+    println!("stratum2+tcp://{}/{authority}", server.address());
+    take_orders(&node, &templates).await?;
+    let drained = server.shutdown().await;
+    drained.log.unwrap_or(Ok(())).context("the share log failed")
+}
+
+/// As many peers as the system has files for, all from one address and all newcomers at once.
+fn limits() -> Limits {
+    let most = usize::MAX;
+    let all = Limits {
+        connections: most,
+        connections_per_address: most,
+        newcomers: most,
+        newcomers_per_address: most,
+    };
+    all.within_descriptors(raise_descriptor_limit())
+}
+
+/// Waits until the server listens, which it does once there is work. Whoever started this process bounds the wait.
+async fn listening(address: SocketAddr) {
+    while TcpStream::connect(address).await.is_err() {
+        sleep(TRY).await;
+    }
+}
+
+async fn take_orders(node: &Node, templates: &watch::Receiver<Option<Arc<Template>>>) -> anyhow::Result<()> {
+    let mut solved = None;
+    // Reading standard input blocks, so it has a thread of its own each time; orders are rare.
+    while let Some(order) = spawn_blocking(|| io::stdin().lines().next()).await?.transpose()? {
+        match order.as_str() {
+            "solve" => {
+                let template = templates.borrow().clone().ok_or_else(|| anyhow!("the chain has ended"))?;
+                solved = Some(solve(template).await?);
+                println!("solved");
+            }
+            "submit" => println!("{}", submit(node, solved.take()).await),
+            other => println!("unknown order {other}"),
+        }
+    }
+    Ok(())
+}
+
+/// A block of the template.
+async fn solve(template: Arc<Template>) -> anyhow::Result<Block> {
+    Ok(spawn_blocking(move || mining::mine(&template, anyone())).await?)
+}
+
+async fn submit(node: &Node, block: Option<Block>) -> &'static str {
+    let Some(block) = block else { return "nothing solved" };
+    match node.submit(&block).await {
+        Submitted::Accepted => "accepted",
+        _ => "refused",
+    }
+}
+
+/// The test chain's coins are worth nothing, so anyone may spend them.
+fn anyone() -> ScriptBuf {
+    ScriptBuf::builder().push_opcode(OP_PUSHNUM_1).into_script()
+}
+
+fn chain(args: &BenchServerArgs) -> DevnetConfig {
+    let mut seed = [0; 32];
+    OsRng.fill_bytes(&mut seed);
+    let mut chain = DevnetConfig::new(seed);
+    chain.pace = Pace::Fixed(if args.easy_blocks { EASY_BLOCK } else { HARD_BLOCK });
+    chain.transactions = TRANSACTIONS;
+    // A new transaction for each refresh, else the template would be the same and miners would not hear of it.
+    let refresh = args.refresh.map(Duration::from_millis);
+    chain.arrival = refresh.unwrap_or(Duration::ZERO);
+    chain.refresh = refresh.unwrap_or(NEVER);
+    chain
+}
+
+/// Every hash is a share for ever, so that shares cost their sender nothing.
+fn rules() -> PoolConfig {
+    let mut rules = PoolConfig::new(0, anyone());
+    rules.vardiff.easiest = Target::MAX;
+    rules.vardiff.hardest = Target::MAX;
+    rules
+}

@@ -1,0 +1,66 @@
+//! `adit bench` as a user runs it, in small: a server of its own, shares, new tips, and a report that says so.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs `adit bench --json` with these arguments and gives its report.
+fn bench(arguments: &[&str]) -> Value {
+    let run = Command::new(env!("CARGO_BIN_EXE_adit")).args(["bench", "--json"]).args(arguments).output();
+    let run = run.expect("the program was built for this test");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    serde_json::from_slice(&run.stdout).expect("the report is JSON")
+}
+
+#[test]
+fn paced_shares_and_new_tips_are_measured_on_a_server_of_its_own() {
+    let report = bench(&[
+        "--serve",
+        "--connections",
+        "5",
+        "--channels",
+        "2",
+        "--rate",
+        "100",
+        "--seconds",
+        "2",
+        "--tips",
+        "2",
+        "--generations",
+        "2",
+    ]);
+    assert!(report["lost"].as_object().unwrap().is_empty(), "{report:#}");
+    assert!(report["shares"]["accepted"].as_u64().unwrap() > 50, "{report:#}");
+    assert_eq!(report["shares"]["unanswered"], 0, "{report:#}");
+    let ordered = |tip: &&Value| tip["first_micros"].is_u64();
+    let tips: Vec<_> = report["tips"].as_array().unwrap().iter().filter(ordered).collect();
+    // A share that is a block by chance may make one of them late.
+    assert!(!tips.is_empty() && tips.iter().all(|tip| tip["told"] == 5), "{report:#}");
+    assert_eq!(report["opening"]["connections"], 5);
+    assert_eq!(report["handshakes"]["count"], 5);
+    assert_eq!(report["memory"]["generations"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_saturated_server_refuses_nothing() {
+    for kind in ["standard", "extended"] {
+        let report = bench(&["--serve", "--connections", "2", "--seconds", "1", "--kind", kind]);
+        assert!(report["shares"]["accepted"].as_u64().unwrap() > 100, "{report:#}");
+        assert_eq!(report["shares"]["refused"], serde_json::json!({}), "{report:#}");
+        assert_eq!(report["shares"]["unanswered"], 0, "{report:#}");
+        assert!(report["shares"]["ack_micros"]["p99"].is_u64(), "{report:#}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error() {
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let url = format!("stratum2+tcp://{free}");
+    let run = Command::new(env!("CARGO_BIN_EXE_adit"))
+        .args(["bench", "--connections", "1", "--url", &url])
+        .output()
+        .unwrap();
+    assert!(!run.status.success());
+    let complaint = String::from_utf8_lossy(&run.stderr);
+    assert!(complaint.contains("0 of 1 connections") && complaint.contains("cannot reach"), "{complaint}");
+}

@@ -1,0 +1,21 @@
+//! The template distribution protocol (spec 7), both sides of it: templates to whoever speaks it, and found blocks back.
+//!
+//! [`Session`] is the server's side of one connection as a pure state machine over [`Offers`], the templates that were given out and may
+//! still be asked for. [`TemplateProvider`] drives sessions with sockets, fed by any [`crate::Node`].
+
+mod offers;
+mod server;
+mod session;
+mod solution;
+
+pub use offers::{Found, OFFERS_KEPT, Offer, Offers, STALE_OFFERS_KEPT};
+pub use server::{BLOCKS_PATIENCE, ProviderConfig, ProviderStartError, TemplateProvider, provider_limits};
+pub use session::{CONSTRAINTS_TIMEOUT, SETUP_TIMEOUT, Session, SessionEnd};
+pub use solution::SolutionError;
+
+/// What a block weighs beside its transactions and the outputs that a client adds to the coinbase: header, transaction count, and a
+/// coinbase with the longest input script and a witness commitment (spec 7.1).
+pub const FIXED_WEIGHT: u64 = 1168;
+
+/// The part of [`FIXED_WEIGHT`] that belongs to the coinbase.
+pub const FIXED_COINBASE_WEIGHT: u64 = 236 + 400 + 12 + 188;

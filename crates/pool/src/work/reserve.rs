@@ -1,0 +1,155 @@
+//! The job held in reserve: an empty block for the next height, which miners have before anybody knows what it will stand on.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use adit_share::{Job, Template, TemplateParts, Tip};
+use adit_units::{Height, JobId, Monotonic, Now, Sats, TemplateId};
+use bitcoin::hashes::Hash as _;
+use bitcoin::{BlockHash, CompactTarget};
+
+use super::{Broadcast, JobFactory, Latest, Work, WorkError, new_extended_mining_job};
+use crate::EmptyJobs;
+
+/// How long a tip must have stood before miners are given the job for the next one: by then all of them have the present one.
+pub const RESERVE_DELAY: Duration = Duration::from_secs(2);
+
+/// The number of a template that no node has given.
+const OWN_TEMPLATE: TemplateId = TemplateId(0);
+
+/// A job for the next height that creates the subsidy and holds no transaction but its coinbase.
+///
+/// Nothing that miners are sent of it depends on the block below: `SetNewPrevHash` adds that (spec 5.3.17).
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    height: Height,
+    /// As the job of a tip that nobody has: only what it is without one is ever used.
+    pattern: Job,
+    version: u32,
+    subsidy: Sats,
+    /// `NewExtendedMiningJob` without `min_ntime`.
+    pub(crate) future_job: Broadcast,
+}
+
+impl Reserve {
+    /// The number that the job has, now and when it is mined.
+    pub(crate) fn id(&self) -> JobId {
+        self.pattern.id()
+    }
+
+    /// The block's version.
+    pub(crate) const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// What a standard channel with this extranonce works on.
+    pub(crate) fn merkle_root(&self, extranonce: &[u8]) -> [u8; 32] {
+        self.pattern
+            .merkle_root(extranonce)
+            .expect("every job of a server has an extranonce of the full length")
+    }
+
+    /// The empty block on `tip`, which is at the reserve's height.
+    fn template(&self, tip: Tip, time: u32) -> Result<Template, WorkError> {
+        Ok(empty_template(tip, self.version, self.subsidy, time)?)
+    }
+}
+
+impl JobFactory {
+    /// A node has a new tip, whose template may take it a while: makes work of the job that miners hold in reserve.
+    ///
+    /// Answers nothing where there is no such job, as when [`EmptyJobs::Never`] is configured, or where the tip is not one block
+    /// above the present one; then miners are best left with what they have until the template comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::handle_template`].
+    pub fn handle_tip(&mut self, tip: &Tip, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
+        let Some(latest) = &self.latest else { return Ok(None) };
+        let Some(reserve) = latest.work.reserve.clone() else { return Ok(None) };
+        if tip.height != reserve.height || tip.prev_hash == latest.work.tip().prev_hash {
+            return Ok(None);
+        }
+        let node_time = latest.node_time;
+        let (id, template) = (reserve.id(), reserve.template(*tip, node_time.at(now.monotonic))?);
+        let job = Job::new(id, &template, &self.coinbase(id, &template))?;
+        let announced = (reserve.pattern.coinbase_prefix(), reserve.pattern.coinbase_suffix());
+        if announced != (job.coinbase_prefix(), job.coinbase_suffix()) {
+            // The coinbase does not depend on what the block stands on; a miner's work must never hang on that alone.
+            tracing::error!(job = id.0, "the job held in reserve is not what miners were given");
+            return Ok(None);
+        }
+        let place = self.place(tip.prev_hash, true, now.monotonic);
+        Ok(Some(self.put_up(Work::new(Arc::new(template), job, self.tag(id), place), node_time, now)))
+    }
+
+    /// When the job for the next tip should be made, if it is missing.
+    pub(super) fn reserve_due(&self) -> Option<Monotonic> {
+        let EmptyJobs::UntilTemplate = self.empty_jobs else { return None };
+        let work = &self.latest.as_ref()?.work;
+        (work.reserve.is_none() && self.reserve_fault.is_none()).then(|| work.tip_seen + RESERVE_DELAY)
+    }
+
+    /// The present work with a job for the next tip; nothing if there can be none, which is said once.
+    pub(super) fn put_by(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
+        let Some(latest) = &self.latest else { return Ok(None) };
+        let Latest { work, made, node_time } = latest;
+        let (work, made, node_time) = (Arc::clone(work), *made, *node_time);
+        let reserve = match self.reserve_after(&work, node_time.at(now.monotonic)) {
+            Ok(reserve) => reserve,
+            Err(WorkError::NumbersExhausted) => return Err(WorkError::NumbersExhausted),
+            Err(fault) => {
+                tracing::error!(error = %fault, "no job for the next tip");
+                self.reserve_fault = Some(fault);
+                return Ok(None);
+            }
+        };
+        self.last_id = reserve.id();
+        let order = self.last_order + 1;
+        let work = Work { order, reserve: Some(Arc::new(reserve)), ..Work::clone(&work) };
+        let work = self.put_up(work, node_time, now);
+        if let Some(latest) = &mut self.latest {
+            // The job is as old as it was.
+            latest.made = made;
+        }
+        Ok(Some(work))
+    }
+
+    /// A job for the height above that of `work`.
+    fn reserve_after(&self, work: &Work, time: u32) -> Result<Reserve, WorkError> {
+        let template = work.template();
+        let (height, interval) = (template.tip.height, self.halving_interval);
+        let configured = Sats::subsidy(height, interval);
+        if template.subsidy != configured {
+            return Err(WorkError::Subsidy { height, node: template.subsidy, configured, interval });
+        }
+        let (id, height) = (self.next_id()?, Height(height.0.saturating_add(1)));
+        let (subsidy, version) = (Sats::subsidy(height, interval), template.version);
+        let nowhere = Tip::new(BlockHash::all_zeros(), height, CompactTarget::from_consensus(0), 0);
+        let pattern = empty_template(nowhere, version, subsidy, time)?;
+        let pattern = Job::new(id, &pattern, &self.coinbase(id, &pattern))?;
+        let future_job = Broadcast::new(&new_extended_mining_job(&pattern, None));
+        Ok(Reserve { height, version, subsidy, future_job, pattern })
+    }
+}
+
+/// A block on `tip` with no transaction but its coinbase, which therefore needs to commit to no witness (BIP 141).
+fn empty_template(
+    tip: Tip,
+    version: u32,
+    subsidy: Sats,
+    time: u32,
+) -> Result<Template, adit_share::TemplateError> {
+    Template::new(TemplateParts {
+        id: OWN_TEMPLATE,
+        tip,
+        version,
+        time,
+        coinbase_value: subsidy,
+        subsidy,
+        fees: Sats::ZERO,
+        sigops: 0,
+        transactions: Vec::new(),
+        required_outputs: Vec::new(),
+    })
+}

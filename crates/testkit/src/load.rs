@@ -1,0 +1,319 @@
+//! A load generator for Stratum V2 pools: many connections, paced or saturating shares, and what they cost the server.
+//!
+//! Works against any pool by its URL. Where every hash is a share nothing is hashed; elsewhere real shares are looked for. A server
+//! on this machine can be watched from outside ([`Watched`]), and one that the run started itself ([`OwnServer`]) makes new tips on
+//! order. Latencies are measured in this process, so they contain what it takes to receive and open the frames.
+
+mod channel;
+mod client;
+mod histogram;
+mod process;
+mod report;
+mod tally;
+
+use core::num::NonZeroU32;
+use core::time::Duration;
+use std::sync::{Arc, Mutex};
+
+use adit_miner::{ChannelKind, Url};
+use adit_net::Clock;
+use adit_units::{Hashrate, Monotonic};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use client::{Run, Step};
+pub use histogram::{Histogram, Quantiles};
+pub use process::{OwnServer, SERVER_PATIENCE, ServerError, Watched};
+pub use report::{Asked, Handshakes, Memory, Opening, Report, ShareResults, TipResult};
+use report::{micros, nanos_each};
+use tally::Tally;
+
+/// Handshakes under way at once.
+const DOOR: usize = 64;
+
+/// Most connections that are held between handshake and setup to be measured; pools give a stranger only seconds.
+const STRANGERS_MAX: usize = 2_000;
+
+/// How long everybody together may take to connect and open channels.
+const OPENING_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a server has to settle before its memory is read.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// How long the last shares have to be answered, and a tip to reach everybody.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The pool.
+    pub url: Url,
+    /// Whether to connect although the URL carries no authority key.
+    pub insecure: bool,
+    /// Whom the pool is to credit.
+    pub user: String,
+    /// The speed that each channel claims; a low one gets easy shares.
+    pub nominal_hashrate: Hashrate,
+    /// How many connections.
+    pub connections: usize,
+    /// How many channels each opens, at least one.
+    pub channels: usize,
+    /// Of which kind.
+    pub kind: ChannelKind,
+    /// How many shares.
+    pub shares: Shares,
+    /// How many shares of a channel may wait for an answer when saturating.
+    pub window: usize,
+    /// How long shares are submitted.
+    pub duration: Duration,
+    /// How many new tips a server of our own makes meanwhile.
+    pub tips: u32,
+    /// How often everybody connects; all but the last time they only open channels and leave.
+    pub generations: u32,
+}
+
+/// How many shares are submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shares {
+    /// None.
+    None,
+    /// That many a second, from all connections together.
+    Paced(NonZeroU32),
+    /// As many as the server acknowledges.
+    Saturated,
+}
+
+/// Whom a run is about.
+#[derive(Debug)]
+pub enum Subject<'a> {
+    /// Somebody else's server, whose process is on this machine or not known.
+    Foreign(Option<Watched>),
+    /// A server that was started for the run.
+    Own(&'a mut OwnServer),
+}
+
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The server could not be watched or ordered.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// Too few connections came about.
+    #[error(
+        "only {opened} of {wanted} connections came to have work{}",
+        first_reason.as_ref().map_or(String::new(), |reason| format!("; one was lost: {reason}"))
+    )]
+    NotOpened {
+        /// With work.
+        opened: usize,
+        /// Asked for.
+        wanted: usize,
+        /// What a lost connection said.
+        first_reason: Option<String>,
+    },
+}
+
+impl Subject<'_> {
+    fn watched(&self) -> Option<Watched> {
+        match self {
+            Self::Foreign(watched) => *watched,
+            Self::Own(server) => Some(server.watched()),
+        }
+    }
+
+    fn cpu(&self) -> Result<Option<Duration>, ServerError> {
+        self.watched().map(|watched| watched.cpu()).transpose()
+    }
+
+    fn resident(&self) -> Result<Option<u64>, ServerError> {
+        self.watched().map(|watched| watched.resident()).transpose()
+    }
+}
+
+/// What came before the shares.
+struct Opened {
+    handshakes: Option<Handshakes>,
+    stranger_each: Option<u64>,
+    opening: Opening,
+    resident: Option<u64>,
+}
+
+/// One crowd of connections.
+struct Crowd {
+    run: Arc<Run>,
+    steps: watch::Sender<Step>,
+    members: JoinSet<()>,
+}
+
+impl Crowd {
+    fn new(plan: &Plan) -> Self {
+        let (steps, _) = watch::channel(Step::Greet);
+        let run = Run { plan: plan.clone(), tally: Mutex::new(Tally::default()), door: Semaphore::new(DOOR) };
+        Self { run: Arc::new(run), steps, members: JoinSet::new() }
+    }
+
+    /// Lets connections come until there are `count`.
+    fn grow(&mut self, count: usize) {
+        for place in self.members.len()..count {
+            self.members.spawn(client::follow(Arc::clone(&self.run), place, self.steps.subscribe()));
+        }
+    }
+
+    /// Waits until `done`, or until it is clear that it will not come to pass.
+    async fn until(&self, patience: Duration, done: impl Fn(&Tally) -> bool) -> bool {
+        let deadline = Clock.monotonic() + patience;
+        while Clock.monotonic() < deadline {
+            if done(&self.run.tally()) {
+                return true;
+            }
+            sleep(LOOK).await;
+        }
+        false
+    }
+
+    /// Has all connections come, in two waves if the first is to be held before its setup.
+    async fn open(&mut self, subject: &Subject<'_>) -> Result<Opened, LoadError> {
+        let wanted = self.run.plan.connections;
+        let (cpu, before, start) = (subject.cpu()?, subject.resident()?, Clock.monotonic());
+        let (mut handshakes, mut stranger_each) = (None, None);
+        if let Subject::Own(_) = subject {
+            let count = wanted.min(STRANGERS_MAX);
+            self.grow(count);
+            let held = |tally: &Tally| tally.greeted as u64 + tally.failed() >= count as u64;
+            self.until(OPENING_PATIENCE, held).await;
+            let (cpu_now, span) = (subject.cpu()?, Clock.monotonic() - start);
+            handshakes = cpu_now.zip(cpu).and_then(|(now, before)| {
+                let server_cpu_ns_each = nanos_each(now.saturating_sub(before), count as u64)?;
+                Some(Handshakes { count, micros: micros(span), server_cpu_ns_each })
+            });
+            stranger_each = each(subject.resident()?, before, count);
+        }
+        self.steps.send_replace(Step::Open);
+        self.grow(wanted);
+        let done = |tally: &Tally| tally.opened as u64 + tally.failed() >= wanted as u64;
+        self.until(OPENING_PATIENCE, done).await;
+        let (span, cpu_now) = (Clock.monotonic() - start, subject.cpu()?);
+        let opened = self.all_opened()?;
+        let spent = cpu_now.zip(cpu).map(|(now, before)| now.saturating_sub(before));
+        let server_cpu_ns_each = spent.and_then(|spent| nanos_each(spent, opened as u64));
+        sleep(SETTLING).await;
+        let opening = Opening { connections: opened, micros: micros(span), server_cpu_ns_each };
+        Ok(Opened { handshakes, stranger_each, opening, resident: subject.resident()? })
+    }
+
+    /// How many connections have work, if it is all.
+    fn all_opened(&self) -> Result<usize, LoadError> {
+        let (tally, wanted) = (self.run.tally(), self.run.plan.connections);
+        if tally.opened < wanted {
+            let first_reason = tally.failures.keys().next().cloned();
+            return Err(LoadError::NotOpened { opened: tally.opened, wanted, first_reason });
+        }
+        Ok(tally.opened)
+    }
+
+    /// Submits shares for as long as planned, with new tips spread over that time.
+    async fn mine(&self, subject: &mut Subject<'_>) -> Result<ShareResults, LoadError> {
+        let (cpu, start) = (subject.cpu()?, Clock.monotonic());
+        self.steps.send_replace(Step::Mine);
+        let Plan { duration, tips, .. } = self.run.plan;
+        if let Subject::Own(server) = subject {
+            for tip in 1..=tips {
+                sleep_until(start + duration * tip / (tips + 1)).await;
+                self.new_tip(server).await?;
+            }
+        }
+        sleep_until(start + duration).await;
+        let span = Clock.monotonic() - start;
+        self.steps.send_replace(Step::Rest);
+        self.until(ANSWER_PATIENCE, |tally| tally.unanswered() == 0).await;
+        let spent = subject.cpu()?.zip(cpu).map(|(now, before)| now.saturating_sub(before));
+        Ok(ShareResults::new(&self.run.tally(), span, spent))
+    }
+
+    /// Orders a new tip and waits until everybody has heard of it.
+    async fn new_tip(&self, server: &mut OwnServer) -> Result<(), LoadError> {
+        server.solve().await?;
+        let ordered = Clock.monotonic();
+        self.run.tally().ordered = Some(ordered);
+        server.submit().await?;
+        let everybody = self.run.plan.connections;
+        self.until(ANSWER_PATIENCE, |tally| tally.told(ordered) >= everybody).await;
+        // A block that came too late, because a share was one by chance, makes no tip.
+        server.submitted().await?;
+        self.run.tally().ordered = None;
+        Ok(())
+    }
+
+    /// Has everybody leave.
+    async fn leave(mut self) {
+        self.steps.send_replace(Step::Leave);
+        while self.members.join_next().await.is_some() {}
+    }
+}
+
+/// Runs a plan against a server.
+///
+/// # Errors
+///
+/// If the server cannot be watched, or connections do not come about. Connections and shares lost later stand in the report.
+pub async fn run(plan: &Plan, mut subject: Subject<'_>) -> Result<Report, LoadError> {
+    let before = subject.resident()?;
+    let mut generations = Vec::new();
+    for _ in 1..plan.generations.max(1) {
+        let mut crowd = Crowd::new(plan);
+        generations.extend(crowd.open(&subject).await?.resident);
+        crowd.leave().await;
+        sleep(SETTLING).await;
+    }
+    let mut crowd = Crowd::new(plan);
+    let opened = crowd.open(&subject).await?;
+    generations.extend(opened.resident);
+    let shares = crowd.mine(&mut subject).await?;
+    let after = subject.resident()?;
+    let (tips, lost) = {
+        let tally = crowd.run.tally();
+        (tally.tips.iter().filter_map(TipResult::new).collect(), tally.failures.clone())
+    };
+    crowd.leave().await;
+    let memory = before.zip(after).map(|(before, after)| Memory {
+        before,
+        stranger_each: opened.stranger_each,
+        idle_each: each(generations.first().copied(), Some(before), plan.connections).unwrap_or(0),
+        generations,
+        after,
+    });
+    let Opened { handshakes, opening, .. } = opened;
+    Ok(Report { asked: asked(plan), handshakes, opening, memory, shares, tips, lost })
+}
+
+fn asked(plan: &Plan) -> Asked {
+    Asked {
+        connections: plan.connections,
+        channels: plan.channels,
+        kind: match plan.kind {
+            ChannelKind::Standard => "standard",
+            ChannelKind::Extended => "extended",
+        },
+        rate: match plan.shares {
+            Shares::None => Some(0),
+            Shares::Paced(rate) => Some(rate.get()),
+            Shares::Saturated => None,
+        },
+        seconds: plan.duration.as_secs(),
+        window: plan.window,
+    }
+}
+
+/// What of the memory that came each of `count` connections takes.
+fn each(now: Option<u64>, before: Option<u64>, count: usize) -> Option<u64> {
+    now?.saturating_sub(before?).checked_div(count as u64)
+}
+
+async fn sleep_until(moment: Monotonic) {
+    tokio::time::sleep_until(Clock.instant(moment)).await;
+}

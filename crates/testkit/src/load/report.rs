@@ -1,0 +1,308 @@
+//! What a load run found, as JSON and as a table to read.
+
+use core::fmt::{self, Display, Formatter};
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::histogram::Quantiles;
+use super::tally::{Tally, TipSeen};
+
+/// The results of one run. Durations are whole microseconds or nanoseconds, as their names say; memory is in bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Connections, channels on each, kind of channel and pace, as asked for.
+    pub asked: Asked,
+    /// Handshakes alone, if connections were held before setup and the server could be watched.
+    pub handshakes: Option<Handshakes>,
+    /// All connections from nothing to channels with work.
+    pub opening: Opening,
+    /// Memory of the server, if it could be watched.
+    pub memory: Option<Memory>,
+    /// What became of shares.
+    pub shares: ShareResults,
+    /// New tips that came meanwhile.
+    pub tips: Vec<TipResult>,
+    /// Connections that ended before their time, by reason.
+    pub lost: BTreeMap<String, u64>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Asked {
+    /// Connections.
+    pub connections: usize,
+    /// Channels on each of them.
+    pub channels: usize,
+    /// `extended` or `standard`.
+    pub kind: &'static str,
+    /// Shares a second in all; absent if as many as the server takes.
+    pub rate: Option<u32>,
+    /// How long shares were submitted.
+    pub seconds: u64,
+    /// How many shares of a channel may wait for an answer in a saturated run.
+    pub window: usize,
+}
+
+/// Handshakes alone.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Handshakes {
+    /// How many.
+    pub count: usize,
+    /// From the first to the last.
+    pub micros: u64,
+    /// Processor time of the server for each, connection and kernel included.
+    pub server_cpu_ns_each: u64,
+}
+
+/// All connections from nothing to channels with work.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Opening {
+    /// How many connections had work in the end.
+    pub connections: usize,
+    /// How long it took.
+    pub micros: u64,
+    /// Processor time of the server for each.
+    pub server_cpu_ns_each: Option<u64>,
+}
+
+/// Memory of the server.
+#[derive(Clone, Debug, Serialize)]
+pub struct Memory {
+    /// Before anybody connected.
+    pub before: u64,
+    /// For each connection after its handshake and before its setup.
+    pub stranger_each: Option<u64>,
+    /// For each connection with its channels open and nothing to say.
+    pub idle_each: u64,
+    /// In all, with everybody connected, for each generation of connections.
+    pub generations: Vec<u64>,
+    /// In all, after the shares.
+    pub after: u64,
+}
+
+/// What became of shares.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShareResults {
+    /// Sent.
+    pub submitted: u64,
+    /// Acknowledged.
+    pub accepted: u64,
+    /// Refused, by code.
+    pub refused: BTreeMap<String, u64>,
+    /// Neither, a few seconds after the last one was sent.
+    pub unanswered: u64,
+    /// Acknowledged in a second, on average.
+    pub accepted_per_second: u64,
+    /// From the moment that a share was due to its acknowledgement.
+    pub ack_micros: Option<Quantiles>,
+    /// Processor time of the server for each that was acknowledged, everything that it did meanwhile included.
+    pub server_cpu_ns_each: Option<u64>,
+}
+
+/// How a new tip reached the connections.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TipResult {
+    /// Connections that were told.
+    pub told: usize,
+    /// From the order to hand in the block until the first heard; absent for a tip that nobody ordered.
+    pub first_micros: Option<u64>,
+    /// From there, or from the first, until half had heard.
+    pub median_micros: u64,
+    /// Until 99 of a hundred had heard.
+    pub p99_micros: u64,
+    /// Until the last had heard.
+    pub last_micros: u64,
+}
+
+impl TipResult {
+    pub(super) fn new(tip: &TipSeen) -> Option<Self> {
+        let arrivals = &tip.arrivals;
+        let start = tip.ordered.or_else(|| arrivals.first().copied())?;
+        let after = |place: usize| arrivals.get(place).map(|moment| micros(*moment - start));
+        let last = arrivals.len().checked_sub(1)?;
+        Some(Self {
+            told: arrivals.len(),
+            first_micros: tip.ordered.and_then(|_| after(0)),
+            median_micros: after(last / 2)?,
+            p99_micros: after(last * 99 / 100)?,
+            last_micros: after(last)?,
+        })
+    }
+}
+
+impl ShareResults {
+    pub(super) fn new(tally: &Tally, span: Duration, cpu: Option<Duration>) -> Self {
+        let per_second = u128::from(tally.accepted) * 1_000_000 / span.as_micros().max(1);
+        Self {
+            submitted: tally.submitted,
+            accepted: tally.accepted,
+            refused: tally.refused.clone(),
+            unanswered: tally.unanswered(),
+            accepted_per_second: u64::try_from(per_second).unwrap_or(u64::MAX),
+            ack_micros: tally.acks.quantiles(),
+            server_cpu_ns_each: cpu.and_then(|cpu| nanos_each(cpu, tally.accepted)),
+        }
+    }
+}
+
+impl Report {
+    /// Whether nothing was refused, left unanswered or lost, so that the other numbers mean what they say.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.lost.is_empty() && self.shares.refused.is_empty() && self.shares.unanswered == 0
+    }
+}
+
+/// Whole microseconds.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One share of a duration, in nanoseconds.
+pub(super) fn nanos_each(duration: Duration, count: u64) -> Option<u64> {
+    let each = duration.as_nanos().checked_div(u128::from(count))?;
+    u64::try_from(each).ok()
+}
+
+/// Thousandths as a decimal fraction: nanoseconds as microseconds, microseconds as milliseconds.
+struct Thousandths(u64);
+
+impl Display for Thousandths {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02}", self.0 / 1000, self.0 % 1000 / 10)
+    }
+}
+
+/// Bytes in kibibytes.
+struct Kib(u64);
+
+impl Display for Kib {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} KiB", self.0 / 1024, self.0 % 1024 * 10 / 1024)
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Asked { connections, channels, kind, rate, seconds, .. } = &self.asked;
+        let pace = rate.map_or("as fast as they are taken".to_owned(), |rate| format!("{rate} shares/s"));
+        writeln!(f, "asked       {connections} connections x {channels} {kind}, {pace}, {seconds} s")?;
+        self.fmt_connections(f)?;
+        self.fmt_shares(f)?;
+        for tip in &self.tips {
+            let TipResult { told, first_micros, median_micros, p99_micros, last_micros } = tip;
+            let first = first_micros.map_or("-".to_owned(), |first| Thousandths(first).to_string());
+            let (median, p99, last) =
+                (Thousandths(*median_micros), Thousandths(*p99_micros), Thousandths(*last_micros));
+            writeln!(f, "new tip     {told} told, ms: first {first}, half {median}, p99 {p99}, last {last}")?;
+        }
+        for (reason, count) in &self.lost {
+            writeln!(f, "LOST        {count} connections: {reason}")?;
+        }
+        if !self.is_clean() {
+            writeln!(f, "NOT CLEAN   something was refused, unanswered or lost; do not quote these numbers")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn fmt_connections(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(Handshakes { count, micros, server_cpu_ns_each }) = self.handshakes {
+            let per_second = count as u64 * 1_000_000 / micros.max(1);
+            let cpu = Thousandths(server_cpu_ns_each);
+            writeln!(f, "handshakes  {count}, {per_second}/s, server CPU {cpu} us each")?;
+        }
+        let Opening { connections, micros, server_cpu_ns_each } = self.opening;
+        write!(f, "opening     {connections} connections in {} ms", Thousandths(micros))?;
+        match server_cpu_ns_each {
+            Some(each) => writeln!(f, ", server CPU {} us each", Thousandths(each))?,
+            None => writeln!(f)?,
+        }
+        let Some(Memory { before, stranger_each, idle_each, generations, after }) = &self.memory else {
+            return Ok(());
+        };
+        write!(f, "memory      idle connection {}", Kib(*idle_each))?;
+        if let Some(stranger) = stranger_each {
+            write!(f, ", before setup {}", Kib(*stranger))?;
+        }
+        writeln!(f, "; in all {} before, {} after", Kib(*before), Kib(*after))?;
+        if generations.len() > 1 {
+            let list: Vec<String> = generations.iter().map(|bytes| Kib(*bytes).to_string()).collect();
+            writeln!(f, "generations {}", list.join(", "))?;
+        }
+        Ok(())
+    }
+
+    fn fmt_shares(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let shares = &self.shares;
+        if shares.submitted == 0 {
+            return Ok(());
+        }
+        let (submitted, accepted, unanswered) = (shares.submitted, shares.accepted, shares.unanswered);
+        write!(f, "shares      {submitted} sent, {accepted} accepted, {unanswered} unanswered")?;
+        for (code, count) in &shares.refused {
+            write!(f, ", {count} REFUSED {code}")?;
+        }
+        write!(f, "\nthroughput  {} shares/s", shares.accepted_per_second)?;
+        match shares.server_cpu_ns_each {
+            Some(each) => writeln!(f, ", server CPU {} us each", Thousandths(each))?,
+            None => writeln!(f)?,
+        }
+        if let Some(Quantiles { p50, p90, p99, max }) = shares.ack_micros {
+            let [p50, p90, p99, max] = [p50, p90, p99, max].map(Thousandths);
+            writeln!(f, "ack         ms: p50 {p50}, p90 {p90}, p99 {p99}, max {max}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_units::Monotonic;
+
+    use super::*;
+
+    #[test]
+    fn a_tip_is_timed_from_its_order() {
+        let at = Monotonic::from_micros;
+        let mut tally = Tally { ordered: Some(at(100)), ..Tally::default() };
+        for arrival in [150, 160, 400] {
+            tally.see_tip([1; 32], at(arrival));
+        }
+        let tip = TipResult::new(&tally.tips[0]).unwrap();
+        assert_eq!((tip.told, tip.first_micros, tip.median_micros, tip.last_micros), (3, Some(50), 60, 300));
+        tally.see_tip([2; 32], at(500));
+        tally.see_tip([2; 32], at(510));
+        let unordered = TipResult::new(&tally.tips[1]).unwrap();
+        assert_eq!((unordered.first_micros, unordered.last_micros), (None, 10));
+    }
+
+    #[test]
+    fn refusals_spoil_a_report() {
+        let mut tally = Tally { submitted: 3, accepted: 2, ..Tally::default() };
+        let mut report = Report {
+            asked: Asked { connections: 1, channels: 1, kind: "extended", rate: None, seconds: 1, window: 1 },
+            handshakes: None,
+            opening: Opening { connections: 1, micros: 1, server_cpu_ns_each: None },
+            memory: None,
+            shares: ShareResults::new(&tally, Duration::from_secs(1), Some(Duration::from_micros(5))),
+            tips: Vec::new(),
+            lost: BTreeMap::new(),
+        };
+        assert!(!report.is_clean(), "one share is unanswered");
+        assert_eq!(report.shares.server_cpu_ns_each, Some(2_500));
+        tally.refuse("duplicate-share".to_owned());
+        report.shares = ShareResults::new(&tally, Duration::from_secs(2), None);
+        assert!(!report.is_clean());
+        assert_eq!(report.shares.accepted_per_second, 1);
+        let text = report.to_string();
+        assert!(text.contains("1 REFUSED duplicate-share") && text.contains("NOT CLEAN"), "{text}");
+        tally.refused.clear();
+        tally.submitted = 2;
+        report.shares = ShareResults::new(&tally, Duration::from_secs(2), None);
+        assert!(report.is_clean() && !report.to_string().contains("NOT CLEAN"));
+    }
+}
