@@ -50,10 +50,8 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     miner.stop().await;
     let drained = server.shutdown().await;
     let recorded = adit_ledger::read(&data.path().join("shares"))?.count();
-    view.event(&format!(
-        "{} blocks accepted, {} shares acknowledged, {recorded} of them in the share log",
-        metrics.blocks_accepted, metrics.accepted
-    ));
+    // The log is read when all has ended, so it may hold a share more than was counted a moment before.
+    view.event(&format!("{} blocks accepted, {recorded} shares in the share log", metrics.blocks_accepted));
     outcome?;
     drained.log.unwrap_or(Ok(())).context("the share log failed")
 }
@@ -71,7 +69,7 @@ async fn start(args: &DemoArgs, view: &mut View) -> anyhow::Result<Demo> {
     config.network = Network::Regtest;
     config.vardiff.rate = ShareRate::from_shares_per_minute(SHARES_PER_MINUTE);
 
-    let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), 1)?);
+    let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), 365)?);
     let authority = identity.authority();
     let blocks = pool::open_blocks(data.path(), node.clone()).await?;
     let parts = pool::open_data(data.path(), config, node, blocks, identity).await?;
