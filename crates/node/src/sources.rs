@@ -6,7 +6,8 @@ mod verdict;
 
 use core::pin::Pin;
 use core::time::Duration;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash as _, sha256d};
@@ -19,7 +20,7 @@ pub(crate) use follow::follow;
 
 use crate::{Fate, Node, NodeError, NodeInfo, Submitted};
 
-/// How long a block that a node could not be given is kept for it, when another node has answered already.
+/// How long a block that a node could not be given is kept for it, whatever the others have answered.
 const LATE_FOR: Duration = Duration::from_secs(600);
 /// The pause between two tries to give it such a block.
 const LATE_PAUSE: Duration = Duration::from_secs(5);
@@ -43,13 +44,31 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) struct Sources {
     nodes: Arc<[Node]>,
     standing: watch::Receiver<Standing>,
-    /// For each node, room for blocks that wait for it.
-    waiting: Vec<Arc<Semaphore>>,
+    /// For each node, what waits for it.
+    waiting: Vec<Waiting>,
+}
+
+/// The blocks that wait for one node.
+#[derive(Clone, Debug)]
+struct Waiting {
+    room: Arc<Semaphore>,
+    /// Those that it could not be given and gets as soon as it is back.
+    late: Arc<Mutex<HashSet<BlockHash>>>,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self { room: Arc::new(Semaphore::new(WAITING_MAX)), late: Arc::default() }
+    }
+
+    fn late(&self) -> MutexGuard<'_, HashSet<BlockHash>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sources {
     pub(crate) fn new(nodes: Arc<[Node]>, standing: watch::Receiver<Standing>) -> Self {
-        let waiting = nodes.iter().map(|_| Arc::new(Semaphore::new(WAITING_MAX))).collect();
+        let waiting = nodes.iter().map(|_| Waiting::new()).collect();
         Self { nodes, standing, waiting }
     }
 
@@ -63,13 +82,15 @@ impl Sources {
         let (answer, mut answers) = mpsc::channel(self.nodes.len());
         let mut heard = Vec::new();
         for (node, waiting) in self.nodes.iter().zip(&self.waiting) {
-            let Ok(place) = Arc::clone(waiting).try_acquire_owned() else {
+            let Ok(place) = Arc::clone(&waiting.room).try_acquire_owned() else {
                 let reason = format!("{WAITING_MAX} blocks wait for it already");
                 heard.push((node.name().to_owned(), Submitted::Unreachable(reason)));
                 continue;
             };
             // Not bound to the caller: the others get their copy even when one has accepted it.
-            tokio::spawn(deliver(node.clone(), Arc::clone(&block), answer.clone(), place));
+            let delivery =
+                Delivery { node: node.clone(), block: Arc::clone(&block), waiting: waiting.clone(), place };
+            tokio::spawn(delivery.run(answer.clone()));
         }
         drop(answer);
         while let Some((name, submitted)) = answers.recv().await {
@@ -134,36 +155,47 @@ impl Sources {
     }
 }
 
-/// Hands a block to one node, and tells what came of it; a node that is away gets it later, if it comes back soon enough.
-async fn deliver(
+/// A block on its way to one node.
+struct Delivery {
     node: Node,
     block: Arc<[u8]>,
-    answer: mpsc::Sender<(String, Submitted)>,
-    _place: OwnedSemaphorePermit,
-) {
-    let submitted = node.submit_bytes(&block).await;
-    let away = matches!(submitted, Submitted::Unreachable(_));
-    // Whoever got a better answer from another node waits no longer.
-    let waiting = answer.send((node.name().to_owned(), submitted)).await.is_ok();
-    drop(answer);
-    // Whoever waits may get no better answer, and then hands the block over again.
-    if !away || waiting {
-        return;
-    }
-    let (source, hash) = (node.name(), hash_of(&block));
-    warn!(source, %hash, "a node missed a block that another one took; it gets the block when it is back");
-    let given = timeout(LATE_FOR, async {
-        loop {
-            sleep(LATE_PAUSE).await;
-            match node.submit_bytes(&block).await {
-                Submitted::Unreachable(_) => {}
-                answer => return answer,
-            }
+    waiting: Waiting,
+    place: OwnedSemaphorePermit,
+}
+
+impl Delivery {
+    /// Hands the block over, and tells what came of it; a node that is away gets it later, if it comes back soon enough.
+    async fn run(self, answer: mpsc::Sender<(String, Submitted)>) {
+        let submitted = self.node.submit_bytes(&self.block).await;
+        let is_away = matches!(submitted, Submitted::Unreachable(_));
+        // Whoever has a better answer from another node waits no longer.
+        let _ = answer.send((self.node.name().to_owned(), submitted)).await;
+        drop(answer);
+        // Whoever waits does not ask again once another node has the block, so that is no reason to give up here.
+        let hash = hash_of(&self.block);
+        if is_away && self.waiting.late().insert(hash) {
+            self.hand_over_late(hash).await;
+            self.waiting.late().remove(&hash);
         }
-    });
-    match given.await {
-        Ok(answer) => info!(source, %hash, ?answer, "a late block was handed over"),
-        Err(_) => warn!(source, %hash, "a late block was not handed over; the chain will bring it"),
+        drop(self.place);
+    }
+
+    async fn hand_over_late(&self, hash: BlockHash) {
+        let source = self.node.name();
+        warn!(source, %hash, "a node could not be given a block; it gets the block when it is back");
+        let given = timeout(LATE_FOR, async {
+            loop {
+                sleep(LATE_PAUSE).await;
+                match self.node.submit_bytes(&self.block).await {
+                    Submitted::Unreachable(_) => {}
+                    answer => return answer,
+                }
+            }
+        });
+        match given.await {
+            Ok(answer) => info!(source, %hash, ?answer, "a late block was handed over"),
+            Err(_) => warn!(source, %hash, "a late block was not handed over; the chain will bring it"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use adit_node::{Fate, Health, Node, RpcConfig, Submitted, Timing};
-use adit_share::Template;
+use adit_share::{Block, Template};
 use adit_units::{Monotonic, Now, UnixTime};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -194,6 +194,47 @@ async fn a_block_does_not_wait_for_a_dead_node_which_gets_it_later() {
     })
     .await
     .expect("the late block comes");
+}
+
+/// Waits until a node that was away has the block.
+async fn gets_late(fake: &FakeNode, block: &Block) {
+    timeout(crate::PATIENCE, async {
+        while fake.best_block() != block.hash {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the late block comes");
+}
+
+#[tokio::test]
+async fn a_dead_node_gets_a_block_later_although_the_other_one_said_that_it_has_it_already() {
+    let mut pair = Pair::start_equal(quick).await;
+    let block = solved(&Arc::new(pair.first.template()));
+    pair.first.kill().await;
+    pair.second.take(&block);
+    // Nobody accepts, so the answer is that of the slowest; the caller is content with it and does not come again.
+    assert_eq!(pair.node.submit(&block).await, Submitted::AlreadyKnown);
+    pair.first.revive();
+    gets_late(&pair.first, &block).await;
+}
+
+#[tokio::test]
+async fn a_block_that_nobody_could_be_given_reaches_each_node_when_it_is_back() {
+    let mut pair = Pair::start_equal(quick).await;
+    let block = solved(&Arc::new(pair.first.template()));
+    pair.first.kill().await;
+    pair.second.kill().await;
+    for _ in 0..3 {
+        let answer = pair.node.submit(&block).await;
+        assert!(matches!(answer, Submitted::Unreachable(_)), "{answer:?}");
+    }
+    pair.second.revive();
+    gets_late(&pair.second, &block).await;
+    let answer = pair.node.submit(&block).await;
+    assert_eq!(answer, Submitted::AlreadyKnown, "from here on nobody hands it over again");
+    pair.first.revive();
+    gets_late(&pair.first, &block).await;
 }
 
 #[tokio::test]
