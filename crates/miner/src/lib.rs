@@ -7,6 +7,7 @@
 //! * [`Miner`] drives a client over TCP, hashes on every core, and comes back after the connection was lost.
 //!
 //! [`Work`] divides its search space into slices that never overlap, and [`HeaderHasher`] searches one.
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
 mod backoff;
@@ -16,14 +17,13 @@ mod crew;
 mod hasher;
 mod miner;
 mod stats;
-mod url;
 mod work;
 
+pub use adit_net::{Url, UrlError};
 pub use backoff::Backoff;
 pub use client::{Client, ClientConfig, ClientError, Event, NotSubmitted, RejectCode};
 pub use config::{ChannelKind, ConfigError, Device, MinerConfig};
 pub use hasher::HeaderHasher;
 pub use miner::{Failure, Miner, MinerHandle};
 pub use stats::{Rejections, Stats};
-pub use url::{Url, UrlError};
 pub use work::{Extranonce, MerkleRoot, Slice, Solution, Tip, Work};

@@ -14,12 +14,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, sleep_until};
 
+use crate::Url;
 use crate::backoff::Backoff;
 use crate::client::{Client, ClientConfig, ClientError, Event};
 use crate::config::{ConfigError, MinerConfig};
 use crate::crew::{Board, Crew, measure};
 use crate::stats::{Speedometer, Stats, rate};
-use crate::url::Url;
 use crate::work::Solution;
 
 /// Shares that may wait to be sent; the crew pauses when there are more.

@@ -4,6 +4,7 @@
 //! [`Connection`]; the role's own task then drives it in a loop of `select!` over [`Connection::io`] and the role's events.
 //! Whatever a peer does (dribbles, floods, never reads, lies about lengths) costs that peer its connection and nobody else
 //! anything: every buffer, queue and wait here has a bound with a name.
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod admission;
@@ -17,6 +18,7 @@ mod rng;
 mod shutdown;
 mod socket;
 mod timer;
+mod url;
 
 pub use admission::{Admission, Permit, Refused};
 pub use client::{CONNECT_PATIENCE, ConnectError, connect, connect_unauthenticated};
@@ -28,3 +30,4 @@ pub use listener::{Accepted, BACKOFF_MAX, BACKOFF_MIN, BindError, Bound, Listene
 pub use rng::OsRng;
 pub use shutdown::{Draining, Shutdown};
 pub use timer::Timer;
+pub use url::{Url, UrlError};
