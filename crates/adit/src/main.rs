@@ -1,4 +1,5 @@
 //! The one program: reads the command line, does what it says, and exits with what came of it.
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program speaks to its terminal; libraries do not")]
 
 mod cli;

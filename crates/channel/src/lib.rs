@@ -5,6 +5,7 @@
 //! table. For each share it looks the job up and has the channel judge it; what is accepted becomes a [`ShareRecord`].
 //!
 //! Pure: time and randomness are arguments, and nothing here is shared between connections.
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
 mod channel;

@@ -11,6 +11,7 @@
 //! * a durable record is found again, at the same position, once;
 //! * nothing is found that was not appended, and per caller the order is kept;
 //! * after a write or a sync has failed, nothing is acknowledged any more, and no sync is tried again.
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod blocks;

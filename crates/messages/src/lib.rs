@@ -22,6 +22,7 @@
 //! assert!(matches!(decode(Protocol::Mining, frame)?, Message::SetupConnectionSuccess(_)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod codec;

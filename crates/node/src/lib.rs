@@ -7,6 +7,7 @@
 //! words for its operator, and the connection is tried again until it works.
 //!
 //! [`Devnet`] is the chain in memory by itself, without tasks and clocks, for simulators and tests.
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
 mod board;

@@ -1,4 +1,5 @@
 //! What tests of the whole stack share: the bodies of the fuzz targets, real nodes, simulated miners and the load generator.
+#![forbid(unsafe_code)]
 
 pub mod bitcoind;
 pub mod fuzz;

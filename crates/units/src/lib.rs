@@ -2,6 +2,7 @@
 //!
 //! Nothing here computes in floating point. The one number that the protocol itself writes as a float, the nominal hash rate of a
 //! channel, becomes an integer at the border, in [`Hashrate::from_wire`].
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
 mod hashrate;

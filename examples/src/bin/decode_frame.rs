@@ -2,6 +2,7 @@
 //!
 //! Run it with `cargo run -p adit-examples --bin decode_frame`, or put `-- HEX` behind it to give it frames of the mining
 //! protocol in the clear; `test-vectors/messages/frames.tsv` has one of each.
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "an example speaks to the terminal")]
 
 use adit_messages::{Protocol, decode, info};

@@ -2,6 +2,7 @@
 //!
 //! Run it with `cargo run -p adit-examples --bin embed_pool`. A program for many miners has one [`Session`] for each of them, seals the
 //! frames with `adit-transport`, and writes the records to a disk before it says that they are durable.
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "an example speaks to the terminal")]
 
 use core::time::Duration;

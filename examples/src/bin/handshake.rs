@@ -2,6 +2,7 @@
 //!
 //! Run it with `cargo run -p adit-examples --bin handshake`. Blocking sockets and two threads keep it short; `adit-net` does the same
 //! for many connections at once.
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "an example speaks to the terminal")]
 
 use std::io::{Read, Write};

@@ -1,6 +1,7 @@
 //! What becomes of a submitted share: makes a job, looks for a share and for a block, and has those and some bad ones judged.
 //!
 //! Run it with `cargo run -p adit-examples --bin judge_share`. A pool gets the template from a node and the payloads out of encrypted frames.
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "an example speaks to the terminal")]
 
 use std::sync::Arc;
