@@ -4,7 +4,7 @@ use adit_messages::DecodeError;
 use adit_messages::error_code::SetupConnectionError;
 use adit_share::SubmissionError;
 
-use crate::GARBAGE_MAX;
+use crate::{GARBAGE_MAX, REPEATS_MAX};
 
 /// Why a session ended; what it has queued to say is still to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,12 @@ pub enum Disconnect {
     /// More was submitted that is no share than any honest miner would.
     #[error("the peer submitted more than {GARBAGE_MAX} worthless shares")]
     Garbage,
+    /// The same shares, or shares for past tips, came again and again.
+    #[error("the peer submitted more than {REPEATS_MAX} late or repeated shares")]
+    Repeats,
+    /// More was asked for than any honest miner or proxy would.
+    #[error("the peer sent more messages than it may that are no shares")]
+    Requests,
     /// More shares wait for stable storage than a session remembers.
     #[error("more shares wait for stable storage than a session holds; the share log does not keep up")]
     Overloaded,
@@ -89,7 +95,9 @@ impl Disconnect {
             | Self::UnknownMessage { .. }
             | Self::WrongDirection { .. }
             | Self::WrongState { .. }
-            | Self::Garbage => Fault::PeerMisbehaved,
+            | Self::Garbage
+            | Self::Repeats
+            | Self::Requests => Fault::PeerMisbehaved,
             Self::Refused(_) | Self::WorkerNamesRequired => Fault::PeerIncompatible,
             Self::NoSetup | Self::NoChannel => Fault::PeerIdle,
             Self::Overloaded => Fault::Ours,

@@ -8,7 +8,9 @@
 //! * calls [`Session::handle_timeout`] when [`Session::poll_timeout`] says so;
 //! * after each of these first drains [`Session::poll_block`] and submits what it gives, then writes down what
 //!   [`Session::take_records`] gives, then sends [`Session::frames`];
-//! * says with [`Session::handle_durable`] how many records are on stable storage; only then are they acknowledged.
+//! * says with [`Session::handle_durable`] how many records are on stable storage; only then are they acknowledged. The record of a
+//!   block, whose number is [`Session::emitted`] when the block is polled, and those after it are not to be counted before the
+//!   block itself is on stable storage or with a node.
 //!
 //! A [`Disconnect`] is final: what is queued is still to be sent and written down, then the connection is closed.
 //!
@@ -26,5 +28,6 @@ pub use config::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
 pub use disconnect::{Disconnect, Fault};
 pub use session::{Counters, FoundBlock, GROUP_CHANNEL, Session};
 pub use session::{FIRST_CHANNEL_TIMEOUT, IDLE_TIMEOUT, SETUP_TIMEOUT, UNACKNOWLEDGED_MAX};
-pub use session::{GARBAGE_MAX, GARBAGE_PER_SECOND};
+pub use session::{GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX, REPEATS_PER_SECOND};
+pub use session::{REQUESTS_MAX, REQUESTS_PER_CHANNEL, REQUESTS_PER_SECOND};
 pub use work::{JOB_AGE_MAX, JobFactory, RESERVE_DELAY, Work, WorkError};

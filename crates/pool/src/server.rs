@@ -17,6 +17,7 @@ mod event;
 mod metrics;
 mod outage;
 mod peer;
+mod promises;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;

@@ -21,7 +21,10 @@ use adit_units::{ChannelId, ConnectionId, Monotonic, Now, Target};
 pub use self::acknowledge::UNACKNOWLEDGED_MAX;
 use self::acknowledge::{Report, Unacknowledged};
 use self::breaker::Breaker;
-pub use self::breaker::{GARBAGE_MAX, GARBAGE_PER_SECOND};
+pub use self::breaker::{
+    GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX, REPEATS_PER_SECOND, REQUESTS_MAX, REQUESTS_PER_CHANNEL,
+    REQUESTS_PER_SECOND,
+};
 pub use self::counters::Counters;
 pub use self::shares::FoundBlock;
 use crate::work::Reserve;
@@ -114,6 +117,7 @@ impl Session {
     /// all sessions of a process.
     #[must_use]
     pub fn new(config: Arc<PoolConfig>, connection: ConnectionId, seen_key: [u8; 16], now: Now) -> Self {
+        let breaker = Breaker::new(config.channels_per_connection, now.monotonic);
         Self {
             config,
             connection,
@@ -132,7 +136,7 @@ impl Session {
             records: Vec::new(),
             blocks: VecDeque::new(),
             counters: Counters::default(),
-            breaker: Breaker::new(now.monotonic),
+            breaker,
         }
     }
 
@@ -155,7 +159,7 @@ impl Session {
     /// Why the connection must be closed, once everything that is queued has been sent.
     pub fn handle_frame(&mut self, frame: Frame<'_>, now: Now) -> Result<(), Disconnect> {
         let Some(info) = info(Protocol::Mining, &frame.header) else {
-            return self.handle_unknown(&frame);
+            return self.handle_unknown(&frame, now);
         };
         if !info.direction.reaches(Side::Server) {
             return Err(Disconnect::WrongDirection { message: info.name });
@@ -178,6 +182,7 @@ impl Session {
         frame: Frame<'_>,
         now: Now,
     ) -> Result<(), Disconnect> {
+        self.breaker.handle_request(now.monotonic)?;
         match decode(Protocol::Mining, frame)? {
             Message::OpenStandardMiningChannel(open) => return self.handle_open_standard(&open, now),
             Message::OpenExtendedMiningChannel(open) => return self.handle_open_extended(&open, now),
@@ -195,7 +200,7 @@ impl Session {
     }
 
     /// Ignores a message of an extension that nobody here knows (spec 3.4.1); the core protocol has no unknown messages.
-    fn handle_unknown(&self, frame: &Frame<'_>) -> Result<(), Disconnect> {
+    fn handle_unknown(&mut self, frame: &Frame<'_>, now: Now) -> Result<(), Disconnect> {
         let Header { extension_type, msg_type, .. } = frame.header;
         if extension_type == 0 {
             return Err(Disconnect::UnknownMessage { msg_type });
@@ -204,7 +209,8 @@ impl Session {
             let message = "a message of an extension";
             return Err(Disconnect::WrongState { message, expected: setup::EXPECTED });
         }
-        self.check_length(frame)
+        self.check_length(frame)?;
+        self.breaker.handle_request(now.monotonic)
     }
 
     /// Holds a frame against the limit that it should have been read with.
@@ -262,6 +268,13 @@ impl Session {
     /// What the session has to say; to be sent, then cleared.
     pub const fn frames(&mut self) -> &mut FrameQueue {
         &mut self.frames
+    }
+
+    /// How many records this session has emitted since its start, in the count of [`Self::handle_durable`]. Right after a block was
+    /// [polled](Self::poll_block) this is the number of its record.
+    #[must_use]
+    pub fn emitted(&self) -> u64 {
+        self.unacknowledged.emitted()
     }
 
     /// How many accepted shares are not yet on stable storage as far as the session knows.

@@ -137,6 +137,17 @@ impl FoundBlocks {
         only.map(|untaken| SavedBlock::clone(&untaken.block)).collect()
     }
 
+    /// Waits until a block that was handed over is on disk, or until a node has it or has refused it: from then on it is not lost
+    /// with this process. Cancel safe.
+    pub(super) async fn safe(&self, block: BlockHash) {
+        let mut untaken = self.desk.untaken.subscribe();
+        let is_safe = |untaken: &HashMap<BlockHash, Untaken>| {
+            untaken.get(&block).is_none_or(|untaken| untaken.saved.load(Acquire))
+        };
+        // The sender is held, so there is no error.
+        let _ = untaken.wait_for(is_safe).await;
+    }
+
     /// The counters, which the server shares.
     pub(super) fn gauges(&self) -> &Arc<Gauges> {
         &self.desk.gauges
@@ -296,10 +307,13 @@ impl Follower {
         if self.is_saved() || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
             return;
         }
-        let (store, block, saved) =
-            (Arc::clone(&self.desk.store), Arc::clone(&self.block), Arc::clone(&self.saved));
-        self.saving = Some(spawn_blocking(move || match store.save(&block) {
-            Ok(()) => saved.store(true, Release),
+        let (desk, block, saved) = (Arc::clone(&self.desk), Arc::clone(&self.block), Arc::clone(&self.saved));
+        self.saving = Some(spawn_blocking(move || match desk.store.save(&block) {
+            Ok(()) => {
+                saved.store(true, Release);
+                // Wakes those who wait for that.
+                desk.untaken.send_modify(|_| {});
+            }
             Err(error) => tracing::error!(hash = %hash_of(&block), %error, "block is not on disk"),
         }));
     }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
 use super::metrics::Meter;
+use super::promises::Promises;
 use super::{DRAIN_PATIENCE, Failure, Hall, fail};
 use crate::{Disconnect, Session, Work};
 
@@ -54,6 +55,7 @@ struct Peer<L> {
     durable: Durable,
     durable_watch: DurableWatch,
     append: Option<Append>,
+    promises: Promises,
     /// Whether frames may be left that have come and were not looked at.
     frames_left: bool,
     meter: Meter,
@@ -66,6 +68,7 @@ enum Wake {
     Shutdown,
     Work,
     Durable(u64),
+    BlockSafe,
     Appended,
     Timeout,
     FramesLeft,
@@ -124,6 +127,7 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
         durable,
         durable_watch,
         append,
+        promises: Promises::default(),
         frames_left: false,
         meter,
         timer,
@@ -156,7 +160,7 @@ impl<L: ShareSink> Peer<L> {
         // A peer that lags behind is not sent every job, only the newest once it has caught up.
         let ready_for_work = !self.connection.is_congested();
         let ready_for_frames = self.frames_left && ready_for_work && !self.log_is_behind();
-        let Self { connection, board, durable_watch, append, timer, draining, .. } = self;
+        let Self { hall, connection, board, durable_watch, append, promises, timer, draining, .. } = self;
         // What is rare comes first, because bytes from a busy peer are always ready; and all that is ready together is
         // answered in one write, which is what `io` begins with.
         tokio::select! {
@@ -165,6 +169,7 @@ impl<L: ShareSink> Peer<L> {
             Ok(()) = board.changed(), if ready_for_work => Wake::Work,
             _ = appended(append), if busy => Wake::Appended,
             count = durable_watch.changed() => Wake::Durable(count),
+            () = promises.released(&hall.blocks) => Wake::BlockSafe,
             () = timer.fired() => Wake::Timeout,
             () = ready(()), if ready_for_frames => Wake::FramesLeft,
             done = connection.io(intake) => Wake::Io(done),
@@ -192,7 +197,11 @@ impl<L: ShareSink> Peer<L> {
         match wake {
             Wake::Shutdown => return Err(End::Shutdown),
             Wake::Work => self.take_work(),
-            Wake::Durable(count) => self.session.handle_durable(count),
+            Wake::Durable(count) => {
+                self.promises.note_durable(count);
+                self.session.handle_durable(self.promises.kept());
+            }
+            Wake::BlockSafe => self.session.handle_durable(self.promises.kept()),
             Wake::Timeout => {
                 let now = Clock.now();
                 if self.connection.is_stalled(now.monotonic) {
@@ -237,8 +246,9 @@ impl<L: ShareSink> Peer<L> {
                 return Ok(());
             };
             let handled = session.handle_frame(frame, now);
-            while let Some(block) = self.session.poll_block() {
-                self.hall.blocks.hand_over(block).await;
+            while let Some(found) = self.session.poll_block() {
+                self.promises.hold(self.session.emitted(), found.block.hash);
+                self.hall.blocks.hand_over(found).await;
             }
             handled?;
         }
@@ -332,12 +342,16 @@ impl<L: ShareSink> Peer<L> {
             if written && (!listens || self.session.unacknowledged() == 0) {
                 return;
             }
-            let Self { connection, durable_watch, append, session, .. } = self;
+            let Self { hall, connection, durable_watch, append, promises, session, .. } = self;
             tokio::select! {
                 biased;
                 _ = outcome.wait() => return,
                 _ = appended(append), if !written => {}
-                count = durable_watch.changed() => session.handle_durable(count),
+                count = durable_watch.changed() => {
+                    promises.note_durable(count);
+                    session.handle_durable(promises.kept());
+                }
+                () = promises.released(&hall.blocks) => session.handle_durable(promises.kept()),
                 done = connection.io(Intake::Paused), if listens => listens = done.is_ok(),
             }
         }

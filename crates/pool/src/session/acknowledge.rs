@@ -27,6 +27,11 @@ impl Unacknowledged {
         self.shares.push_back((channel, number, work));
     }
 
+    /// How many shares there were, those that are durable among them.
+    pub(super) fn emitted(&self) -> u64 {
+        self.durable + self.shares.len() as u64
+    }
+
     /// How many shares wait.
     pub(super) fn len(&self) -> usize {
         self.shares.len()

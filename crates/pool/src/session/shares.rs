@@ -53,9 +53,7 @@ impl Session {
                 sequence_number: number,
                 error_code: code.to_wire(),
             });
-            if self.breaker.handle_refused(code, now.monotonic) {
-                return Err(Disconnect::Garbage);
-            }
+            self.breaker.handle_refused(code, now.monotonic)?;
         } else {
             self.breaker.handle_accepted();
         }

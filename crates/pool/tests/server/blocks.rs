@@ -75,6 +75,32 @@ async fn a_block_does_not_wait_for_the_share_log_nor_for_the_disk_of_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_that_is_in_this_process_alone_is_not_acknowledged() {
+    let (node, url) = FakeNode::bind().await;
+    node.switch().healthy();
+    node.script("submitblock", [Answer::Dead]);
+    let plan = Plan { node: node.client(&url), ..Plan::with_blocks() };
+    tokio::spawn(node.run());
+    let stage = plan.start();
+    let mut miner = stage.miner().await;
+    miner.earn().await;
+    let held = stage.block_storage.hold_syncs();
+    let before = miner.share();
+    let number = miner.block();
+    let after = miner.share();
+    miner.flush().await;
+    miner.hear_until(|miner| miner.last_acknowledged == before).await.unwrap();
+    while stage.records().len() < 4 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    // All records are durable, and the process could be killed now: nobody would have the block.
+    miner.hear_for(Duration::from_millis(300)).await.unwrap();
+    assert_eq!(miner.last_acknowledged, before, "share {number} is a block that nobody has");
+    drop(held);
+    miner.hear_until(|miner| miner.last_acknowledged == after).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_block_of_an_earlier_run_goes_out_at_the_start() {
     let plan = Plan::with_blocks();
     // The earlier run got as far as to write the block down.
