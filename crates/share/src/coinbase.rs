@@ -1,10 +1,8 @@
 //! The coinbase transaction: how a job's is written, and how its hash is finished once the extranonce is known.
 
 use adit_units::{Height, JobTag, Sats};
-use bitcoin::absolute::LockTime;
 use bitcoin::script::Builder;
-use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, consensus};
+use bitcoin::{Amount, OutPoint, Script, ScriptBuf, Transaction, TxIn, TxOut, Witness, consensus};
 
 use crate::sha256::{self, BLOCK_LEN, State};
 use crate::template::WITNESS_RESERVED_VALUE;
@@ -33,8 +31,8 @@ const LOCKTIME_LEN: usize = 4;
 
 /// What a pool puts into the coinbase of a job.
 ///
-/// The input script is four pushes: the height (BIP 34), the job tag, the signature (left out when empty) and the extranonce.
-/// Being pushes, none of their bytes can count as a signature operation.
+/// The input script is four pushes: the height (BIP 34), the job tag, the signature (left out when empty) and the extranonce; behind the
+/// height stands what the template wants there. Being pushes, none of their bytes can count as a signature operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoinbaseSpec {
     /// Who is paid; the amounts add up to the template's coinbase value exactly.
@@ -51,15 +49,16 @@ impl CoinbaseSpec {
     /// The coinbase for `template`, cut where the extranonce goes.
     pub(crate) fn write(&self, template: &Template) -> Result<Coinbase, JobError> {
         self.check_payouts(template)?;
-        let script_sig = self.script_sig(template.tip.height)?;
+        let form = &template.coinbase_form;
+        let script_sig = self.script_sig(template.tip.height, &form.after_height)?;
         let extranonce_end = SCRIPT_SIG_OFFSET + script_sig.len();
         let transaction = Transaction {
-            version: Version::TWO,
-            lock_time: LockTime::ZERO,
+            version: form.version,
+            lock_time: form.lock_time,
             input: vec![TxIn {
                 previous_output: OutPoint::null(),
                 script_sig,
-                sequence: Sequence::MAX,
+                sequence: form.sequence,
                 witness: Witness::new(),
             }],
             output: self.payouts.iter().chain(&template.required_outputs).cloned().collect(),
@@ -84,8 +83,9 @@ impl CoinbaseSpec {
     }
 
     /// The input script, with zeros for the extranonce.
-    fn script_sig(&self, height: Height) -> Result<ScriptBuf, JobError> {
+    fn script_sig(&self, height: Height, after_height: &Script) -> Result<ScriptBuf, JobError> {
         let mut script = height_push(height).into_bytes();
+        script.extend_from_slice(after_height.as_bytes());
         push(&mut script, &self.tag.to_bytes())?;
         if !self.signature.is_empty() {
             push(&mut script, self.signature.as_bytes())?;

@@ -41,5 +41,5 @@ pub use judge::{MAX_FUTURE_NTIME_SECS, NETWORK_TIME_MARGIN_SECS, VERSION_ROLLING
 pub use reject::Reject;
 pub use seen::{BLOCK_ROOM, SEEN_MAX, Seen, SeenFull};
 pub use submission::{Submission, SubmissionError};
-pub use template::{Template, TemplateError, TemplateParts, Tip, witness_commitment};
+pub use template::{CoinbaseForm, Template, TemplateError, TemplateParts, Tip, witness_commitment};
 pub use transaction::{RawTransaction, TransactionError};

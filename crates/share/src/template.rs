@@ -1,8 +1,10 @@
 //! What a node offers for the next block, checked once when it arrives.
 
 use adit_units::{Height, Sats, Target, TemplateId};
+use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash as _, sha256d};
-use bitcoin::{Amount, BlockHash, CompactTarget, ScriptBuf, TxOut};
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, BlockHash, CompactTarget, ScriptBuf, Sequence, TxOut};
 
 use crate::{RawTransaction, merkle};
 
@@ -61,6 +63,30 @@ pub struct TemplateParts {
     pub required_outputs: Vec<TxOut>,
 }
 
+/// What a source wants the coinbase to be like beside its outputs (spec 7.2); as a default, what suits every node that wants nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoinbaseForm {
+    /// The transaction's version.
+    pub version: Version,
+    /// The sequence number of its input.
+    pub sequence: Sequence,
+    /// The transaction's lock time.
+    pub lock_time: LockTime,
+    /// What stands behind the height in the input script.
+    pub after_height: ScriptBuf,
+}
+
+impl Default for CoinbaseForm {
+    fn default() -> Self {
+        Self {
+            version: Version::TWO,
+            sequence: Sequence::MAX,
+            lock_time: LockTime::ZERO,
+            after_height: ScriptBuf::new(),
+        }
+    }
+}
+
 /// A template that would make an invalid block or lose money; its source is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -114,6 +140,8 @@ pub struct Template {
     pub weight: u64,
     /// What the coinbase must carry after the payouts, worth nothing.
     pub required_outputs: Vec<TxOut>,
+    /// What the coinbase is like beside its outputs.
+    pub coinbase_form: CoinbaseForm,
     /// The coinbase's neighbours up the merkle tree, deepest first, in raw byte order.
     pub merkle_path: Vec<[u8; 32]>,
     /// The transactions after the coinbase, in the block's order.
@@ -148,8 +176,15 @@ impl Template {
             fees,
             sigops: parts.sigops,
             required_outputs: parts.required_outputs,
+            coinbase_form: CoinbaseForm::default(),
             transactions: parts.transactions,
         })
+    }
+
+    /// The same with a coinbase of another form.
+    #[must_use]
+    pub fn with_coinbase_form(self, coinbase_form: CoinbaseForm) -> Self {
+        Self { coinbase_form, ..self }
     }
 
     /// Whether the coinbase commits to the witnesses, and so has a witness itself (BIP 141).

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fixture;
-use crate::template::TemplateParts;
+use crate::template::{CoinbaseForm, TemplateParts};
 
 /// A template at this height, without transactions.
 fn template(height: u32) -> Template {
@@ -25,17 +25,38 @@ fn transaction(coinbase: &Coinbase, extranonce: &[u8], with_witness: bool) -> Tr
 fn naive(spec: &CoinbaseSpec, template: &Template, extranonce: &[u8]) -> Transaction {
     let push =
         |script: Builder, bytes: &[u8]| script.push_slice(PushBytesBuf::try_from(bytes.to_vec()).unwrap());
-    let mut script = Builder::new().push_int(i64::from(template.tip.height.0));
+    let form = &template.coinbase_form;
+    let height = Builder::new().push_int(i64::from(template.tip.height.0)).into_bytes();
+    let mut script = Builder::from([&height, form.after_height.as_bytes()].concat());
     script = push(script, &spec.tag.to_bytes());
     if !spec.signature.is_empty() {
         script = push(script, spec.signature.as_bytes());
     }
     script = push(script, extranonce);
     Transaction {
-        version: Version::TWO,
-        lock_time: LockTime::ZERO,
-        input: vec![TxIn { script_sig: script.into_script(), sequence: Sequence::MAX, ..TxIn::default() }],
+        version: form.version,
+        lock_time: form.lock_time,
+        input: vec![TxIn { script_sig: script.into_script(), sequence: form.sequence, ..TxIn::default() }],
         output: [&spec.payouts[..], &template.required_outputs].concat(),
+    }
+}
+
+#[test]
+fn a_template_says_what_the_coinbase_is_like() {
+    let form = CoinbaseForm {
+        version: bitcoin::transaction::Version::ONE,
+        sequence: bitcoin::Sequence::ENABLE_LOCKTIME_NO_RBF,
+        lock_time: bitcoin::absolute::LockTime::from_consensus(900_000),
+        after_height: ScriptBuf::from_bytes(vec![0]),
+    };
+    let template = template(900_001).with_coinbase_form(form);
+    let longest = "s".repeat(MAX_SIGNATURE_LEN);
+    for signature in [String::new(), longest] {
+        let spec = CoinbaseSpec { signature, ..fixture::spec(&template, JobId(3), 1) };
+        let made = transaction(&spec.write(&template).unwrap(), &[0xee; 20], false);
+        assert_eq!(made, naive(&spec, &template, &[0xee; 20]));
+        assert!(made.input[0].script_sig.as_bytes().starts_with(&[3, 0xa1, 0xbb, 0x0d, 0]));
+        assert_eq!(made.lock_time.to_consensus_u32(), 900_000);
     }
 }
 
