@@ -15,9 +15,10 @@ use crate::world::{
 const ANY: [u8; 32] = [0xff; 32];
 
 /// Where a connection can stand.
-const PLACES: [&str; 4] = ["before setup", "before a channel", "mining extended", "mining standard jobs"];
+pub(crate) const PLACES: [&str; 4] =
+    ["before setup", "before a channel", "mining extended", "mining standard jobs"];
 
-fn client_at(place: &str, world: &mut World) -> Client {
+pub(crate) fn client_at(place: &str, world: &mut World) -> Client {
     match place {
         "before setup" => world.connect(),
         "before a channel" => world.connect_with(MiningSetupFlags::NONE),
@@ -28,7 +29,7 @@ fn client_at(place: &str, world: &mut World) -> Client {
 }
 
 /// One of each message that a client may send on a mining connection.
-fn client_messages(world: &World) -> Vec<Message<'static>> {
+pub(crate) fn client_messages(world: &World) -> Vec<Message<'static>> {
     let bytes = B0255::new(b"token").unwrap();
     let custom_job = mining::SetCustomMiningJob {
         channel_id: 2,
@@ -66,13 +67,13 @@ fn client_messages(world: &World) -> Vec<Message<'static>> {
     ]
 }
 
-fn frame_of(message: &Message<'_>) -> FrameQueue {
+pub(crate) fn frame_of(message: &Message<'_>) -> FrameQueue {
     let mut queue = FrameQueue::default();
     adit_messages::encode(message.clone(), &mut queue).unwrap();
     queue
 }
 
-fn with_payload<'a>(frame: Frame<'_>, payload: &'a [u8]) -> Frame<'a> {
+pub(crate) fn with_payload<'a>(frame: Frame<'_>, payload: &'a [u8]) -> Frame<'a> {
     Frame::new(frame.header.extension_type, frame.header.channel_msg, frame.header.msg_type, payload).unwrap()
 }
 

@@ -6,6 +6,7 @@ mod cut;
 mod drain;
 mod firmware;
 mod jobs;
+mod lies;
 mod model;
 mod reserve;
 mod setup;

@@ -433,6 +433,11 @@ impl Received {
         decode(Protocol::Mining, frame).unwrap()
     }
 
+    /// The whole frame.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     /// Bytes of the whole frame.
     pub(crate) fn frame_len(&self) -> usize {
         self.0.len()
