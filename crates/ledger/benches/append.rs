@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use adit_channel::{ShareKind, ShareRecord, UserIdentity};
+use adit_channel::{RewardKind, ShareKind, ShareRecord, UserIdentity};
 use adit_ledger::segment::{CommitFrame, EncodedRecords, Position};
 use adit_ledger::{LogConfig, Opened, ShareLog, ShareSink as _, completion, open};
 use adit_units::{ChannelId, ConnectionId, Height, JobId, JobTag, SequenceNumber, UnixTime, Work};
@@ -28,6 +28,7 @@ fn record(connection: u32, sequence_number: u32) -> ShareRecord {
         work: Work::from_hashes(1 << 44),
         hash: [0x5a; 32],
         kind: ShareKind::Share,
+        reward: RewardKind::Pooled,
         user: UserIdentity::from_wire(b"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1")
             .expect("plain text"),
         worker: None,
@@ -68,10 +69,15 @@ fn run<F: Future<Output = ()> + Send + 'static>(
     });
 }
 
+/// Without rests, which would only be measured themselves.
+fn config() -> LogConfig {
+    LogConfig { commit_rest: Duration::ZERO, ..LogConfig::new(1) }
+}
+
 fn group_commit(criterion: &mut Criterion, dir: &Path) {
     let runtime = Runtime::new().expect("threads can be started");
     let Opened { log, mut outcome, .. } =
-        open(dir, LogConfig::new(1), UnixTime::from_millis(0)).expect("the directory is empty");
+        open(dir, config(), UnixTime::from_millis(0)).expect("the directory is empty");
     let mut group = criterion.benchmark_group("group commit");
     // Short, because a second of it writes a hundred megabytes.
     group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));

@@ -22,20 +22,22 @@ pub struct LogConfig {
     pub instance: u16,
     /// The size at which a new segment file is begun, in bytes; at most [`crate::segment::SEGMENT_BYTES_MAX`].
     pub segment_bytes: u64,
-    /// How long a commit waits for company after its first record has come. Zero is right for a disk of its own: while one sync
-    /// runs, the next commit gathers by itself. More than zero bounds the syncs per second on a shared disk, and delays each
-    /// acknowledgement by as much.
-    pub commit_interval: Duration,
+    /// How long the writer rests after a commit of fewer than [`Self::COMPANY`] records. Those that come meanwhile share the next one, and
+    /// its sync and its wake-ups with it; an acknowledgement is delayed by as much at the most, and not at all after a quiet time.
+    pub commit_rest: Duration,
     /// How many appends may wait for the writer, at least one; each holds at most [`EncodedRecords::LEN_MAX`] bytes. When the queue is
     /// full, callers wait.
     pub queue_len: usize,
 }
 
 impl LogConfig {
-    /// Segments of 64 MiB, no waiting for company, and 4096 appends in the queue (100 MiB at the very most, usually one).
+    /// So many records share the cost of a commit that there is no point in gathering more.
+    pub const COMPANY: u32 = 64;
+
+    /// Segments of 64 MiB, rests of five milliseconds, and 4096 appends in the queue (100 MiB at the very most, usually one).
     #[must_use]
-    pub fn new(instance: u16) -> Self {
-        Self { instance, segment_bytes: 64 << 20, commit_interval: Duration::ZERO, queue_len: 4096 }
+    pub const fn new(instance: u16) -> Self {
+        Self { instance, segment_bytes: 64 << 20, commit_rest: Duration::from_millis(5), queue_len: 4096 }
     }
 }
 
@@ -86,7 +88,7 @@ pub fn open_in<S: Storage>(storage: S, config: LogConfig, now: UnixTime) -> Resu
     let (ended, outcome) = watch::channel(None);
     let log = ShareLog { queue: sender, counters: Arc::clone(&counters) };
     let run = move || {
-        let result = write_until_closed(writer, queue, &counters, config.commit_interval);
+        let result = write_until_closed(writer, queue, &counters, config.commit_rest);
         if let Err(error) = &result {
             tracing::error!(%error, "share log stopped");
         }
@@ -212,7 +214,7 @@ struct Counters {
     bytes: AtomicU64,
 }
 
-/// The writer's life: gather, write, sync, count; until nobody can append any more, or the disk fails.
+/// The writer's life: gather, write, sync, count, rest; until nobody can append any more, or the disk fails.
 ///
 /// The writer, and with it the lock on its directory, is gone when this returns; so is the queue, and with it every record that
 /// has not been counted.
@@ -220,22 +222,24 @@ fn write_until_closed<S: Storage>(
     mut writer: Writer<S>,
     mut queue: mpsc::Receiver<Append>,
     counters: &Counters,
-    commit_interval: Duration,
+    commit_rest: Duration,
 ) -> Result<(), WriteError> {
     let (mut frame, mut waiting) = (CommitFrame::default(), Vec::new());
     while let Some(first) = queue.blocking_recv() {
-        if !commit_interval.is_zero() {
-            thread::sleep(commit_interval);
-        }
         let received = first.records.received();
         gather(first, &mut queue, &mut frame, &mut waiting);
         writer.commit(&mut frame, received)?;
         counters.end.store(writer.next_position().0, Ordering::Release);
         counters.commits.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(frame.file_bytes(), Ordering::Relaxed);
+        let has_company = frame.records() >= LogConfig::COMPANY;
         frame.clear();
         for (done, records) in waiting.drain(..) {
             done.advance(records);
+        }
+        // Under load the time of a sync gathers enough for the next commit, and a rest would only slow its connections down.
+        if !has_company && !commit_rest.is_zero() {
+            thread::sleep(commit_rest);
         }
     }
     writer.close()

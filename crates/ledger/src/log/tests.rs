@@ -58,16 +58,31 @@ async fn one_sync_makes_many_connections_durable() {
 }
 
 #[tokio::test]
-async fn company_is_waited_for_as_long_as_configured() {
+async fn records_that_come_while_the_writer_rests_share_a_commit() {
     let storage = FaultyStorage::default();
-    let config = LogConfig { commit_interval: Duration::from_millis(500), ..LogConfig::new(1) };
+    let config = LogConfig { commit_rest: Duration::from_secs(1), ..LogConfig::new(1) };
     let Opened { log, .. } = open_log(&storage, config);
     let (done, mut watch) = completion();
-    for number in 0..20 {
+    log.append(&[record(0)], &done).await.unwrap();
+    reach(&mut watch, 1).await;
+    for number in 1..20 {
         log.append(&[record(number)], &done).await.unwrap();
     }
     reach(&mut watch, 20).await;
-    assert_eq!(log.progress().commits, 1);
+    assert_eq!(log.progress().commits, 2);
+}
+
+#[tokio::test]
+async fn no_rest_follows_a_commit_that_had_company() {
+    let storage = FaultyStorage::default();
+    let config = LogConfig { commit_rest: Duration::from_secs(3600), ..LogConfig::new(1) };
+    let company = u64::from(LogConfig::COMPANY);
+    let Opened { log, .. } = open_log(&storage, config);
+    let (done, mut watch) = completion();
+    log.append(&records(0..company), &done).await.unwrap();
+    reach(&mut watch, company).await;
+    log.append(&[record(company)], &done).await.unwrap();
+    reach(&mut watch, company + 1).await;
 }
 
 #[tokio::test]
@@ -201,7 +216,9 @@ async fn acknowledgements_stop_for_good_when_the_disk_fails() {
     for operation in (5..40).chain([60, 100, 150]) {
         for fault in [Fault::Error, Fault::PowerCut] {
             let storage = FaultyStorage::default();
-            let config = LogConfig { segment_bytes: 3000, queue_len: 3, ..LogConfig::new(1) };
+            let new = LogConfig::new(1);
+            // Without rests the records make commits enough for every operation to come about.
+            let config = LogConfig { segment_bytes: 3000, queue_len: 3, commit_rest: Duration::ZERO, ..new };
             let Opened { log, mut outcome, .. } = open_log(&storage, config);
             storage.fail_at(operation, fault);
             let spare = log.clone();
