@@ -18,17 +18,18 @@ pub struct Admission {
 
 #[derive(Debug)]
 struct Shared {
-    limits: Limits,
     /// One permit for each newcomer that may still come in.
     newcomers: Arc<Semaphore>,
     book: Mutex<Book>,
 }
 
-/// Who is there now.
-#[derive(Debug, Default)]
+/// Who is there now, who may be, and how many were turned away.
+#[derive(Debug)]
 struct Book {
+    limits: Limits,
     connections: usize,
     addresses: HashMap<IpAddr, Counts>,
+    refused: [u64; Refused::ALL.len()],
 }
 
 /// The peers from one address.
@@ -39,17 +40,34 @@ struct Counts {
 }
 
 /// Why a peer was turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refused {
     /// The server is full.
-    #[error("as many connections as configured are open; raise the limit or add a server")]
+    #[error("the server has as many connections as it may; raise its limit or add a server")]
     Full,
     /// Its address has all the connections one address may have.
-    #[error("this address has as many connections as one address may have")]
+    #[error(
+        "this address has as many connections as one may; raise the limit for one address if a farm is behind it"
+    )]
     AddressFull,
     /// Too many from its address have not finished their handshake and setup.
-    #[error("too many connections from this address have not been set up yet")]
+    #[error("too many connections from this address have not been set up; block it if that goes on")]
     AddressNewcomers,
+}
+
+impl Refused {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Full, Self::AddressFull, Self::AddressNewcomers];
+
+    /// A word for a metric.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::AddressFull => "address-full",
+            Self::AddressNewcomers => "address-newcomers",
+        }
+    }
 }
 
 impl Admission {
@@ -57,13 +75,21 @@ impl Admission {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let newcomers = Arc::new(Semaphore::new(limits.newcomers.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { shared: Arc::new(Shared { limits, newcomers, book: Mutex::default() }) }
+        let refused = [0; Refused::ALL.len()];
+        let book = Book { limits, connections: 0, addresses: HashMap::new(), refused };
+        Self { shared: Arc::new(Shared { newcomers, book: Mutex::new(book) }) }
     }
 
     /// The limits it goes by.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.shared.limits
+        self.shared.book().limits
+    }
+
+    /// Goes by other limits from now on; who is connected stays. [`Limits::newcomers`] remains what it was at the beginning.
+    pub fn set_limits(&self, limits: Limits) {
+        let mut book = self.shared.book();
+        book.limits = Limits { newcomers: book.limits.newcomers, ..limits };
     }
 
     /// Connections that are open now.
@@ -72,31 +98,62 @@ impl Admission {
         self.shared.book().connections
     }
 
+    /// Peers that were turned away so far, by reason.
+    #[must_use]
+    pub fn refused(&self) -> [(Refused, u64); Refused::ALL.len()] {
+        let counts = self.shared.book().refused;
+        let mut refused = Refused::ALL.map(|reason| (reason, 0));
+        for ((_, slot), count) in refused.iter_mut().zip(counts) {
+            *slot = count;
+        }
+        refused
+    }
+
+    /// Holds a place for another newcomer, if one is free.
+    pub(crate) fn free_place(&self) -> Option<Place> {
+        Arc::clone(&self.shared.newcomers).try_acquire_owned().ok().map(Place)
+    }
+
     /// Waits until another newcomer may come in and holds its place.
     pub(crate) async fn place(&self) -> Place {
         let place = Arc::clone(&self.shared.newcomers).acquire_owned().await;
         Place(place.expect("nothing closes the semaphore"))
     }
 
-    /// Admits a peer from `address` to the place held for it.
+    /// Admits a peer from `address` to the place held for it, or counts that it was turned away.
     pub(crate) fn admit(&self, address: IpAddr, place: Place) -> Result<Permit, Refused> {
         let address = network(address);
-        let limits = &self.shared.limits;
-        let mut book = self.shared.book();
-        if book.connections >= limits.connections {
-            return Err(Refused::Full);
-        }
-        let counts = book.addresses.get(&address).copied().unwrap_or_default();
-        if counts.connections >= limits.connections_per_address {
-            return Err(Refused::AddressFull);
-        }
-        if counts.newcomers >= limits.newcomers_per_address {
-            return Err(Refused::AddressNewcomers);
+        self.shared.book().admit(address)?;
+        Ok(Permit { shared: Arc::clone(&self.shared), address, newcomer: Some(place) })
+    }
+}
+
+impl Book {
+    /// Counts a newcomer from `address` in, or out.
+    fn admit(&mut self, address: IpAddr) -> Result<(), Refused> {
+        let counts = self.addresses.get(&address).copied().unwrap_or_default();
+        if let Some(reason) = self.objection(counts) {
+            if let Some(count) = self.refused.get_mut(reason as usize) {
+                *count += 1;
+            }
+            return Err(reason);
         }
         let counts = Counts { connections: counts.connections + 1, newcomers: counts.newcomers + 1 };
-        book.addresses.insert(address, counts);
-        book.connections += 1;
-        Ok(Permit { shared: Arc::clone(&self.shared), address, newcomer: Some(place) })
+        self.addresses.insert(address, counts);
+        self.connections += 1;
+        Ok(())
+    }
+
+    /// Why nobody more may come in from an address with these peers.
+    fn objection(&self, counts: Counts) -> Option<Refused> {
+        let limits = &self.limits;
+        if self.connections >= limits.connections {
+            return Some(Refused::Full);
+        }
+        if counts.connections >= limits.connections_per_address {
+            return Some(Refused::AddressFull);
+        }
+        (counts.newcomers >= limits.newcomers_per_address).then_some(Refused::AddressNewcomers)
     }
 }
 
@@ -186,10 +243,27 @@ mod tests {
         let d = arrive(&admission, "10.0.0.2").await.unwrap();
         assert_eq!(admission.connections(), 4);
         assert_eq!(arrive(&admission, "10.0.0.3").await.unwrap_err(), Refused::Full);
+        assert_eq!(admission.refused(), Refused::ALL.map(|reason| (reason, 1)));
         drop((a, b, c, d));
         assert_eq!(admission.connections(), 0);
         assert!(admission.shared.book().addresses.is_empty(), "an address that left is forgotten");
         assert_eq!(admission.shared.newcomers.available_permits(), LIMITS.newcomers);
+    }
+
+    #[tokio::test]
+    async fn limits_change_while_peers_are_there() {
+        let admission = Admission::new(Limits { connections: 1, ..LIMITS });
+        let first = arrive(&admission, "10.0.0.1").await.unwrap();
+        assert_eq!(arrive(&admission, "10.0.0.2").await.unwrap_err(), Refused::Full);
+        admission.set_limits(Limits { connections: 2, newcomers: 9, ..LIMITS });
+        assert_eq!(admission.limits(), Limits { connections: 2, ..LIMITS });
+        let second = arrive(&admission, "10.0.0.2").await.unwrap();
+        admission.set_limits(Limits { connections: 1, ..LIMITS });
+        assert_eq!(admission.connections(), 2, "who is there stays");
+        drop(second);
+        assert_eq!(arrive(&admission, "10.0.0.2").await.unwrap_err(), Refused::Full);
+        drop(first);
+        arrive(&admission, "10.0.0.2").await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -38,6 +38,13 @@ impl Clock {
         UnixTime::from_millis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// How long the machine has been awake since its start: the clock that other processes read, too (`CLOCK_MONOTONIC`).
+    #[must_use]
+    pub fn since_boot(self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        Duration::try_from(now).unwrap_or_default()
+    }
+
     /// The same moment for tokio's timers.
     #[must_use]
     pub fn instant(self, moment: Monotonic) -> tokio::time::Instant {
@@ -71,6 +78,12 @@ mod tests {
         let after = Clock.monotonic();
         assert!(after >= before);
         assert!(Clock.unix().to_secs() > 1_700_000_000, "the wall clock is not set");
+    }
+
+    #[test]
+    fn the_machine_was_started_some_time_ago() {
+        let before = Clock.since_boot();
+        assert!(before > Duration::ZERO && Clock.since_boot() >= before);
     }
 
     #[tokio::test(start_paused = true)]

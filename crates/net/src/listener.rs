@@ -1,30 +1,39 @@
 //! Accepting peers: a bound socket, admission, and patience when the system runs out of descriptors.
 
+use core::convert::Infallible;
 use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use crate::admission::{Admission, Permit, Refused};
+use crate::admission::{Admission, Permit, Place, Refused};
 use crate::{Clock, Limits, socket};
 use adit_units::Monotonic;
 
 /// Connections the kernel completes and holds for us while newcomers wait for a place; the system may hold fewer.
 const BACKLOG: i32 = 4_096;
 
+/// How often the operator is told at most of each limit that peers run into.
+const REFUSAL_WARN_INTERVAL: Duration = Duration::from_secs(60);
+
 /// First pause after the system could not give a descriptor or memory for a new connection.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// Longest such pause; they double up to it.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// An address that is ours, on which nobody listens yet: whoever connects is refused at once and can go elsewhere.
+/// An address that is ours, on which nobody is served yet.
+///
+/// Where the address was taken with [`Self::new`], whoever connects is refused at once and can go elsewhere. Where a supervisor
+/// handed over a socket that listens, which it keeps open itself over a restart, whoever connects waits in the kernel's queue until
+/// somebody [listens](Self::listen) or [turns him away](Self::turn_away).
 #[derive(Debug)]
 pub struct Bound {
     socket: Socket,
     address: SocketAddr,
+    is_handed_over: bool,
 }
 
 /// A socket that listens.
@@ -32,7 +41,9 @@ pub struct Bound {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    is_handed_over: bool,
     admission: Admission,
+    told: Told,
     /// The next pause; [`BACKOFF_MIN`] while all is well.
     backoff: Duration,
 }
@@ -71,7 +82,21 @@ impl Bound {
     pub fn new(address: SocketAddr) -> Result<Self, BindError> {
         let socket = bind(address).map_err(|source| BindError { address, source })?;
         let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
-        Ok(Self { socket, address: bound.unwrap_or(address) })
+        Ok(Self { socket, address: bound.unwrap_or(address), is_handed_over: false })
+    }
+
+    /// Takes over a socket that listens already, as a supervisor hands it over.
+    ///
+    /// # Errors
+    ///
+    /// If the socket does not listen on an address of the internet.
+    pub fn handed_over(socket: std::net::TcpListener) -> io::Result<Self> {
+        if !SockRef::from(&socket).is_listener()? {
+            return Err(io::Error::other("the socket does not listen"));
+        }
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket: socket.into(), address, is_handed_over: true })
     }
 
     /// The address, with the port that was taken.
@@ -103,9 +128,48 @@ impl Bound {
     ///
     /// If called outside a tokio runtime.
     pub fn listen_with(self, admission: Admission) -> Result<Listener, BindError> {
-        let Self { socket, address } = self;
-        let listener = socket.listen(BACKLOG).and_then(|()| Listener::over(socket.into(), admission));
-        listener.map_err(|source| BindError { address, source })
+        let Self { address, .. } = self;
+        self.into_listener(admission).map_err(|source| BindError { address, source })
+    }
+
+    fn into_listener(self, admission: Admission) -> io::Result<Listener> {
+        let Self { socket, address, is_handed_over } = self;
+        if !is_handed_over {
+            socket.listen(BACKLOG)?;
+        }
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from_std(socket.into())?;
+        let address = socket.local_addr().unwrap_or(address);
+        let told = Told::default();
+        Ok(Listener { socket, address, is_handed_over, admission, told, backoff: BACKOFF_MIN })
+    }
+
+    /// Closes the connection of whoever comes, so that he goes elsewhere; never returns. Cancel safe.
+    ///
+    /// Only a socket that was handed over has anybody to turn away.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub async fn turn_away(&self) -> Infallible {
+        if self.is_handed_over {
+            let listener = self.socket.try_clone().and_then(|socket| TcpListener::from_std(socket.into()));
+            match listener {
+                Ok(listener) => return turn_all_away(&listener).await,
+                Err(error) => tracing::error!(%error, "whoever connects waits in vain"),
+            }
+        }
+        core::future::pending().await
+    }
+}
+
+async fn turn_all_away(listener: &TcpListener) -> Infallible {
+    loop {
+        match listener.accept().await {
+            Ok((_, peer)) => tracing::debug!(%peer, "turned away"),
+            Err(error) if is_of_one_peer(&error) => {}
+            Err(_) => sleep(BACKOFF_MAX).await,
+        }
     }
 }
 
@@ -123,39 +187,23 @@ impl Listener {
         Bound::new(address)?.listen(limits)
     }
 
-    /// Takes over a socket that listens already, as a supervisor hands it over.
-    ///
-    /// # Errors
-    ///
-    /// If the socket cannot be driven by tokio.
-    ///
-    /// # Panics
-    ///
-    /// If called outside a tokio runtime.
-    pub fn from_socket(socket: std::net::TcpListener, limits: Limits) -> io::Result<Self> {
-        Self::over(socket, Admission::new(limits))
-    }
-
-    fn over(socket: std::net::TcpListener, admission: Admission) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let socket = TcpListener::from_std(socket)?;
-        let address = socket.local_addr()?;
-        Ok(Self { socket, address, admission, backoff: BACKOFF_MIN })
-    }
-
     /// The address that is listened on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops listening and keeps the address: whoever connects is refused at once. Who is connected stays.
+    /// Stops listening and keeps the address; what that means for whoever connects, [`Bound`] says. Who is connected stays.
     ///
     /// # Errors
     ///
     /// If another program takes the address in the moment in which it is free.
     pub fn close(self) -> Result<Bound, BindError> {
-        let Self { socket, address, .. } = self;
+        let Self { socket, address, is_handed_over, .. } = self;
+        if is_handed_over {
+            let socket = socket.into_std().map_err(|source| BindError { address, source })?;
+            return Ok(Bound { socket: socket.into(), address, is_handed_over });
+        }
         drop(socket);
         Bound::new(address)
     }
@@ -172,12 +220,12 @@ impl Listener {
     /// [`BACKOFF_MIN`] and up to [`BACKOFF_MAX`] instead of spinning; whoever connects meanwhile waits in the kernel's queue.
     pub async fn accept(&mut self) -> Accepted {
         loop {
-            let place = self.admission.place().await;
+            let place = self.place().await;
             let (stream, peer) = self.next_stream().await;
             let permit = match self.admission.admit(peer.ip(), place) {
                 Ok(permit) => permit,
                 Err(reason) => {
-                    refuse(peer, reason);
+                    self.told.refused(peer, reason, &self.admission);
                     continue;
                 }
             };
@@ -187,6 +235,14 @@ impl Listener {
                 Err(error) => tracing::debug!(%peer, %error, "socket options refused"),
             }
         }
+    }
+
+    async fn place(&mut self) -> Place {
+        if let Some(place) = self.admission.free_place() {
+            return place;
+        }
+        self.told.crowded(&self.admission);
+        self.admission.place().await
     }
 
     async fn next_stream(&mut self) -> (TcpStream, SocketAddr) {
@@ -234,8 +290,48 @@ fn is_of_one_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | TimedOut)
 }
 
-fn refuse(peer: SocketAddr, reason: Refused) {
-    tracing::debug!(%peer, %reason, "connection refused");
+/// When the operator was last told of each limit.
+#[derive(Debug, Default)]
+struct Told {
+    refused: [Option<Monotonic>; Refused::ALL.len()],
+    crowded: Option<Monotonic>,
+}
+
+impl Told {
+    /// Tells that a peer was turned away.
+    fn refused(&mut self, peer: SocketAddr, reason: Refused, admission: &Admission) {
+        let due = self.refused.get_mut(reason as usize).is_some_and(is_due);
+        if !due {
+            return tracing::debug!(%peer, %reason, "connection refused");
+        }
+        let limits = admission.limits();
+        let limit = match reason {
+            Refused::Full => limits.connections,
+            Refused::AddressFull => limits.connections_per_address,
+            Refused::AddressNewcomers => limits.newcomers_per_address,
+        };
+        let count = |(of, count): (Refused, u64)| if of == reason { count } else { 0 };
+        let refused: u64 = admission.refused().into_iter().map(count).sum();
+        tracing::warn!(%peer, limit, refused, %reason, "connections are refused");
+    }
+
+    /// Tells that nobody is let in until somebody who is there has been set up or has left.
+    fn crowded(&mut self, admission: &Admission) {
+        if is_due(&mut self.crowded) {
+            let limit = admission.limits().newcomers;
+            tracing::warn!(limit, "connections wait: too many have not been set up yet");
+        }
+    }
+}
+
+/// Whether it is time to tell it again; notes that it is told now.
+fn is_due(told: &mut Option<Monotonic>) -> bool {
+    let now = Clock.monotonic();
+    let is_due = told.is_none_or(|told| now - told >= REFUSAL_WARN_INTERVAL);
+    if is_due {
+        *told = Some(now);
+    }
+    is_due
 }
 
 #[cfg(test)]
@@ -283,6 +379,59 @@ mod tests {
         drop((client, inside));
         let _third = TcpStream::connect(address).await.unwrap();
         timeout(Duration::from_secs(5), listener.accept()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_to_a_socket_that_was_handed_over_waits_and_is_served() {
+        let supervisor = std::net::TcpListener::bind(loopback()).unwrap();
+        let address = supervisor.local_addr().unwrap();
+        let early = TcpStream::connect(address).await.unwrap();
+        let bound = Bound::handed_over(supervisor.try_clone().unwrap()).unwrap();
+        assert_eq!(bound.address(), address);
+        let mut listener = bound.listen(Limits::default()).unwrap();
+        assert_eq!(listener.accept().await.peer, early.local_addr().unwrap());
+
+        // Between two processes, too, nobody is refused.
+        drop(listener);
+        let between = TcpStream::connect(address).await.unwrap();
+        let bound = Bound::handed_over(supervisor.try_clone().unwrap()).unwrap();
+        let mut listener = bound.listen(Limits::default()).unwrap();
+        assert_eq!(listener.accept().await.peer, between.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_closed_door_that_was_handed_over_turns_strangers_away() {
+        let supervisor = std::net::TcpListener::bind(loopback()).unwrap();
+        let address = supervisor.local_addr().unwrap();
+        let listener = Bound::handed_over(supervisor).unwrap().listen(Limits::default()).unwrap();
+        let bound = listener.close().unwrap();
+        let mut stranger = TcpStream::connect(address).await.unwrap();
+        let mut byte = [0];
+        let told = async { stranger.read(&mut byte).await };
+        let told = tokio::select! {
+            never = bound.turn_away() => match never {},
+            told = timeout(Duration::from_secs(5), told) => told.unwrap(),
+        };
+        assert!(matches!(told, Ok(0) | Err(_)), "{told:?}");
+        let mut listener = bound.listen(Limits::default()).unwrap();
+        let served = TcpStream::connect(address).await.unwrap();
+        assert_eq!(listener.accept().await.peer, served.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_does_not_listen_is_not_taken_over() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        assert!(Bound::handed_over(socket.into()).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_told_at_most_once_a_minute() {
+        let mut told = None;
+        assert_eq!([is_due(&mut told), is_due(&mut told)], [true, false]);
+        sleep(REFUSAL_WARN_INTERVAL - Duration::from_secs(1)).await;
+        assert!(!is_due(&mut told));
+        sleep(Duration::from_secs(2)).await;
+        assert!(is_due(&mut told));
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ mod metrics;
 mod outage;
 mod peer;
 mod promises;
+mod reload;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
@@ -27,7 +28,8 @@ use std::sync::Arc;
 
 use adit_ledger::{LogFailure, LogOutcome, ShareSink};
 use adit_net::{
-    BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Shutdown, raise_descriptor_limit,
+    Admission, BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Shutdown,
+    raise_descriptor_limit,
 };
 use adit_node::Node;
 use adit_transport::Identity;
@@ -37,13 +39,15 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{JobFactory, PoolConfig, PoolConfigError, Work};
+use crate::{JobFactory, PoolConfig, PoolConfigError};
+pub use acceptor::RESTART_PATIENCE;
 pub use blocks::{BLOCKS_PATIENCE, FoundBlocks};
-use board::Board;
+use board::{Board, Posted};
 pub use event::{BlockOutcome, Event};
 use metrics::Gauges;
 pub use metrics::{HASHRATE_WINDOW, Metrics};
 pub use outage::{CLEARED_AFTER, CLOSED_AFTER};
+pub use reload::{Reload, ReloadError};
 
 /// How long connections have at shutdown to get their last shares acknowledged; closing them may take a little longer.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -141,20 +145,23 @@ pub struct Server {
     outcome: LogOutcome,
     shutdown: Shutdown,
     blocks: FoundBlocks,
+    admission: Admission,
+    rules: watch::Sender<Arc<PoolConfig>>,
+    posted: watch::Sender<Option<Posted>>,
+    identity: watch::Sender<Arc<Identity>>,
     acceptor: JoinHandle<usize>,
 }
 
 /// What all connections share.
 struct Hall<L> {
-    pool: Arc<PoolConfig>,
     /// Keys the sets of seen shares, so that nobody can prepare collisions.
     seen_key: [u8; 16],
-    identity: Arc<Identity>,
+    identity: watch::Receiver<Arc<Identity>>,
     lane: HandshakeLane,
     outbox: OutboxLimits,
     log: L,
     outcome: LogOutcome,
-    board: watch::Receiver<Option<Arc<Work>>>,
+    board: watch::Receiver<Option<Posted>>,
     blocks: FoundBlocks,
     gauges: Arc<Gauges>,
     last_connection: AtomicU32,
@@ -176,39 +183,73 @@ impl Server {
     ///
     /// If called outside a tokio runtime.
     pub fn start<L: ShareSink>(config: ServerConfig, parts: Parts<L>) -> Result<Self, StartError> {
+        let bound = Bound::new(config.listen)?;
+        Self::start_on(bound, config, parts)
+    }
+
+    /// [`Self::start`] on an address that is ours already, or on a socket that a supervisor has handed over; then
+    /// [`ServerConfig::listen`] is not used.
+    ///
+    /// A supervisor's socket listens all the time. Who connects before there is work waits for it, but no longer than
+    /// [`RESTART_PATIENCE`]: then, and whenever the door is closed later, he is turned away.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn start_on<L: ShareSink>(
+        bound: Bound,
+        config: ServerConfig,
+        parts: Parts<L>,
+    ) -> Result<Self, StartError> {
         let Parts { pool, boot, node, log, outcome, blocks, identity } = parts;
         let factory = JobFactory::new(&pool, boot)?;
-        let bound = Bound::new(config.listen)?;
+        let (rules, current_rules) = watch::channel(Arc::new(pool));
+        let (identity, current_identity) = watch::channel(identity);
         let limits = possible(config.limits);
         let lane = HandshakeLane::start(limits.newcomers).map_err(StartError::Thread)?;
         let (shutdown, draining) = Shutdown::new();
         let (failure, failed) = watch::channel(None);
         let (gauges, events) = (Arc::clone(blocks.gauges()), blocks.events().clone());
-        let (board, work) = watch::channel(None);
-        let board = Board::new(node, factory, board, Arc::clone(&gauges), events.clone());
-        let supply = board.supply();
+        let board = Board::new(node, factory, current_rules, Arc::clone(&gauges), events.clone());
+        let (supply, posted) = (board.supply(), board.posted());
         tokio::spawn(board.run(failure.clone(), draining.clone()));
         tokio::spawn(metrics::sample(Arc::clone(&gauges), draining.clone()));
-        tokio::spawn(certificate::watch(identity.certificate().not_valid_after, draining.clone()));
+        tokio::spawn(certificate::watch(current_identity.clone(), draining.clone()));
         tokio::spawn(watch_log(outcome.clone(), failure.clone()));
         let hall = Hall {
-            pool: Arc::new(pool),
             seen_key: random_key(),
-            identity,
+            identity: current_identity,
             lane,
             outbox: config.outbox,
             log,
             outcome: outcome.clone(),
-            board: work,
+            board: posted.subscribe(),
             blocks: blocks.clone(),
             gauges: Arc::clone(&gauges),
             last_connection: AtomicU32::new(0),
             failure,
         };
-        let address = bound.address();
-        let acceptor = tokio::spawn(acceptor::run(bound, limits, Arc::new(hall), supply, draining));
-        let failure = failed;
-        Ok(Self { address, gauges, events, failure, outcome, shutdown, blocks, acceptor })
+        let (address, admission) = (bound.address(), Admission::new(limits));
+        let door = acceptor::run(bound, admission.clone(), Arc::new(hall), supply, draining);
+        let (acceptor, failure) = (tokio::spawn(door), failed);
+        Ok(Self {
+            address,
+            gauges,
+            events,
+            failure,
+            outcome,
+            shutdown,
+            blocks,
+            admission,
+            rules,
+            posted,
+            identity,
+            acceptor,
+        })
     }
 
     /// The address that miners connect to, once there is work.
@@ -220,7 +261,7 @@ impl Server {
     /// The numbers as they stand.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        self.gauges.read(Clock.monotonic())
+        self.gauges.read(self.admission.refused(), Clock.monotonic())
     }
 
     /// What happens from now on.

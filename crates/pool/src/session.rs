@@ -36,11 +36,12 @@ pub const GROUP_CHANNEL: ChannelId = ChannelId(1);
 /// How long a peer may take to send `SetupConnection`.
 pub const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a peer may take from there to open its first channel (spec 5.3.2).
-pub const FIRST_CHANNEL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a peer may take from there to open its first channel (spec 5.3.2); `docs/decisions/0018-who-counts-as-a-stranger.md` says
+/// why this is long.
+pub const FIRST_CHANNEL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long a peer may stay without a channel after it has closed its last one.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub const IDLE_TIMEOUT: Duration = FIRST_CHANNEL_TIMEOUT;
 
 /// Records that a session keeps room for once the driver has taken them.
 const RECORDS_KEPT: usize = 16;
@@ -239,6 +240,17 @@ impl Session {
             State::ExpectSetup { deadline } | State::ExpectChannel { deadline, .. } => Some(deadline),
             State::Mining { .. } => None,
         }
+    }
+
+    /// Whether these are the rules that the session goes by.
+    #[must_use]
+    pub fn goes_by(&self, config: &Arc<PoolConfig>) -> bool {
+        Arc::ptr_eq(&self.config, config)
+    }
+
+    /// Goes by other rules from now on. What was agreed about open channels stays.
+    pub fn handle_config(&mut self, config: Arc<PoolConfig>) {
+        self.config = config;
     }
 
     /// The server winds down: the peer is sent to [`PoolConfig::successor`], if there is one (spec 3.6.5).

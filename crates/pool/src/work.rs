@@ -272,6 +272,13 @@ impl JobFactory {
         })
     }
 
+    /// Makes the next job by other rules. The number of the server and the chain stay what they were at the start.
+    pub fn handle_config(&mut self, config: &PoolConfig) {
+        self.payout_script.clone_from(&config.payout_script);
+        self.signature.clone_from(&config.signature);
+        self.empty_jobs = config.empty_jobs;
+    }
+
     /// Makes work of a template, or nothing if miners have the same work already and it is not older than [`JOB_AGE_MAX`].
     ///
     /// # Errors

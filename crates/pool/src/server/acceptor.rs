@@ -5,10 +5,10 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_ledger::ShareSink;
-use adit_net::{Admission, BindError, Bound, Clock, Draining, Limits, Listener, Shutdown};
+use adit_net::{Admission, BindError, Bound, Clock, Draining, Listener, Shutdown};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use super::outage::Supply;
 use super::peer;
@@ -17,16 +17,20 @@ use super::{DRAIN_PATIENCE, Failure, Hall, fail};
 /// How much later than its deadlines a connection may end at shutdown before it is cut off.
 const SLACK: Duration = Duration::from_secs(1);
 
+/// How long those who connect to a socket that a supervisor keeps open wait for the first work before they are turned away: longer
+/// than a restart takes, and shorter than a miner's patience.
+pub const RESTART_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Serves peers until the server drains, and returns how many connections had to be cut off then.
 pub(super) async fn run<L: ShareSink>(
     bound: Bound,
-    limits: Limits,
+    admission: Admission,
     hall: Arc<Hall<L>>,
     supply: watch::Receiver<Supply>,
     mut draining: Draining,
 ) -> usize {
     let (ending, _) = Shutdown::new();
-    let mut door = Door { hall, admission: Admission::new(limits), supply, peers: JoinSet::new(), ending };
+    let mut door = Door { hall, admission, supply, peers: JoinSet::new(), ending };
     tokio::select! {
         biased;
         () = draining.begun() => {}
@@ -60,12 +64,9 @@ impl<L: ShareSink> Door<L> {
 
     /// Listens and stops listening as templates come and stay away; returns after a failure.
     async fn open_and_close(&mut self, mut bound: Bound) -> Result<(), BindError> {
-        let mut board = self.hall.board.clone();
-        if board.wait_for(Option::is_some).await.is_err() {
-            return Ok(());
-        }
+        self.first_work(&bound).await;
         loop {
-            self.supplied().await;
+            self.supplied(&bound).await;
             if self.ending.has_begun() {
                 (self.ending, _) = Shutdown::new();
             }
@@ -79,8 +80,22 @@ impl<L: ShareSink> Door<L> {
         }
     }
 
+    /// Waits until there is work; after a while nobody waits with us.
+    async fn first_work(&self, bound: &Bound) {
+        let mut board = self.hall.board.clone();
+        let late = async {
+            sleep(RESTART_PATIENCE).await;
+            bound.turn_away().await
+        };
+        tokio::select! {
+            // An error says that the board has gone, and that no work ever comes.
+            Ok(_) = board.wait_for(Option::is_some) => {}
+            never = late => match never {},
+        }
+    }
+
     /// Waits until templates come, and sends the peers away if that takes too long.
-    async fn supplied(&mut self) {
+    async fn supplied(&mut self, bound: &Bound) {
         loop {
             let supply = *self.supply.borrow_and_update();
             match supply {
@@ -91,7 +106,7 @@ impl<L: ShareSink> Door<L> {
             tokio::select! {
                 Ok(()) = self.supply.changed() => {}
                 Some(ended) = self.peers.join_next() => note_panic(ended),
-                else => pending().await,
+                never = bound.turn_away() => match never {},
             }
         }
     }

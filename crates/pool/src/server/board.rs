@@ -14,14 +14,23 @@ use super::event::Event;
 use super::metrics::Gauges;
 use super::outage::{Outage, Supply};
 use super::{Failure, fail};
-use crate::{JobFactory, Work, WorkError};
+use crate::{JobFactory, PoolConfig, Work, WorkError};
+
+/// What connections see on the board. Work and rules travel as one value, so that nobody waits for two.
+#[derive(Clone, Debug)]
+pub(super) struct Posted {
+    pub(super) work: Arc<Work>,
+    pub(super) rules: Arc<PoolConfig>,
+}
 
 /// Turns templates into work and puts it up where every connection sees it.
 #[derive(Debug)]
 pub(super) struct Board {
     node: Node,
     factory: JobFactory,
-    work: watch::Sender<Option<Arc<Work>>>,
+    /// The pool's rules, which change when the operator says so.
+    rules: watch::Receiver<Arc<PoolConfig>>,
+    posted: watch::Sender<Option<Posted>>,
     gauges: Arc<Gauges>,
     events: broadcast::Sender<Event>,
     /// The template that was looked at last.
@@ -40,18 +49,19 @@ const CLOCK_DIFFERENCE_MAX: i64 = 60;
 const CLOCK_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Board {
-    /// A board that is empty until it runs; `work` is where connections look.
+    /// A board that is empty until it runs.
     pub(super) fn new(
         node: Node,
         factory: JobFactory,
-        work: watch::Sender<Option<Arc<Work>>>,
+        rules: watch::Receiver<Arc<PoolConfig>>,
         gauges: Arc<Gauges>,
         events: broadcast::Sender<Event>,
     ) -> Self {
         Self {
             node,
             factory,
-            work,
+            rules,
+            posted: watch::Sender::new(None),
             gauges,
             events,
             latest: None,
@@ -59,6 +69,11 @@ impl Board {
             supply: watch::Sender::default(),
             clock_told: None,
         }
+    }
+
+    /// Where connections look, and where other rules are put up.
+    pub(super) fn posted(&self) -> watch::Sender<Option<Posted>> {
+        self.posted.clone()
     }
 
     /// Whether templates come, as far as miners are concerned.
@@ -70,8 +85,9 @@ impl Board {
     pub(super) async fn run(mut self, failure: watch::Sender<Option<Failure>>, mut draining: Draining) {
         let (mut templates, mut tips, mut health) =
             (self.node.templates(), self.node.tips(), self.node.health());
-        let mut timer = Timer::default();
+        let (mut rules, mut timer) = (self.rules.clone(), Timer::default());
         loop {
+            self.take_rules(&mut rules);
             // The tip first: templates are never behind it, so one that is read after it is not taken for old.
             let tip = *tips.borrow_and_update();
             let template = templates.borrow_and_update().clone();
@@ -93,12 +109,20 @@ impl Board {
                 // Held by the node like the templates, whose end is told below.
                 Ok(()) = tips.changed() => {}
                 Ok(()) = health.changed() => {}
+                Ok(()) = rules.changed() => {}
                 changed = templates.changed() => if changed.is_err() {
                     // Cannot happen while the node is held; work that is up stays up.
                     return tracing::error!("template source ended");
                 },
                 () = timer.fired() => {}
             }
+        }
+    }
+
+    /// Makes all work to come by the rules as they are now.
+    fn take_rules(&mut self, rules: &mut watch::Receiver<Arc<PoolConfig>>) {
+        if rules.has_changed().unwrap_or(false) {
+            self.factory.handle_config(&rules.borrow_and_update());
         }
     }
 
@@ -157,8 +181,9 @@ impl Board {
     fn put_up(&self, work: Arc<Work>) {
         let (job, tip) = (work.id().0, *work.tip());
         self.gauges.work(&work, Clock.monotonic());
-        let before: Option<BlockHash> = self.work.borrow().as_ref().map(|work| work.tip().prev_hash);
-        self.work.send_replace(Some(work));
+        let rules = Arc::clone(&self.rules.borrow());
+        let before = self.posted.send_replace(Some(Posted { work, rules }));
+        let before: Option<BlockHash> = before.map(|before| before.work.tip().prev_hash);
         tracing::debug!(job, height = tip.height.0, "work");
         if before != Some(tip.prev_hash) {
             // Nobody has to be listening.
@@ -193,7 +218,6 @@ mod tests {
     use bitcoin::opcodes::all::OP_PUSHNUM_1;
 
     use super::*;
-    use crate::PoolConfig;
 
     #[test]
     fn a_node_that_is_down_leaves_no_deadline_that_is_always_due() {

@@ -1,9 +1,12 @@
 //! The end of the server's certificate, told in time to make a new one.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use adit_net::{Clock, Draining};
+use adit_transport::Identity;
 use adit_units::UnixTime;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// How often the certificate is looked at.
@@ -37,37 +40,39 @@ fn notice(not_valid_after: u32, now: UnixTime) -> Option<Notice> {
     }
 }
 
-/// Tells the operator every day how long the certificate holds, once its end is near.
-pub(super) async fn watch(not_valid_after: u32, mut draining: Draining) {
+/// Tells the operator every day how long the certificate holds, once its end is near, and at once when there is another one.
+pub(super) async fn watch(mut identity: watch::Receiver<Arc<Identity>>, mut draining: Draining) {
     loop {
+        let not_valid_after = identity.borrow_and_update().certificate().not_valid_after;
         match notice(not_valid_after, Clock.unix()) {
             None => {}
             Some(Notice::Month(days)) => {
                 tracing::warn!(
                     days,
-                    "the server's certificate ends soon; plan `adit keys rotate` and a restart"
+                    "the server's certificate ends soon; plan `adit keys rotate` and a reload"
                 )
             }
             Some(Notice::Week(days)) => {
                 tracing::warn!(
                     days,
-                    "the server's certificate ends within a week; run `adit keys rotate` and restart"
+                    "the server's certificate ends within a week; run `adit keys rotate` and reload"
                 )
             }
             Some(Notice::Day) => {
                 tracing::error!(
-                    "the server's certificate ends within a day; run `adit keys rotate` and restart"
+                    "the server's certificate ends within a day; run `adit keys rotate` and reload"
                 )
             }
             Some(Notice::Expired) => {
                 tracing::error!(
-                    "the server's certificate has ended and miners refuse it; run `adit keys rotate` and restart"
+                    "the server's certificate has ended and miners refuse it; run `adit keys rotate` and reload"
                 )
             }
         }
         tokio::select! {
             biased;
             () = draining.begun() => return,
+            Ok(()) = identity.changed() => {}
             () = sleep(LOOK_EVERY) => {}
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use adit_channel::ShareRecord;
 use adit_messages::error_code::SubmitSharesError;
-use adit_net::{Clock, Draining};
+use adit_net::{Clock, Draining, Refused};
 use adit_share::Tip;
 use adit_units::{Hashrate, Height, Monotonic};
 use tokio::time::{MissedTickBehavior, interval};
@@ -28,6 +28,8 @@ const CODES: usize = SubmitSharesError::ALL.len();
 pub struct Metrics {
     /// Open connections, those in their handshake included.
     pub connections: u64,
+    /// Connections that were refused since the start, by the limit that they ran into.
+    pub refused_connections: [(Refused, u64); Refused::ALL.len()],
     /// Open channels.
     pub channels: u64,
     /// What the miners' hash rate must have been for the work of the last [`HASHRATE_WINDOW`].
@@ -181,7 +183,8 @@ impl Gauges {
         self.template_at().map(|at| now - at)
     }
 
-    pub(super) fn read(&self, now: Monotonic) -> Metrics {
+    /// The numbers as they stand; the door knows best who was `refused`.
+    pub(super) fn read(&self, refused: [(Refused, u64); Refused::ALL.len()], now: Monotonic) -> Metrics {
         let mut rejected = [(SubmitSharesError::InvalidShare, 0); CODES];
         for (slot, (&code, count)) in
             rejected.iter_mut().zip(SubmitSharesError::ALL.iter().zip(&self.rejected))
@@ -190,6 +193,7 @@ impl Gauges {
         }
         Metrics {
             connections: self.connections.load(Relaxed),
+            refused_connections: refused,
             channels: self.channels.load(Relaxed),
             hashrate: Hashrate::from_hashes_per_second(self.hashrate.load(Relaxed)),
             work: adit_units::Work::from_hashes(self.work.read()),
@@ -344,6 +348,10 @@ impl Window {
 mod tests {
     use super::*;
 
+    /// Nobody was refused.
+    const NONE: [(Refused, u64); Refused::ALL.len()] =
+        [(Refused::Full, 0), (Refused::AddressFull, 0), (Refused::AddressNewcomers, 0)];
+
     fn at(secs: u64) -> Monotonic {
         Monotonic::from_micros(secs * 1_000_000)
     }
@@ -414,7 +422,7 @@ mod tests {
         meters[0].add(&Counters::default(), 1, &[]);
         meters[1].add(&Counters::default(), 1, &[]);
         let delays = || {
-            let metrics = gauges.read(at(1_000));
+            let metrics = gauges.read(NONE, at(1_000));
             (metrics.tip_to_first_miner, metrics.tip_to_last_miner)
         };
         let secs = |secs| Some(Duration::from_secs(secs));
@@ -436,7 +444,7 @@ mod tests {
     fn the_time_on_empty_work_adds_up() {
         let gauges = Gauges::new(at(0));
         let [full, interim] = works();
-        let empty = |now| gauges.read(at(now)).time_on_empty_work.as_secs();
+        let empty = |now| gauges.read(NONE, at(now)).time_on_empty_work.as_secs();
         gauges.work(&full, at(10));
         assert_eq!(empty(20), 0);
         gauges.work(&interim, at(30));
@@ -456,10 +464,10 @@ mod tests {
         a.add(&Counters::default(), 3, &[]);
         b.add(&Counters::default(), 2, &[]);
         a.add(&Counters::default(), 1, &[]);
-        let metrics = gauges.read(at(1));
+        let metrics = gauges.read(NONE, at(1));
         assert_eq!((metrics.connections, metrics.channels), (2, 3));
         drop((a, b));
-        let metrics = gauges.read(at(1));
+        let metrics = gauges.read(NONE, at(1));
         assert_eq!((metrics.connections, metrics.channels), (0, 0));
     }
 }

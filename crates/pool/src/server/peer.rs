@@ -17,10 +17,11 @@ use bitcoin::BlockHash;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
+use super::board::Posted;
 use super::metrics::Meter;
 use super::promises::Promises;
 use super::{DRAIN_PATIENCE, Failure, Hall, fail};
-use crate::{Disconnect, Session, Work};
+use crate::{Disconnect, Session};
 
 /// How long a peer that is sent away has to take its leave.
 pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -49,7 +50,7 @@ struct Peer<L> {
     permit: Permit,
     connection: Connection,
     session: Session,
-    board: watch::Receiver<Option<Arc<Work>>>,
+    board: watch::Receiver<Option<Posted>>,
     /// The block that the work stands on which was taken from the board last.
     told_tip: Option<BlockHash>,
     durable: Durable,
@@ -96,8 +97,8 @@ enum End {
 pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, mut draining: Draining) {
     let Accepted { stream, peer: address, at, permit } = accepted;
     let meter = Meter::new(Arc::clone(&hall.gauges));
-    let handshake =
-        hall.lane.respond(stream, Arc::clone(&hall.identity), at + HANDSHAKE_PATIENCE, hall.outbox);
+    let identity = Arc::clone(&hall.identity.borrow());
+    let handshake = hall.lane.respond(stream, identity, at + HANDSHAKE_PATIENCE, hall.outbox);
     let shaken = tokio::select! {
         biased;
         () = draining.begun() => return,
@@ -111,8 +112,10 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
         return fail(&hall.failure, Failure::ConnectionsExhausted);
     };
     tracing::debug!(connection = id.0, peer = %address, "connected");
-    let session = Session::new(Arc::clone(&hall.pool), id, hall.seen_key, Clock.now());
     let board = hall.board.clone();
+    let rules = board.borrow().as_ref().map(|posted| Arc::clone(&posted.rules));
+    let rules = rules.expect("nobody is let in before there is work");
+    let session = Session::new(rules, id, hall.seen_key, Clock.now());
     let (durable, durable_watch) = completion();
     let (append, timer) = (None, Timer::default());
     let mut peer = Box::new(Peer {
@@ -220,15 +223,30 @@ impl<L: ShareSink> Peer<L> {
         Ok(())
     }
 
+    /// Takes in what the board says.
     fn take_work(&mut self) {
-        let work = self.board.borrow_and_update().clone();
-        if let Some(work) = work {
-            let (tip, now) = (work.tip().prev_hash, Clock.now());
-            let is_new_tip = self.told_tip.replace(tip) != Some(tip);
-            self.session.handle_work(Arc::clone(&work), now);
-            if is_new_tip {
-                self.meter.told(&work, Clock.monotonic());
-            }
+        let posted = self.board.borrow_and_update();
+        let Some(Posted { work, rules }) = &*posted else { return };
+        let rules = (!self.session.goes_by(rules)).then(|| Arc::clone(rules));
+        let work = Arc::clone(work);
+        // Others must not wait for the board while this session takes in what it says.
+        drop(posted);
+        if let Some(rules) = rules {
+            self.session.handle_config(rules);
+        }
+        let (tip, now) = (work.tip().prev_hash, Clock.now());
+        let is_new_tip = self.told_tip.replace(tip) != Some(tip);
+        self.session.handle_work(Arc::clone(&work), now);
+        if is_new_tip {
+            self.meter.told(&work, Clock.monotonic());
+        }
+    }
+
+    /// Takes in the rules that hold now; work is of no more use.
+    fn take_last_rules(&mut self) {
+        let rules = self.board.borrow().as_ref().map(|posted| Arc::clone(&posted.rules));
+        if let Some(rules) = rules {
+            self.session.handle_config(rules);
         }
     }
 
@@ -294,6 +312,7 @@ impl<L: ShareSink> Peer<L> {
         // A peer that has closed its side may still want to hear what became of its last shares.
         let listens = matches!(end, End::Shutdown | End::Session(_) | End::Io(IoError::Closed));
         if is_shutdown {
+            self.take_last_rules();
             self.session.begin_drain();
             self.take_what_came().await;
         }

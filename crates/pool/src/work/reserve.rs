@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_share::{Job, Template, TemplateParts, Tip};
+use adit_share::{CoinbaseSpec, Job, Template, TemplateParts, Tip};
 use adit_units::{Height, JobId, Monotonic, Now, Sats, TemplateId};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget};
@@ -25,6 +25,8 @@ pub(crate) struct Reserve {
     height: Height,
     /// As the job of a tip that nobody has: only what it is without one is ever used.
     pattern: Job,
+    /// What miners were given, even where the rules for coinbases have changed since.
+    coinbase: CoinbaseSpec,
     version: u32,
     subsidy: Sats,
     /// `NewExtendedMiningJob` without `min_ntime`.
@@ -67,12 +69,16 @@ impl JobFactory {
     pub fn handle_tip(&mut self, tip: &Tip, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
         let Some(latest) = &self.latest else { return Ok(None) };
         let Some(reserve) = latest.work.reserve.clone() else { return Ok(None) };
+        if self.empty_jobs == EmptyJobs::Never {
+            // Since the reserve was made, that is.
+            return Ok(None);
+        }
         if tip.height != reserve.height || tip.prev_hash == latest.work.tip().prev_hash {
             return Ok(None);
         }
         let node_time = latest.node_time;
         let (id, template) = (reserve.id(), reserve.template(*tip, node_time.at(now.monotonic))?);
-        let job = Job::new(id, &template, &self.coinbase(id, &template))?;
+        let job = Job::new(id, &template, &reserve.coinbase)?;
         let announced = (reserve.pattern.coinbase_prefix(), reserve.pattern.coinbase_suffix());
         if announced != (job.coinbase_prefix(), job.coinbase_suffix()) {
             // The coinbase does not depend on what the block stands on; a miner's work must never hang on that alone.
@@ -127,9 +133,10 @@ impl JobFactory {
         let (subsidy, version) = (Sats::subsidy(height, interval), template.version);
         let nowhere = Tip::new(BlockHash::all_zeros(), height, CompactTarget::from_consensus(0), 0);
         let pattern = empty_template(nowhere, version, subsidy, time)?;
-        let pattern = Job::new(id, &pattern, &self.coinbase(id, &pattern))?;
+        let coinbase = self.coinbase(id, &pattern);
+        let pattern = Job::new(id, &pattern, &coinbase)?;
         let future_job = Broadcast::new(&new_extended_mining_job(&pattern, None));
-        Ok(Reserve { height, version, subsidy, future_job, pattern })
+        Ok(Reserve { height, coinbase, version, subsidy, future_job, pattern })
     }
 }
 

@@ -183,3 +183,44 @@ fn a_wrong_clock_on_the_host_of_the_pool_makes_no_bad_blocks() {
         }
     }
 }
+
+/// Whether a job's coinbase carries a text.
+fn names(work: &Work, signature: &str) -> bool {
+    let prefix = work.job().coinbase_prefix();
+    prefix.windows(signature.len()).any(|window| window == signature.as_bytes())
+}
+
+#[test]
+fn other_rules_hold_for_the_next_job_and_not_for_one_that_miners_have() {
+    let at = |secs: u64| Now { monotonic: Monotonic::from_micros(secs * 1_000_000), ..now() };
+    let mut factory = factory();
+    let first = factory.handle_template(&template(5), at(0)).unwrap().unwrap();
+    assert!(names(&first, "/adit/"));
+    assert!(factory.handle_timeout(at(RESERVE_DELAY.as_secs())).unwrap().is_some(), "the reserve is out");
+    let payout_script = ScriptBuf::from_bytes(vec![0x52]);
+    let other =
+        PoolConfig { signature: "/other/".to_owned(), payout_script: payout_script.clone(), ..config() };
+    factory.handle_config(&other);
+    let tip = Tip { prev_hash: BlockHash::from_byte_array([1; 32]), height: Height(102), ..*first.tip() };
+    let interim = factory.handle_tip(&tip, at(3)).unwrap().expect("miners hold its job");
+    assert!(names(&interim, "/adit/"), "it is what they were given");
+    let next =
+        factory.handle_template(&Arc::new(Template::new(TemplateParts { tip, ..parts(5) }).unwrap()), at(4));
+    let next = next.unwrap().unwrap();
+    assert!(names(&next, "/other/"));
+    let outputs = next.job().coinbase_suffix();
+    let paid = [&[1][..], payout_script.as_bytes()].concat();
+    assert!(outputs.windows(2).any(|window| window == paid), "it pays to the other script");
+    assert_eq!(next.tag(), JobTag { instance: 7, boot: 3, job: next.id() });
+}
+
+#[test]
+fn empty_blocks_can_be_turned_off_while_miners_hold_one() {
+    let at = |secs: u64| Now { monotonic: Monotonic::from_micros(secs * 1_000_000), ..now() };
+    let mut factory = factory();
+    let first = factory.handle_template(&template(5), at(0)).unwrap().unwrap();
+    assert!(factory.handle_timeout(at(RESERVE_DELAY.as_secs())).unwrap().is_some(), "the reserve is out");
+    factory.handle_config(&PoolConfig { empty_jobs: EmptyJobs::Never, ..config() });
+    let tip = Tip { prev_hash: BlockHash::from_byte_array([1; 32]), height: Height(102), ..*first.tip() };
+    assert!(factory.handle_tip(&tip, at(3)).unwrap().is_none());
+}

@@ -131,16 +131,16 @@ fn silence_before_the_setup_ends_the_session_after_ten_seconds() {
 }
 
 #[test]
-fn no_channel_within_thirty_seconds_ends_the_session() {
+fn no_channel_within_ten_minutes_ends_the_session() {
     let mut world = World::new();
     let mut client = world.connect_with(MiningSetupFlags::NONE);
     // Other messages do not put the deadline off, and neither does a request that fails.
-    world.wait(15);
+    world.wait(300);
     client.sends(update(1.0, &[0xff; 32]), &world);
     client.sends(open_extended(f32::NAN, &[0xff; 32]), &world);
     client.ticks(&world);
     assert_eq!(client.closed, None);
-    world.wait(15);
+    world.wait(300);
     client.ticks(&world);
     assert_eq!(client.closed, Some(Disconnect::NoChannel));
 }

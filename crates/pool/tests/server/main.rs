@@ -7,6 +7,7 @@ mod fake_node;
 mod hostile;
 mod miner;
 mod outage;
+mod reload;
 mod service;
 mod shutdown;
 mod stage;

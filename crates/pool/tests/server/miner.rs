@@ -35,7 +35,7 @@ pub(crate) struct Miner {
     pub(crate) acknowledged: u64,
     /// The last share that the pool has acknowledged.
     pub(crate) last_acknowledged: u32,
-    /// Codes of refused shares.
+    /// Codes of refused shares and channels.
     pub(crate) refused: Vec<String>,
     /// Blocks that the pool has announced.
     pub(crate) tips: u32,
@@ -214,6 +214,11 @@ impl Miner {
         target.is_met_by(sha256d::Hash::hash(&header).as_byte_array())
     }
 
+    /// What the miner's block would stand on, as the header has it.
+    pub(crate) fn prev_hash(&self) -> Option<[u8; 32]> {
+        self.tip.map(|tip| tip.prev_hash)
+    }
+
     /// The job that is mined now, and what it stands on.
     fn work(&self) -> Option<(Tip, &Job)> {
         let tip = self.tip?;
@@ -292,6 +297,9 @@ impl Miner {
                 Message::SubmitSharesSuccess(success) => {
                     self.acknowledged += u64::from(success.new_submits_accepted_count);
                     self.last_acknowledged = success.last_sequence_number;
+                }
+                Message::OpenMiningChannelError(error) => {
+                    self.refused.push(String::from_utf8_lossy(error.error_code.as_bytes()).into_owned());
                 }
                 Message::SubmitSharesError(error) => {
                     self.refused.push(String::from_utf8_lossy(error.error_code.as_bytes()).into_owned());

@@ -8,7 +8,7 @@ use adit_channel::ShareRecord;
 use adit_ledger::segment::Position;
 use adit_ledger::storage::faulty::FaultyStorage;
 use adit_ledger::{BlockStore, LogConfig, Opened, ShareLog, open_in, read_in};
-use adit_net::{Clock, OsRng};
+use adit_net::{Bound, Clock, OsRng};
 use adit_node::{DevnetConfig, Node, Pace};
 use adit_pool::PoolConfig;
 use adit_pool::server::{Event, FoundBlocks, Parts, Server, ServerConfig};
@@ -36,14 +36,14 @@ pub(crate) struct Stage {
     pub(crate) log_storage: FaultyStorage,
     pub(crate) block_storage: FaultyStorage,
     pub(crate) authority: AuthorityPublicKey,
+    /// The authority's secret, to sign more server keys.
+    pub(crate) authority_keys: AuthorityKeyPair,
 }
 
-/// Keys for one server, and the authority that vouches for them.
-pub(crate) fn identity() -> (Arc<Identity>, AuthorityPublicKey) {
-    let keys = AuthorityKeyPair::generate(&mut OsRng);
-    let (from, until) = (UnixTime::default(), UnixTime::from_secs(u32::MAX));
-    let identity = Identity::new(&keys, StaticKeyPair::generate(&mut OsRng), from, until).unwrap();
-    (Arc::new(identity), keys.public_key())
+/// A key for a server, and the authority's word for it until then.
+pub(crate) fn certified(keys: &AuthorityKeyPair, until: UnixTime) -> Arc<Identity> {
+    let key = StaticKeyPair::generate(&mut OsRng);
+    Arc::new(Identity::new(keys, key, UnixTime::default(), until).unwrap())
 }
 
 /// What a stage is made from.
@@ -86,15 +86,23 @@ impl Plan {
     }
 
     pub(crate) fn start(self) -> Stage {
+        let bound = Bound::new(self.server.listen).unwrap();
+        self.start_on(bound)
+    }
+
+    /// Starts on a socket that is there already.
+    pub(crate) fn start_on(self, bound: Bound) -> Stage {
         let Self { server, pool, node, log_storage, block_storage } = self;
         let opened = open_in(log_storage.clone(), LogConfig::new(pool.instance), Clock.unix()).unwrap();
         let Opened { log, boot, outcome, .. } = opened;
-        let (identity, authority) = identity();
+        let authority_keys = AuthorityKeyPair::generate(&mut OsRng);
+        let identity = certified(&authority_keys, UnixTime::from_secs(u32::MAX));
+        let authority = identity.authority();
         let blocks = BlockStore::open_in(block_storage.clone()).unwrap();
         let blocks = FoundBlocks::open(node.clone(), blocks).unwrap();
         let parts: Parts<ShareLog> = Parts { pool, boot, node: node.clone(), log, outcome, blocks, identity };
-        let server = Server::start(server, parts).unwrap();
-        Stage { server, node, log_storage, block_storage, authority }
+        let server = Server::start_on(bound, server, parts).unwrap();
+        Stage { server, node, log_storage, block_storage, authority, authority_keys }
     }
 }
 
