@@ -19,7 +19,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_share::{Assignment, CoinbaseSpec, Job, Seen, Submission, Template, Verdict, judge};
+use adit_share::{
+    Assignment, CoinbaseSpec, Job, Seen, Submission, Template, Unhashed, Verdict, check, judge, settle,
+};
 use adit_units::{JobId, Target, UnixTime};
 use channels_sv2::server::extended::ExtendedChannel;
 use channels_sv2::server::standard::StandardChannel;
@@ -46,7 +48,10 @@ struct Scenario {
     name: String,
     /// The compressions that a share takes.
     compressions: u32,
+    /// One share after the other.
     adit: Batch,
+    /// Two shares at a time.
+    pairs: Batch,
     /// From the payload, as `adit`: decoded, made owned, validated.
     channels: Batch,
     /// Validated only, on messages that are owned already.
@@ -70,6 +75,7 @@ fn main() {
         group.throughput(Throughput::Elements(1));
         for (name, batch) in [
             ("adit", &mut scenario.adit),
+            ("adit, in pairs", &mut scenario.pairs),
             ("channels_sv2", &mut scenario.channels),
             ("channels_sv2, decoded before", &mut scenario.channels_decoded),
         ] {
@@ -112,7 +118,8 @@ fn extended(template: &Arc<Template>, payouts: u64) -> Scenario {
                 black_box(channel.validate_share(share)).expect("it is valid");
             },
         ),
-        adit: adit(job, assignment),
+        adit: adit(job.clone(), assignment.clone()),
+        pairs: pairs(job, assignment),
     }
 }
 
@@ -147,7 +154,8 @@ fn standard(template: &Arc<Template>) -> Scenario {
                 black_box(channel.validate_share(share)).expect("it is valid");
             },
         ),
-        adit: adit(job, assignment),
+        adit: adit(job.clone(), assignment.clone()),
+        pairs: pairs(job, assignment),
     }
 }
 
@@ -165,6 +173,31 @@ fn set_up(channel: &mut impl Oracle, template: &Template, spec: &CoinbaseSpec, i
     assert_eq!(channel.add_job(template, spec), id);
 }
 
+/// As `adit`, two shares at a time.
+fn pairs(job: Job, assignment: Assignment) -> Batch {
+    let (extended, now) = (assignment.merkle_root().is_none(), UnixTime::from_secs(fixture::TIME));
+    batch(
+        || Seen::new([7; 16], 1 << 16),
+        move |pair| [2 * pair, 2 * pair + 1].map(|nonce| payload(nonce, extended)),
+        move |seen, payloads| {
+            let [first, second] = &*payloads;
+            let shares = [parse(first, extended), parse(second, extended)];
+            let checked = [&shares[0], &shares[1]].map(|share| check(&job, &assignment, seen, share, now));
+            let shares = [&shares[0], &shares[1]].map(|submission| Unhashed {
+                job: &job,
+                assignment: &assignment,
+                submission,
+            });
+            let hashes = Unhashed::hash_two(shares);
+            for ((share, checked), hash) in shares.into_iter().zip(checked).zip(hashes) {
+                seen.make_room().expect("the set is renewed in time");
+                let verdict = settle(share, seen, checked.expect("it is new"), hash);
+                assert!(matches!(black_box(&verdict), Verdict::Valid { .. }));
+            }
+        },
+    )
+}
+
 fn adit(job: Job, assignment: Assignment) -> Batch {
     let extended = assignment.merkle_root().is_none();
     batch(
@@ -179,8 +212,20 @@ fn adit(job: Job, assignment: Assignment) -> Batch {
     )
 }
 
+/// What is judged in one go.
+trait Shares {
+    /// How many shares that is.
+    const COUNT: u32 = 1;
+}
+
+impl Shares for Vec<u8> {}
+impl<T> Shares for Option<T> {}
+impl Shares for [Vec<u8>; 2] {
+    const COUNT: u32 = 2;
+}
+
 /// Batches of shares that are made outside the timed part, with a new channel every few batches.
-fn batch<C: 'static, S: 'static>(
+fn batch<C: 'static, S: Shares + 'static>(
     mut new_channel: impl FnMut() -> C + 'static,
     share: impl Fn(u32) -> S + 'static,
     mut judge: impl FnMut(&mut C, &mut S) + 'static,
@@ -190,9 +235,10 @@ fn batch<C: 'static, S: 'static>(
         if batches.is_multiple_of(BATCHES_PER_CHANNEL) {
             channel = new_channel();
         }
-        let first = batches.wrapping_mul(BATCH);
+        let count = BATCH / S::COUNT;
+        let first = batches.wrapping_mul(count);
         batches = batches.wrapping_add(1);
-        let mut shares: Vec<S> = (0..BATCH).map(|nonce| share(first.wrapping_add(nonce))).collect();
+        let mut shares: Vec<S> = (0..count).map(|place| share(first.wrapping_add(place))).collect();
         let start = Instant::now();
         for share in &mut shares {
             judge(&mut channel, share);
@@ -250,30 +296,32 @@ fn parse(payload: &[u8], extended: bool) -> Submission<'_> {
 
 fn print_table(scenarios: &mut [Scenario]) {
     println!(
-        "| share | compressions | one of them, ns | hashing alone, ns | adit, ns | adit / hashing | channels_sv2, ns | \
-         channels_sv2 / adit | without decoding | adit, shares/s/core |"
+        "| share | compressions | one of them, ns | hashing alone, ns | adit, ns | adit / hashing | in pairs, ns | adit / in pairs | \
+         channels_sv2, ns | channels_sv2 / in pairs | without decoding | in pairs, shares/s/core |"
     );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for Scenario { name, compressions, adit, channels, channels_decoded } in scenarios {
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for Scenario { name, compressions, adit, pairs, channels, channels_decoded } in scenarios {
         let hashes = *compressions * BATCH;
         let turns: Vec<_> = (0..TURNS)
-            .map(|_| [compress(hashes), adit(), channels(), channels_decoded()].map(picos_per_share))
+            .map(|_| [compress(hashes), adit(), pairs(), channels(), channels_decoded()].map(picos_per_share))
             .collect();
-        let median = |figure: fn(&[u128; 4]) -> u128| {
+        let median = |figure: fn(&[u128; 5]) -> u128| {
             let mut figures: Vec<u128> = turns.iter().map(figure).collect();
             figures.sort_unstable();
             figures.get(TURNS / 2).copied().unwrap_or_default()
         };
         println!(
-            "| {name} | {compressions} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {name} | {compressions} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             decimal(median(|[hashing, ..]| *hashing) / u128::from(*compressions)),
             decimal(median(|[hashing, ..]| *hashing)),
             decimal(median(|[_, adit, ..]| *adit)),
             decimal(median(|[hashing, adit, ..]| adit * 1000 / hashing)),
-            decimal(median(|[_, _, channels, _]| *channels)),
-            decimal(median(|[_, adit, channels, _]| channels * 1000 / adit)),
-            decimal(median(|[_, adit, _, decoded]| decoded * 1000 / adit)),
-            1_000_000_000_000 / median(|[_, adit, ..]| *adit),
+            decimal(median(|[_, _, pairs, ..]| *pairs)),
+            decimal(median(|[_, adit, pairs, ..]| adit * 1000 / pairs)),
+            decimal(median(|[_, _, _, channels, _]| *channels)),
+            decimal(median(|[_, _, pairs, channels, _]| channels * 1000 / pairs)),
+            decimal(median(|[_, _, pairs, _, decoded]| decoded * 1000 / pairs)),
+            1_000_000_000_000 / median(|[_, _, pairs, ..]| *pairs),
         );
     }
 }

@@ -4,7 +4,7 @@ use adit_units::{Height, JobTag, Sats};
 use bitcoin::script::Builder;
 use bitcoin::{Amount, OutPoint, Script, ScriptBuf, Transaction, TxIn, TxOut, Witness, consensus};
 
-use crate::sha256::{self, BLOCK_LEN, State};
+use crate::sha256::{self, BLOCK_LEN, Pair, State};
 use crate::template::WITNESS_RESERVED_VALUE;
 use crate::{JobError, Template};
 
@@ -177,13 +177,41 @@ impl Coinbase {
     /// The transaction's id with the extranonce in its place, of which both parts together are as long as the job says.
     #[inline]
     pub(crate) fn txid(&self, extranonce_prefix: &[u8], rolled: &[u8]) -> [u8; 32] {
+        let open = self.fill(extranonce_prefix, rolled);
+        let mut state = self.midstate;
+        state.compress(self.reached(&open));
+        state.compress(&self.tail);
+        state.hash_again()
+    }
+
+    /// The ids of two transactions at once, as [`Self::txid`] makes each of them.
+    #[inline]
+    pub(crate) fn txid_of_two(
+        coinbases: [&Self; 2],
+        extranonce_prefixes: [&[u8]; 2],
+        rolled: [&[u8]; 2],
+    ) -> [[u8; 32]; 2] {
+        let [first, second] = coinbases;
+        let open =
+            [first.fill(extranonce_prefixes[0], rolled[0]), second.fill(extranonce_prefixes[1], rolled[1])];
+        let mut pair = Pair([first.midstate, second.midstate]);
+        pair.compress([first.reached(&open[0]), second.reached(&open[1])]);
+        pair.hash_twice([&first.tail, &second.tail])
+    }
+
+    /// The blocks that the extranonce reaches into, with the extranonce.
+    #[inline]
+    fn fill(&self, extranonce_prefix: &[u8], rolled: &[u8]) -> [sha256::Block; 2] {
         let mut open = self.open;
         let rolled_at = write_at(open.as_flattened_mut(), self.hole, extranonce_prefix);
         write_at(open.as_flattened_mut(), rolled_at, rolled);
-        let mut state = self.midstate;
-        state.compress(open.get(..self.open_len).unwrap_or(&open));
-        state.compress(&self.tail);
-        state.hash_again()
+        open
+    }
+
+    /// As many of `open` as there are.
+    #[inline]
+    fn reached<'a>(&self, open: &'a [sha256::Block; 2]) -> &'a [sha256::Block] {
+        open.get(..self.open_len).unwrap_or(open)
     }
 
     pub(crate) fn prefix(&self) -> &[u8] {

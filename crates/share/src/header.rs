@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use bitcoin::hashes::Hash as _;
 
-use crate::sha256::{BLOCK_LEN, Block, State};
+use crate::sha256::{BLOCK_LEN, Block, Pair, State};
 use crate::{HEADER_LEN, Submission, Tip};
 
 /// A header and its padding.
@@ -59,6 +59,12 @@ impl Header {
         let mut state = State::INITIAL;
         state.compress(&self.0);
         state.hash_again()
+    }
+
+    /// The hashes of two headers at once, in raw byte order.
+    #[inline]
+    pub(crate) fn hash_two([first, second]: [&Self; 2]) -> [[u8; 32]; 2] {
+        Pair::INITIAL.hash_twice([&first.0, &second.0])
     }
 
     /// The header without its padding.

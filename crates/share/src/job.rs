@@ -275,6 +275,17 @@ impl Job {
         merkle::fold(self.coinbase.txid(extranonce_prefix, rolled), &self.merkle_path)
     }
 
+    /// The merkle roots of two shares at once, as [`Self::root_over`] makes each of them.
+    #[inline]
+    pub(crate) fn roots_over(
+        jobs: [&Self; 2],
+        extranonce_prefixes: [&[u8]; 2],
+        rolled: [&[u8]; 2],
+    ) -> [[u8; 32]; 2] {
+        let leaves = Coinbase::txid_of_two(jobs.map(|job| &job.coinbase), extranonce_prefixes, rolled);
+        merkle::fold_two(leaves, jobs.map(|job| &*job.merkle_path))
+    }
+
     /// The header as far as all shares have it in common.
     #[inline]
     pub(crate) const fn header(&self) -> &Header {

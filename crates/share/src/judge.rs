@@ -3,6 +3,7 @@
 use adit_units::{UnixTime, Work};
 
 use crate::assignment::Space;
+use crate::header::Header;
 use crate::seen::Place;
 use crate::{Assignment, HEADER_LEN, Job, Reject, Seen, Submission};
 
@@ -44,6 +45,8 @@ pub enum Verdict {
 /// remembered in `seen`, a refused one is not; a block that cannot be remembered is refused too, as it would be another block each
 /// time it came again. Never allocates. The checks that cost nothing come first: length of the
 /// extranonce, version bits, time, duplicate; only then is anything hashed.
+///
+/// It is [`check`], [`Unhashed::hash`] and [`settle`] in one, for a share that comes alone.
 #[must_use]
 pub fn judge(
     job: &Job,
@@ -52,27 +55,130 @@ pub fn judge(
     submission: &Submission<'_>,
     now: UnixTime,
 ) -> Verdict {
-    match admit(job, assignment, seen, submission, now) {
-        Ok(place) => weigh(job, assignment, seen, submission, place),
+    match check(job, assignment, seen, submission, now) {
+        Ok(checked) => {
+            let share = Unhashed { job, assignment, submission };
+            settle(share, seen, checked, share.hash())
+        }
         Err(reject) => Verdict::Rejected(reject),
     }
 }
 
-/// The checks that need no hashing; gives the share's place among the seen ones.
+/// A share that every check which costs nothing has let through.
+///
+/// Two of one channel are equal if they are the same share, whose hashing would be wasted on the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What stands for it among the seen ones.
+    fingerprint: u64,
+}
+
+/// The checks that need no hashing: the first third of [`judge`].
+///
+/// # Errors
+///
+/// Why the share is refused.
 #[inline]
-fn admit(
+pub fn check(
     job: &Job,
     assignment: &Assignment,
     seen: &Seen,
     submission: &Submission<'_>,
     now: UnixTime,
-) -> Result<Place, Reject> {
+) -> Result<Checked, Reject> {
     check_extranonce(assignment, submission)?;
     check_version(job, submission.version)?;
     check_ntime(job, submission.ntime, now)?;
-    match find(job, seen, submission) {
-        Place::Taken => Err(Reject::DuplicateShare),
-        place @ (Place::Free { .. } | Place::BlockOnly { .. } | Place::NoRoom) => Ok(place),
+    let fingerprint = fingerprint(job, seen, submission);
+    if seen.contains(fingerprint) { Err(Reject::DuplicateShare) } else { Ok(Checked { fingerprint }) }
+}
+
+/// A share as it is hashed: the second third of [`judge`].
+#[derive(Clone, Copy, Debug)]
+pub struct Unhashed<'a> {
+    /// What it was made for.
+    pub job: &'a Job,
+    /// The job as its channel works on it.
+    pub assignment: &'a Assignment,
+    /// What the miner says; [`check`] has let it through.
+    pub submission: &'a Submission<'a>,
+}
+
+impl Unhashed<'_> {
+    /// The hash of the share's header, in raw byte order.
+    #[inline]
+    #[must_use]
+    pub fn hash(self) -> [u8; 32] {
+        self.header(self.root().as_ref()).hash()
+    }
+
+    /// The hashes of two shares at once, of one job or of two, which takes less time than one after the other.
+    #[inline]
+    #[must_use]
+    pub fn hash_two(shares: [Self; 2]) -> [[u8; 32]; 2] {
+        let [first, second] = shares;
+        let [root, other] = match (first.submission.extranonce, second.submission.extranonce) {
+            (Some(rolled), Some(other)) => {
+                let prefixes = [first.assignment.prefix(), second.assignment.prefix()];
+                Job::roots_over([first.job, second.job], prefixes, [rolled, other]).map(Some)
+            }
+            (None, _) | (_, None) => shares.map(Self::root),
+        };
+        Header::hash_two([&first.header(root.as_ref()), &second.header(other.as_ref())])
+    }
+
+    /// The merkle root of an extended share.
+    #[inline]
+    fn root(self) -> Option<[u8; 32]> {
+        let rolled = self.submission.extranonce?;
+        Some(self.job.root_over(self.assignment.prefix(), rolled))
+    }
+
+    /// The header, with the merkle root of an extended share.
+    #[inline]
+    fn header(self, root: Option<&[u8; 32]>) -> Header {
+        let mut header = *match self.assignment.space() {
+            Space::Extended { .. } => self.job.header(),
+            Space::Standard { header } => header,
+        };
+        if let Some(root) = root {
+            header.set_root(root);
+        }
+        header.set_share(self.submission);
+        header
+    }
+}
+
+/// Compares a share's hash with the targets and remembers the share if it is accepted: the last third of [`judge`].
+///
+/// Of equal shares that were checked before any of them was settled, only the first is accepted.
+#[inline]
+#[must_use]
+pub fn settle(share: Unhashed<'_>, seen: &mut Seen, checked: Checked, hash: [u8; 32]) -> Verdict {
+    let Unhashed { job, assignment, .. } = share;
+    let place = seen.find(checked.fingerprint);
+    if place == Place::Taken {
+        return Verdict::Rejected(Reject::DuplicateShare);
+    }
+    let earns = assignment.target().is_met_by(&hash);
+    let is_block = job.tip().target.is_met_by(&hash);
+    if !earns && !is_block {
+        return Verdict::Rejected(Reject::DifficultyTooLow);
+    }
+    match (place, is_block) {
+        (Place::Free { index, fingerprint }, _) | (Place::BlockOnly { index, fingerprint }, true) => {
+            seen.insert(index, fingerprint);
+        }
+        (Place::BlockOnly { .. }, false) | (Place::Taken | Place::NoRoom, _) => {
+            return Verdict::Rejected(Reject::TooManyShares);
+        }
+    }
+    let work = if earns { assignment.work() } else { Work::ZERO };
+    if is_block {
+        // Nobody keeps the headers of all shares for the sake of the few that are blocks.
+        Verdict::Block { work, hash, header: share.header(share.root().as_ref()).to_bytes() }
+    } else {
+        Verdict::Valid { work, hash }
     }
 }
 
@@ -109,52 +215,12 @@ fn check_ntime(job: &Job, ntime: u32, now: UnixTime) -> Result<(), Reject> {
     }
 }
 
-/// Looks up everything that tells one share of a channel from another.
+/// Stands for everything that tells one share of a channel from another.
 #[inline]
-fn find(job: &Job, seen: &Seen, submission: &Submission<'_>) -> Place {
+fn fingerprint(job: &Job, seen: &Seen, submission: &Submission<'_>) -> u64 {
     let job_and_version = u64::from(job.id().0) << 32 | u64::from(submission.version);
     let ntime_and_nonce = u64::from(submission.ntime) << 32 | u64::from(submission.nonce);
-    seen.find(job_and_version, ntime_and_nonce, submission.extranonce.unwrap_or_default())
-}
-
-/// Hashes the share, compares, and remembers it if it is accepted.
-#[inline]
-fn weigh(
-    job: &Job,
-    assignment: &Assignment,
-    seen: &mut Seen,
-    submission: &Submission<'_>,
-    place: Place,
-) -> Verdict {
-    let mut header = *match assignment.space() {
-        Space::Extended { .. } => job.header(),
-        Space::Standard { header } => header,
-    };
-    if let Some(rolled) = submission.extranonce {
-        header.set_root(&job.root_over(assignment.prefix(), rolled));
-    }
-    header.set_share(submission);
-    let hash = header.hash();
-
-    let earns = assignment.target().is_met_by(&hash);
-    let is_block = job.tip().target.is_met_by(&hash);
-    if !earns && !is_block {
-        return Verdict::Rejected(Reject::DifficultyTooLow);
-    }
-    match (place, is_block) {
-        (Place::Free { index, fingerprint }, _) | (Place::BlockOnly { index, fingerprint }, true) => {
-            seen.insert(index, fingerprint);
-        }
-        (Place::BlockOnly { .. }, false) | (Place::Taken | Place::NoRoom, _) => {
-            return Verdict::Rejected(Reject::TooManyShares);
-        }
-    }
-    let work = if earns { assignment.work() } else { Work::ZERO };
-    if is_block {
-        Verdict::Block { work, hash, header: header.to_bytes() }
-    } else {
-        Verdict::Valid { work, hash }
-    }
+    seen.fingerprint(job_and_version, ntime_and_nonce, submission.extranonce.unwrap_or_default())
 }
 
 #[cfg(test)]

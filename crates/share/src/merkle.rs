@@ -1,6 +1,6 @@
 //! Merkle trees as Bitcoin builds them: the root from a coinbase and its path, the path from the other transactions.
 
-use crate::sha256::{Block, PADDING_AFTER_ONE_BLOCK, State};
+use crate::sha256::{self, Block, PADDING_AFTER_ONE_BLOCK, State};
 
 /// The parent of two nodes.
 #[inline]
@@ -20,8 +20,28 @@ pub(crate) fn fold(leaf: [u8; 32], path: &[[u8; 32]]) -> [u8; 32] {
     path.iter().fold(leaf, |left, right| parent(&left, right))
 }
 
-/// The path of the leftmost leaf, from all leaves to its right.
-pub(crate) fn path(leaves: impl IntoIterator<Item = [u8; 32]>) -> Vec<[u8; 32]> {
+/// Two roots at once, as [`fold`] makes each of them; where one path is longer, its root goes on alone.
+#[inline]
+pub(crate) fn fold_two(leaves: [[u8; 32]; 2], [path, other]: [&[[u8; 32]]; 2]) -> [[u8; 32]; 2] {
+    let both = path.len().min(other.len());
+    let (paths, rests) =
+        (path.iter().zip(other), [path, other].map(|path| path.get(both..).unwrap_or_default()));
+    let [left, right] = paths.fold(leaves, |lefts, rights| parents_of_two(&lefts, rights));
+    [fold(left, rests[0]), fold(right, rests[1])]
+}
+
+/// The parents of two times two nodes.
+#[inline]
+fn parents_of_two(lefts: &[[u8; 32]; 2], rights: (&[u8; 32], &[u8; 32])) -> [[u8; 32]; 2] {
+    let ([left, other], (right, other_right)) = (lefts, rights);
+    let parents = sha256::parents([left, other], [right, other_right]);
+    parents.unwrap_or_else(|| [parent(left, right), parent(other, other_right)])
+}
+
+/// The path of the leftmost leaf, from all leaves to its right: the coinbase's neighbours up the tree from the ids of the other
+/// transactions, deepest first, in raw byte order.
+#[must_use]
+pub fn path(leaves: impl IntoIterator<Item = [u8; 32]>) -> Vec<[u8; 32]> {
     // The leftmost node of each level depends on the leaf that is not known yet; its value never reaches the path.
     let mut level: Vec<[u8; 32]> = std::iter::once([0; 32]).chain(leaves).collect();
     let mut path = Vec::new();
@@ -69,6 +89,16 @@ mod tests {
             let path = path(leaves[1..].iter().copied());
             assert_eq!(fold(leaves[0], &path), naive, "{count} leaves");
             assert_eq!(path.len(), usize::from(count).next_power_of_two().ilog2() as usize);
+        }
+    }
+
+    #[test]
+    fn two_roots_at_once_are_what_each_is_alone() {
+        let nodes: Vec<[u8; 32]> = (1..=12).map(|node| [node; 32]).collect();
+        for (len, other) in (0..=12).flat_map(|len| (0..=12).map(move |other| (len, other))) {
+            let (leaves, paths) = ([[50; 32], [60; 32]], [&nodes[..len], &nodes[12 - other..]]);
+            let alone = [fold(leaves[0], paths[0]), fold(leaves[1], paths[1])];
+            assert_eq!(fold_two(leaves, paths), alone, "{len} and {other} steps");
         }
     }
 

@@ -134,11 +134,22 @@ impl Seen {
         self.len == 0
     }
 
-    /// Looks a share up by two numbers and by its rolled extranonce.
+    /// What stands for a share of these two numbers and this rolled extranonce.
     #[inline]
-    pub(crate) fn find(&self, first: u64, second: u64, extranonce: &[u8]) -> Place {
+    pub(crate) fn fingerprint(&self, first: u64, second: u64, extranonce: &[u8]) -> u64 {
         // Zero marks an empty place, so the one fingerprint that is zero becomes another.
-        let fingerprint = self.keys.fingerprint(first, second, extranonce).max(1);
+        self.keys.fingerprint(first, second, extranonce).max(1)
+    }
+
+    /// Whether a share is remembered.
+    #[inline]
+    pub(crate) fn contains(&self, fingerprint: u64) -> bool {
+        matches!(self.probe(fingerprint), Some(Place::Taken))
+    }
+
+    /// Looks for the place of a share.
+    #[inline]
+    pub(crate) fn find(&self, fingerprint: u64) -> Place {
         match self.probe(fingerprint) {
             Some(Place::Free { index, fingerprint }) if self.room == 0 => self.beyond(index, fingerprint),
             Some(place) => place,
@@ -250,7 +261,7 @@ mod tests {
 
     /// Finds a share, and puts it in if it is not there; whether it was new.
     fn add(seen: &mut Seen, share: (u64, u64, [u8; 14])) -> Option<bool> {
-        match seen.find(share.0, share.1, &share.2) {
+        match seen.find(seen.fingerprint(share.0, share.1, &share.2)) {
             Place::Taken => Some(false),
             Place::Free { index, fingerprint } => {
                 seen.insert(index, fingerprint);
@@ -294,13 +305,14 @@ mod tests {
                 assert_eq!(add(&mut seen, (share, 0, [0; 14])), Some(true));
             }
             for block in 0..BLOCK_ROOM as u64 {
-                let Place::BlockOnly { index, fingerprint } = seen.find(block, 1, &[]) else {
+                let print = seen.fingerprint(block, 1, &[]);
+                let Place::BlockOnly { index, fingerprint } = seen.find(print) else {
                     panic!("no room for block {block} beyond {limit} shares");
                 };
                 seen.insert(index, fingerprint);
-                assert_eq!(seen.find(block, 1, &[]), Place::Taken);
+                assert_eq!((seen.find(print), seen.contains(print)), (Place::Taken, true));
             }
-            assert_eq!(seen.find(u64::MAX, 1, &[]), Place::NoRoom);
+            assert_eq!(seen.find(seen.fingerprint(u64::MAX, 1, &[])), Place::NoRoom);
             assert!(seen.places.contains(&0) && seen.len() == limit + BLOCK_ROOM);
         }
     }

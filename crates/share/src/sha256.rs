@@ -1,7 +1,13 @@
 //! SHA-256 in the pieces that shares need: midstates, whole blocks, and the hash of a hash.
 //!
-//! Everything of this crate that hashes on the path of a share goes through [`State::compress`], so that a test can count there.
+//! Everything of this crate that hashes on the path of a share goes through [`State::compress`] or, where two shares are hashed at
+//! once, [`Pair::compress`], so that a test can count there.
 
+mod pair;
+#[cfg(target_arch = "x86_64")]
+mod sha_ni;
+
+pub(crate) use self::pair::{Pair, parents};
 use sha2::block_api::compress256;
 
 /// Length of what one compression takes in, in bytes.

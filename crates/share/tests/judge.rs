@@ -16,5 +16,8 @@ mod naive;
 #[path = "judge/oracle.rs"]
 mod oracle;
 #[cfg(test)]
+#[path = "judge/pairs.rs"]
+mod pairs;
+#[cfg(test)]
 #[path = "judge/vectors.rs"]
 mod vectors;

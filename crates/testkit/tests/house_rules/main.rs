@@ -8,6 +8,7 @@ mod papers;
 mod purity;
 mod repository;
 mod sources;
+mod unsafety;
 mod vectors;
 mod words;
 
@@ -26,6 +27,11 @@ fn rust_files_keep_the_house_style() {
     let rust: Vec<_> = repository.files_with("rs").collect();
     assert!(rust.len() > 20, "only {} Rust files found; is this the whole repository?", rust.len());
     assert_none(&rust.into_iter().flat_map(sources::check).collect::<Vec<_>>());
+}
+
+#[test]
+fn unsafe_code_stands_in_one_file() {
+    assert_none(&unsafety::check(&Repository::read()));
 }
 
 #[test]
