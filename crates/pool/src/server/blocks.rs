@@ -158,14 +158,16 @@ impl FoundBlocks {
         &self.desk.events
     }
 
-    /// Stops following blocks once they are safe: on disk, or with a node. For one that is neither, both are tried for as long as it
-    /// takes.
+    /// Stops following blocks once they are safe: on disk, or with a node; what is under way to the disk gets there, if it takes no
+    /// longer than [`BLOCKS_PATIENCE`]. For one that is neither, both are tried for as long as it takes.
     pub(super) async fn close(&self) {
         self.shutdown.begin();
         while timeout(BLOCKS_PATIENCE, self.shutdown.finished()).await.is_err() {
             let only = self.only_copies();
             if only.is_empty() {
-                return tracing::error!("blocks are left that no node has answered for; they are on disk");
+                return tracing::error!(
+                    "not waiting any longer: blocks are on disk or with a node, but not both"
+                );
             }
             for block in only {
                 tracing::error!(
@@ -280,7 +282,8 @@ impl Follower {
                 Next::Submit => self.submit_again().await,
                 Next::Watch if slot.is_none() => return self.let_go().await,
                 Next::Watch => self.watch().await,
-                Next::Done => return,
+                // The last try to write it down may still be under way, in a folder that may go away with the server.
+                Next::Done => return self.saved().await,
             };
         }
     }

@@ -30,13 +30,17 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::over(FaultyStorage::default())
+    }
+
+    fn over(storage: FaultyStorage) -> Self {
         let devnet = DevnetConfig {
             pace: Pace::Fixed(Work::from_hashes(4)),
             arrival: Duration::ZERO,
             ..DevnetConfig::new([8; 32])
         };
         let node = Node::devnet(&devnet, || Clock.now());
-        let store = BlockStore::open_in(FaultyStorage::default()).unwrap();
+        let store = BlockStore::open_in(storage).unwrap();
         let blocks = FoundBlocks::open(node.clone(), store).unwrap();
         let config = PoolConfig::new(1, ScriptBuf::from_bytes(vec![0x51]));
         let factory = JobFactory::new(&config, 0).unwrap();
@@ -153,6 +157,24 @@ async fn a_block_on_disk_keeps_nobody_waiting_for_a_dead_node() {
     let start = Clock.monotonic();
     blocks.close().await;
     assert!(Clock.monotonic() - start < BLOCKS_PATIENCE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_waits_for_what_is_under_way_to_the_disk() {
+    let storage = FaultyStorage::default();
+    let mut bench = Bench::over(storage.clone());
+    let found = bench.mine().await;
+    let hash = found.block.hash;
+    let held = storage.hold_syncs();
+    bench.blocks.hand_over(found).await;
+    bench.is_extended_by(hash).await;
+    let closing = bench.blocks.close();
+    tokio::pin!(closing);
+    assert!(timeout(Duration::from_millis(300), &mut closing).await.is_err(), "its folder may be gone now");
+    drop(held);
+    timeout(PATIENCE, closing).await.expect("all is done");
+    let store = BlockStore::open_in(storage.after_power_cut(1)).unwrap();
+    assert_eq!(store.pending().unwrap().blocks.iter().map(hash_of).collect::<Vec<_>>(), [hash]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
