@@ -3,15 +3,17 @@
 mod checked;
 mod key;
 mod mistake;
+mod values;
 mod written;
 
 use std::path::Path;
 
 pub(crate) use checked::{Config, ProviderSettings};
-pub(crate) use key::{KEYS, Key};
+pub(crate) use key::{KEYS, Key, LIVE};
 use mistake::Mistake;
 pub(crate) use mistake::Mistakes;
-use written::Written;
+pub(crate) use values::Values;
+use written::{Reading, Written};
 
 /// Reads, overrides from the environment, and checks the config of a pool at `path`.
 ///
@@ -20,6 +22,15 @@ use written::Written;
 /// Every mistake that can be found without asking anybody, all at once.
 pub(crate) fn load(path: &Path) -> Result<Config, Mistakes> {
     load_as(path, checked::check)
+}
+
+/// [`load`], with all values as they stand, to hold later ones against.
+///
+/// # Errors
+///
+/// As [`load`].
+pub(crate) fn load_with_values(path: &Path) -> Result<(Config, Values), Mistakes> {
+    load_both(path, checked::check)
 }
 
 /// [`load`] for the config of a template provider, in which nothing about a pool needs to stand.
@@ -35,6 +46,10 @@ pub(crate) fn load_provider(path: &Path) -> Result<ProviderSettings, Mistakes> {
 type Check<T> = fn(Written, &Path, &mut Vec<Mistake>) -> Option<T>;
 
 fn load_as<T>(path: &Path, check: Check<T>) -> Result<T, Mistakes> {
+    Ok(load_both(path, check)?.0)
+}
+
+fn load_both<T>(path: &Path, check: Check<T>) -> Result<(T, Values), Mistakes> {
     let text = std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
     // Variables that are not text cannot be ours; they are not looked at.
     let environment = std::env::vars_os().filter_map(|(name, value)| {
@@ -45,17 +60,17 @@ fn load_as<T>(path: &Path, check: Check<T>) -> Result<T, Mistakes> {
     parse(&text, environment, folder, check).map_err(|mistakes| mistakes.in_file(path))
 }
 
-/// [`load_as`] without the file system: `text` of a file that lies in `folder`, and `environment` as name and value.
+/// [`load_both`] without the file system: `text` of a file that lies in `folder`, and `environment` as name and value.
 fn parse<T>(
     text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
     folder: &Path,
     check: Check<T>,
-) -> Result<T, Mistakes> {
-    let (written, origins, mut mistakes) = written::read(text, environment)?;
+) -> Result<(T, Values), Mistakes> {
+    let Reading { written, values, origins, mut mistakes } = written::read(text, environment)?;
     let checked = check(written, folder, &mut mistakes);
     match checked {
-        Some(config) if mistakes.is_empty() => Ok(config),
+        Some(config) if mistakes.is_empty() => Ok((config, values)),
         _ => Err(Mistakes::new(mistakes, &origins)),
     }
 }

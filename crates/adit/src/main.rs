@@ -7,14 +7,17 @@ mod commands;
 mod config;
 mod logging;
 mod stop;
+mod supervisor;
 mod view;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
 use crate::config::Mistakes;
+use crate::supervisor::Supervisor;
 
 fn main() -> ExitCode {
     match run(&Cli::parse().command) {
@@ -30,7 +33,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<()> {
     // Commands with a view of their own show what matters in it.
     let quiet = !matches!(command, Command::Pool(_) | Command::TemplateProvider(_));
-    logging::start(quiet);
+    let logging = logging::start(quiet);
     match command {
         Command::Init(args) => commands::init::run(args),
         Command::Keys(args) => commands::keys::run(&args.command),
@@ -39,8 +42,11 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Miner(args) => block_on(commands::miner::run(args)),
         Command::Bench(args) => commands::bench::run(args),
         Command::BenchServer(args) => block_on(commands::bench::serve(args)),
-        Command::Pool(args) => block_on(commands::pool::run(args)),
-        Command::TemplateProvider(args) => block_on(commands::template_provider::run(args)),
+        Command::Pool(args) => {
+            let supervisor = Supervisor::take().context("cannot take over the supervisor's socket")?;
+            block_on(commands::pool::run(args, supervisor, &logging))
+        }
+        Command::TemplateProvider(args) => block_on(commands::template_provider::run(args, &logging)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The signals that ask a program to stop.
+//! The signals that a program is steered with.
 
 use std::io;
 
@@ -25,6 +25,28 @@ impl StopSignals {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// Listens for the request to read the config anew (SIGHUP), from the moment it is made.
+pub(crate) struct ReloadSignal(Signal);
+
+impl ReloadSignal {
+    /// Starts to listen; a signal that comes before anyone waits is kept.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not let the program listen.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the signal. Cancel safe.
+    pub(crate) async fn received(&mut self) {
+        if self.0.recv().await.is_none() {
+            // The runtime is ending.
+            std::future::pending().await
         }
     }
 }

@@ -115,7 +115,7 @@ fn rotate(authority: &Path, server: &Path, days: u32) -> anyhow::Result<()> {
     fs::copy(server, &kept).with_context(|| format!("cannot keep the old key as {}", kept.display()))?;
     write_secret(server, &new.to_text(), true)?;
     println!("wrote {}, good for {days} days; the old key is {}", server.display(), kept.display());
-    println!("restart the pool to use it");
+    println!("tell the pool to use it: send it SIGHUP, as `systemctl reload` does");
     Ok(())
 }
 

@@ -1,25 +1,31 @@
 //! `adit pool`: runs the pool until it is told to stop or cannot go on.
 
+mod reload;
+
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
 use adit_ledger::{BlockStore, LogConfig, Opened, SavedBlock};
-use adit_net::{Clock, raise_descriptor_limit};
+use adit_net::{Bound, Clock, raise_descriptor_limit};
 use adit_node::Node;
 use adit_pool::PoolConfig;
-use adit_pool::server::{FoundBlocks, Parts, Server, ServerConfig};
+use adit_pool::server::{Failure, FoundBlocks, Parts, Server, ServerConfig};
 use adit_transport::Identity;
 use anyhow::{Context as _, bail};
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 use bitcoin::hex::DisplayHex as _;
 
+use self::reload::Reloader;
 use super::keys;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Config};
-use crate::stop::StopSignals;
+use crate::logging::Logging;
+use crate::stop::{ReloadSignal, StopSignals};
+use crate::supervisor::Supervisor;
 
 /// How long the node has to answer for blocks of an earlier run when the pool cannot start.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
@@ -29,14 +35,31 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// If the config is wrong, something it names cannot be used, or the pool cannot go on.
-pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    let mut signals = StopSignals::listen()?;
-    let config = config::load(&args.config)?;
+pub(crate) async fn run(
+    args: &ConfigArgs,
+    mut supervisor: Supervisor,
+    logging: &Logging,
+) -> anyhow::Result<()> {
+    let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
+    let (config, values) = config::load_with_values(&args.config)?;
+    logging.set(config.log.as_ref());
+    let mut reloader = Reloader::new(&args.config, &config, values, logging.clone());
     let node = Node::several(config.nodes.iter().map(Node::rpc).collect(), || Clock.now());
     // Blocks first: whatever keeps the pool from starting, those of an earlier run are on their way.
     let blocks = open_blocks(&config.data_dir, node.clone()).await?;
-    let outcome = match start(config, node, blocks.clone()).await {
-        Ok(server) => serve(server, &mut signals).await,
+    let outcome = match start(config, node, blocks.clone(), supervisor.socket()).await {
+        Ok(server) => {
+            supervisor.ready();
+            let failure = watch(&server, &mut signals, async || {
+                reload.received().await;
+                supervisor.reloading();
+                reloader.reload(&server);
+                supervisor.ready();
+            });
+            let failure = failure.await;
+            supervisor.stopping();
+            end(server, failure, &mut signals).await
+        }
         Err(error) => {
             see_blocks_out(&blocks, &mut signals).await;
             Err(error)
@@ -74,36 +97,66 @@ pub(crate) async fn open_data(
     Ok(Parts { pool, boot, node, log, outcome, blocks, identity })
 }
 
-/// Starts the server.
-async fn start(config: Config, node: Node, blocks: FoundBlocks) -> anyhow::Result<Server> {
-    let identity = keys::read_identity(&config.pool.server_key)?;
-    if let Some(complaint) = keys::open_to_others(&config.pool.server_key)? {
+/// Reads what miners are shown, and refuses what they would refuse, and a secret that is none.
+pub(super) fn usable_identity(file: &Path) -> anyhow::Result<Arc<Identity>> {
+    let identity = keys::read_identity(file)?;
+    if let Some(complaint) = keys::open_to_others(file)? {
         bail!("{complaint}");
     }
     identity.verify(Clock.unix()).context("miners would refuse this server; see `adit keys rotate`")?;
-    tracing::debug!(files = raise_descriptor_limit(), "open files allowed");
+    Ok(Arc::new(identity))
+}
 
+/// Starts the server, on the supervisor's socket if there is one.
+async fn start(
+    config: Config,
+    node: Node,
+    blocks: FoundBlocks,
+    socket: Option<TcpListener>,
+) -> anyhow::Result<Server> {
+    let identity = usable_identity(&config.pool.server_key)?;
+    tracing::debug!(files = raise_descriptor_limit(), "open files allowed");
     let authority = identity.authority();
     let templates = node.templates();
-    let parts = open_data(&config.data_dir, config.pool.role, node, blocks, Arc::new(identity)).await?;
-    let server =
-        Server::start(ServerConfig::new(config.pool.listen), parts).context("cannot start the pool")?;
+    let parts = open_data(&config.data_dir, config.pool.role, node, blocks, identity).await?;
+    let is_handed_over = socket.is_some();
+    let bound = match socket {
+        Some(socket) => Bound::handed_over(socket).context("cannot use the supervisor's socket")?,
+        None => Bound::new(config.pool.listen).context("cannot start the pool")?,
+    };
+    let server_config = ServerConfig { limits: config.pool.limits, ..ServerConfig::new(config.pool.listen) };
+    let server = Server::start_on(bound, server_config, parts).context("cannot start the pool")?;
     tracing::info!(network = %config.network, address = %server.address(), %authority, payout = %config.pool.payout_address, "pool started");
-    if templates.borrow().is_none() {
-        tracing::info!("waiting for the node's first template; until then nobody listens for miners");
+    match (templates.borrow().is_some(), is_handed_over) {
+        (true, _) => {}
+        (false, false) => {
+            tracing::info!("waiting for the node's first template; until then nobody listens for miners");
+        }
+        (false, true) => {
+            tracing::info!(
+                "waiting for the node's first template; until then miners wait with us for a moment"
+            );
+        }
     }
     Ok(server)
 }
 
-/// Waits for the end, and brings it about in order, unless it is asked for once more.
-async fn serve(server: Server, signals: &mut StopSignals) -> anyhow::Result<()> {
-    let failure = tokio::select! {
-        signal = signals.received() => {
-            tracing::info!(signal, "stopping: acknowledging the last shares; once more ends at once");
-            None
+/// Waits for the end, whose reason it gives if it is a failure, and meanwhile does again and again what `reload` does.
+async fn watch(server: &Server, signals: &mut StopSignals, mut reload: impl AsyncFnMut()) -> Option<Failure> {
+    loop {
+        tokio::select! {
+            signal = signals.received() => {
+                tracing::info!(signal, "stopping: acknowledging the last shares; once more ends at once");
+                return None;
+            }
+            failure = server.failed() => return Some(failure),
+            () = reload() => {}
         }
-        failure = server.failed() => Some(failure),
-    };
+    }
+}
+
+/// Brings the end about in order, unless it is asked for once more.
+async fn end(server: Server, failure: Option<Failure>, signals: &mut StopSignals) -> anyhow::Result<()> {
     let drained = tokio::select! {
         drained = server.shutdown() => drained,
         signal = signals.received() => bail!("ended at once by {signal}; the last shares may not be on disk"),

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use super::keys;
 use crate::cli::ConfigArgs;
 use crate::config;
+use crate::logging::Logging;
 use crate::stop::StopSignals;
 
 /// Runs the template provider.
@@ -17,9 +18,10 @@ use crate::stop::StopSignals;
 /// # Errors
 ///
 /// If the config is wrong, something it names cannot be used, or a found block could not be handed to the node.
-pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     let config = config::load_provider(&args.config)?;
+    logging.set(config.log.as_ref());
     let identity = keys::read_identity(&config.server_key)?;
     if let Some(complaint) = keys::open_to_others(&config.server_key)? {
         bail!("{complaint}");

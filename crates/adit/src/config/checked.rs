@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use adit_net::Limits;
 use adit_node::tdp::FIXED_COINBASE_WEIGHT;
 use adit_node::{Auth, Password, RpcConfig};
 use adit_pool::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
@@ -14,6 +15,7 @@ use bitcoin::{Address, Network, ScriptBuf};
 
 use super::mistake::Mistake;
 use super::written::{Written, WrittenNode, WrittenPool, WrittenProvider};
+use crate::logging::LogLevels;
 
 /// How many blocks pass between two halvings on regtest.
 const REGTEST_HALVING_INTERVAL: u32 = 150;
@@ -25,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) network: Network,
     /// The folder of the share log and of found blocks.
     pub(crate) data_dir: PathBuf,
+    /// How much is logged.
+    pub(crate) log: Option<LogLevels>,
     /// The Bitcoin nodes, the most preferred first; at least one.
     pub(crate) nodes: Vec<RpcConfig>,
     /// The pool role.
@@ -40,6 +44,8 @@ pub(crate) struct PoolSettings {
     pub(crate) payout_address: Address,
     /// What the role itself is told.
     pub(crate) role: PoolConfig,
+    /// How many peers are served.
+    pub(crate) limits: Limits,
     /// The file of the server's key and certificate.
     pub(crate) server_key: PathBuf,
 }
@@ -49,6 +55,8 @@ pub(crate) struct PoolSettings {
 pub(crate) struct ProviderSettings {
     /// The chain to mine on.
     pub(crate) network: Network,
+    /// How much is logged.
+    pub(crate) log: Option<LogLevels>,
     /// The Bitcoin nodes, the most preferred first, told how much room clients need; at least one.
     pub(crate) nodes: Vec<RpcConfig>,
     /// Where clients connect.
@@ -63,12 +71,13 @@ const MAX_COINBASE_BYTES: u32 = 100_000;
 /// Checks everything; what is wrong is added to `mistakes`, and `None` means that something needed is missing.
 pub(super) fn check(written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
     let network = network(written.network, mistakes);
+    let log = log(written.log, mistakes);
     let nodes = nodes(written.node, written.nodes, network, folder, mistakes);
     let pool = pool(written.pool, network, folder, mistakes);
     // A mistake there is one, whether this command needs it or not.
     provider(written.template_provider, folder, mistakes);
     let data_dir = folder.join(written.data_dir.unwrap_or_else(|| "adit-data".to_owned()));
-    Some(Config { network: network?, data_dir, nodes: nodes?, pool: pool? })
+    Some(Config { network: network?, data_dir, log, nodes: nodes?, pool: pool? })
 }
 
 /// Checks what a template provider needs, which may stand alone in a config without a pool.
@@ -78,13 +87,14 @@ pub(super) fn check_provider(
     mistakes: &mut Vec<Mistake>,
 ) -> Option<ProviderSettings> {
     let network = network(written.network, mistakes);
+    let log = log(written.log, mistakes);
     let nodes = nodes(written.node, written.nodes, network, folder, mistakes);
     let (listen, server_key, coinbase_bytes) = provider(written.template_provider, folder, mistakes)?;
     let mut nodes = nodes?;
     for node in &mut nodes {
         node.coinbase.weight = FIXED_COINBASE_WEIGHT + 4 * u64::from(coinbase_bytes);
     }
-    Some(ProviderSettings { network: network?, nodes, listen, server_key })
+    Some(ProviderSettings { network: network?, log, nodes, listen, server_key })
 }
 
 /// The table `[template_provider]`: where to listen, the key's file, and room for outputs in bytes.
@@ -118,6 +128,11 @@ fn network(name: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<Network>
         }
     };
     Some(network)
+}
+
+/// How much is logged.
+fn log(text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<LogLevels> {
+    LogLevels::from_str(&text?).map_err(|error| mistakes.push(Mistake::at("log", error.to_string()))).ok()
 }
 
 /// The table `[node]`, or the list `[[nodes]]`.
@@ -208,7 +223,29 @@ fn pool(
             role.halving_interval = REGTEST_HALVING_INTERVAL;
         }
     }
-    Some(PoolSettings { listen: listen?, payout_address: payout_address?, role: role?, server_key })
+    let limits = limits(&written, mistakes);
+    Some(PoolSettings { listen: listen?, payout_address: payout_address?, role: role?, limits, server_key })
+}
+
+/// How many peers are served; one address gets a quarter unless it is said otherwise.
+fn limits(written: &WrittenPool, mistakes: &mut Vec<Mistake>) -> Limits {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let mut limits = Limits::default();
+    if let Some(connections) = written.connections {
+        if connections == 0 {
+            mistakes.push(Mistake::at("pool.connections", "0 is out of range; use at least 1".to_owned()));
+        }
+        limits.connections = count(connections);
+        limits.connections_per_address = (limits.connections / 4).max(1);
+    }
+    if let Some(connections) = written.connections_per_address {
+        limits.connections_per_address = count(connections);
+        if !(1..=limits.connections).contains(&limits.connections_per_address) {
+            let text = format!("{connections} is out of range; use 1 to {}", limits.connections);
+            mistakes.push(Mistake::at("pool.connections_per_address", text));
+        }
+    }
+    limits
 }
 
 /// A script that anyone could spend, which stands in for one that is missing and is never used.

@@ -12,6 +12,20 @@ pub(crate) struct Key {
     pub(crate) meaning: &'static str,
 }
 
+/// The keys that a running pool takes anew when it is told to reload; all others need a restart.
+pub(crate) const LIVE: &[&str] = &[
+    "log",
+    "pool.connections",
+    "pool.connections_per_address",
+    "pool.empty_jobs",
+    "pool.payout_address",
+    "pool.require_worker_names",
+    "pool.server_key",
+    "pool.shares_per_minute",
+    "pool.signature",
+    "pool.successor",
+];
+
 /// Every key, in the order in which `adit init` writes them.
 pub(crate) const KEYS: &[Key] = &[
     Key {
@@ -25,6 +39,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Some("\"adit-data\""),
         example: "\"adit-data\"",
         meaning: "Where the share log and found blocks are kept, relative to this file. Back it up.",
+    },
+    Key {
+        path: "log",
+        default: Some("\"info\""),
+        example: "\"info,adit_pool=debug\"",
+        meaning: "How much is logged: error, warn, info, debug or trace, also by crate. ADIT_LOG overrides it.",
     },
     Key {
         path: "node.url",
@@ -97,6 +117,18 @@ pub(crate) const KEYS: &[Key] = &[
         default: None,
         example: "\"pool2.example.org:34254\"",
         meaning: "Where miners are told to go when this server stops: HOST:PORT of another one with the same authority key.",
+    },
+    Key {
+        path: "pool.connections",
+        default: Some("16384"),
+        example: "16384",
+        meaning: "Most connections at once.",
+    },
+    Key {
+        path: "pool.connections_per_address",
+        default: Some("4096"),
+        example: "4096",
+        meaning: "Most connections from one address, at most pool.connections; a quarter of them if left out.",
     },
     Key {
         path: "pool.server_key",

@@ -24,6 +24,7 @@ fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, String
 fn parse_as<T>(text: &str, environment: &[(&str, &str)], check: Check<T>) -> Result<T, String> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     parse(text, environment, Path::new("/etc/adit"), check)
+        .map(|(checked, _)| checked)
         .map_err(|mistakes| mistakes.in_file(Path::new("adit.toml")).to_string())
 }
 
@@ -39,6 +40,36 @@ fn a_good_config_is_taken_with_its_defaults() {
     assert_eq!(config.pool.role.network, bitcoin::Network::Regtest);
     assert!(!config.pool.role.require_worker_names);
     assert_eq!(config.pool.role.halving_interval, 150, "the network is regtest");
+    assert_eq!(config.pool.limits, adit_net::Limits::default());
+    assert_eq!(config.log, None);
+}
+
+#[test]
+fn limits_of_connections_are_counts() {
+    let limits = |text: &str| {
+        let text = GOOD.replace("[pool]", &format!("[pool]\n{text}"));
+        parse_with(&text, &[]).map(|config| config.pool.limits)
+    };
+    let few = limits("connections = 100").unwrap();
+    assert_eq!((few.connections, few.connections_per_address), (100, 25));
+    assert_eq!(limits("connections = 1").unwrap().connections_per_address, 1);
+    let farm = limits("connections_per_address = 16384").unwrap();
+    assert_eq!((farm.connections, farm.connections_per_address), (16_384, 16_384));
+    assert!(
+        limits("connections = 0").unwrap_err().contains("adit.toml:9: pool.connections: 0 is out of range")
+    );
+    let answer = limits("connections = 100\nconnections_per_address = 101").unwrap_err();
+    assert!(answer.contains("adit.toml:10: pool.connections_per_address: 101 is out of range; use 1 to 100"));
+}
+
+#[test]
+fn how_much_is_logged_is_checked() {
+    let log = |text: &str| parse_with(&format!("log = \"{text}\"\n{GOOD}"), &[]).map(|config| config.log);
+    assert_eq!(log("warn,adit_pool=debug").unwrap().unwrap().to_string(), "warn,adit_pool=debug");
+    for wrong in ["loud", "adit_pool=loud"] {
+        let answer = log(wrong).unwrap_err();
+        assert!(answer.starts_with("adit.toml:1: log: "), "{answer}");
+    }
 }
 
 #[test]
@@ -154,10 +185,17 @@ fn the_table_of_keys_and_the_structs_agree() {
         }
         text += &format!("{key} = {example}\n");
     }
-    let (written, _, mistakes) = written::read(&text, []).unwrap();
+    let Reading { written, mistakes, .. } = written::read(&text, []).unwrap();
     assert_eq!(mistakes, [], "a key of the table is unknown to the structs");
     let debug = format!("{written:?}");
     assert!(!debug.contains("None"), "a field of the structs is not in the table: {debug}");
+}
+
+#[test]
+fn what_changes_live_is_a_key() {
+    for path in LIVE {
+        assert!(KEYS.iter().any(|key| key.path == *path), "{path}");
+    }
 }
 
 #[test]

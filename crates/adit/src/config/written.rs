@@ -6,6 +6,7 @@ use toml::{Spanned, Table, Value};
 
 use super::key::KEYS;
 use super::mistake::{Mistake, Mistakes, Origin, Origins};
+use super::values::Values;
 
 /// What the names of environment overrides start with: `ADIT__POOL__LISTEN` overrides `pool.listen`.
 pub(super) const ENV_PREFIX: &str = "ADIT__";
@@ -16,6 +17,7 @@ pub(super) const ENV_PREFIX: &str = "ADIT__";
 pub(super) struct Written {
     pub(super) network: Option<String>,
     pub(super) data_dir: Option<String>,
+    pub(super) log: Option<String>,
     pub(super) node: WrittenNode,
     pub(super) nodes: Vec<WrittenNode>,
     pub(super) pool: WrittenPool,
@@ -44,6 +46,8 @@ pub(super) struct WrittenPool {
     pub(super) empty_jobs: Option<String>,
     pub(super) require_worker_names: Option<bool>,
     pub(super) successor: Option<String>,
+    pub(super) connections: Option<u32>,
+    pub(super) connections_per_address: Option<u32>,
     pub(super) server_key: Option<String>,
 }
 
@@ -56,20 +60,30 @@ pub(super) struct WrittenProvider {
     pub(super) coinbase_bytes: Option<u32>,
 }
 
+/// What is written, where each key comes from, and what is wrong so far.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) written: Written,
+    /// Every value as it stands, environment included.
+    pub(super) values: Values,
+    pub(super) origins: Origins,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
 /// Reads `text`, lays `environment` over it, and finds unknown keys and values of the wrong type.
 pub(super) fn read(
     text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Written, Origins, Vec<Mistake>), Mistakes> {
+) -> Result<Reading, Mistakes> {
     let mut origins = lines(text)?;
     let mut table: Table = text.parse().map_err(|error| syntax(text, &error))?;
     let mut mistakes = Vec::new();
     for (name, value) in environment {
         overlay(&mut table, &mut origins, &mut mistakes, &name, &value);
     }
-
+    let values = Values::new(table.clone());
     let written = deserialize(table, &mut mistakes);
-    Ok((written, origins, mistakes))
+    Ok(Reading { written, values, origins, mistakes })
 }
 
 /// Reads every key that can be read; a value of the wrong type is one mistake and keeps no other key from being read.

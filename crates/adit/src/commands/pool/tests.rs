@@ -71,7 +71,7 @@ fn folder(url: &str) -> (tempfile::TempDir, PathBuf) {
 async fn a_block_goes_out_although_the_share_log_cannot_be_opened() {
     let (url, questions) = node();
     let (_folder, config) = folder(&url);
-    let error = run(&ConfigArgs { config }).await.unwrap_err();
+    let error = run(&ConfigArgs { config }, Supervisor::default(), &Logging::default()).await.unwrap_err();
     assert!(error.to_string().contains("share log"), "{error:#}");
     let block = b"a block of an earlier run".to_lower_hex_string();
     let submitted =
@@ -84,7 +84,7 @@ async fn a_block_goes_out_although_there_is_no_server_key() {
     let (url, questions) = node();
     let (folder, config) = folder(&url);
     fs::remove_file(folder.path().join("server.key")).unwrap();
-    let error = run(&ConfigArgs { config }).await.unwrap_err();
+    let error = run(&ConfigArgs { config }, Supervisor::default(), &Logging::default()).await.unwrap_err();
     assert!(error.to_string().contains("server.key"), "{error:#}");
     assert!(questions.try_iter().any(|request| request.contains("submitblock")), "the block was left behind");
 }

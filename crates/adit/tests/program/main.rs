@@ -1,5 +1,9 @@
 //! The program as a user runs it: exit codes, messages and signals.
 
+mod check;
+mod node;
+mod service;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,14 +27,26 @@ fn run(folder: &Path, arguments: &[&str]) -> (bool, String) {
     (status.success(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
 }
 
-/// A folder with a config and keys, as `adit init` leaves it.
+/// A folder with a config and keys, as `adit init` leaves it; nobody is at the node's address.
 fn initialised() -> tempfile::TempDir {
+    initialised_for("http://127.0.0.1:1")
+}
+
+/// [`initialised`] for a node at that address.
+fn initialised_for(url: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let arguments =
-        ["init", "--network", "regtest", "--payout-address", ADDRESS, "--node-url", "http://127.0.0.1:1"];
-    let (done, said) = run(folder.path(), &arguments);
+    let arguments = ["init", "--network", "regtest", "--payout-address", ADDRESS, "--node-url", url];
+    let login = ["--node-user", "user", "--node-password", "password"];
+    let (done, said) = run(folder.path(), &[&arguments[..], &login].concat());
     assert!(done, "{said}");
     folder
+}
+
+/// Changes the config in a folder.
+fn edit(folder: &Path, change: impl FnOnce(String) -> String) {
+    let file = folder.join("adit.toml");
+    let text = fs::read_to_string(&file).expect("the config is there");
+    fs::write(&file, change(text)).expect("the config can be written");
 }
 
 /// Asks a program to stop and tells whether it went in peace within some seconds.
@@ -72,24 +88,6 @@ fn init_writes_what_check_understands_and_replaces_nothing() {
     assert!(!done, "{said}");
     assert_eq!(said.matches("FAIL").count(), 1, "{said}");
     assert!(said.contains("FAIL  node"), "{said}");
-}
-
-#[test]
-fn check_names_a_key_that_others_can_read_and_an_unknown_key() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = initialised();
-    let key = folder.path().join("keys/server.key");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    let (_, said) = run(folder.path(), &["check"]);
-    assert!(said.contains("its mode is 640; run chmod 600"), "{said}");
-    let (done, said) = run(folder.path(), &["pool"]);
-    assert!(!done && said.contains("its mode is 640"), "{said}");
-
-    let config = folder.path().join("adit.toml");
-    let text = fs::read_to_string(&config).unwrap().replace("[pool]", "[pool]\nlisten_on = 1");
-    fs::write(&config, text).unwrap();
-    let (done, said) = run(folder.path(), &["check"]);
-    assert!(!done && said.contains("pool.listen_on: unknown key"), "{said}");
 }
 
 #[test]

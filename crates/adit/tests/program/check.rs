@@ -1,0 +1,90 @@
+//! What `adit check` finds before it costs a block.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::node::{FakeNode, Trouble};
+use crate::{ADDRESS, edit, initialised, initialised_for, run};
+
+/// The one thing that is wrong, as the program says it, all else being in order.
+fn only_failure(said: &str) -> &str {
+    assert_eq!(said.matches("FAIL").count(), 1, "{said}");
+    said.lines().find(|line| line.starts_with("FAIL")).expect("counted above")
+}
+
+#[test]
+fn a_pool_in_order_passes() {
+    let node = FakeNode::start(Trouble::None);
+    let folder = initialised_for(&node.url);
+    edit(folder.path(), |text| text.replace("[pool]", "[pool]\nlisten = \"127.0.0.1:0\""));
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(done, "{said}");
+    assert!(said.contains("gives templates") && said.contains("ready: adit pool"), "{said}");
+}
+
+#[test]
+fn a_node_that_is_not_there() {
+    let folder = initialised();
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(!done, "{said}");
+    let failure = only_failure(&said);
+    assert!(failure.contains("no connection to the node at http://127.0.0.1:1"), "{failure}");
+    assert!(failure.contains("check that it runs with server=1"), "{failure}");
+}
+
+#[test]
+fn a_node_that_is_still_downloading_the_chain() {
+    let node = FakeNode::start(Trouble::Syncing);
+    let folder = initialised_for(&node.url);
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(!done, "{said}");
+    let failure = only_failure(&said);
+    assert!(failure.contains("still downloading the chain") && failure.contains("wait"), "{failure}");
+}
+
+#[test]
+fn a_node_on_another_network() {
+    let node = FakeNode::start(Trouble::OtherNetwork);
+    let folder = initialised_for(&node.url);
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(!done, "{said}");
+    let failure = only_failure(&said);
+    assert!(failure.contains("the node is on the network main, but regtest is configured"), "{failure}");
+}
+
+#[test]
+fn a_key_file_that_others_can_read() {
+    let folder = initialised();
+    let key = folder.path().join("keys/server.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let (_, said) = run(folder.path(), &["check"]);
+    assert!(said.contains("its mode is 640; run chmod 600"), "{said}");
+    let (done, said) = run(folder.path(), &["pool"]);
+    assert!(!done && said.contains("its mode is 640"), "{said}");
+}
+
+#[test]
+fn a_payout_address_of_another_network() {
+    let folder = initialised();
+    let mainnet = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
+    edit(folder.path(), |text| text.replace(ADDRESS, mainnet));
+    for command in ["check", "pool"] {
+        let (done, said) = run(folder.path(), &[command]);
+        assert!(!done, "{said}");
+        assert!(
+            said.contains(&format!("pool.payout_address: {mainnet} is not an address of regtest")),
+            "{said}"
+        );
+        assert!(said.contains("adit.toml:"), "the line is named: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_key() {
+    let folder = initialised();
+    edit(folder.path(), |text| text.replace("[pool]", "[pool]\nlisten_on = 1"));
+    for command in ["check", "pool"] {
+        let (done, said) = run(folder.path(), &[command]);
+        assert!(!done && said.contains("pool.listen_on: unknown key"), "{said}");
+    }
+}

@@ -1,0 +1,100 @@
+//! A node that answers calls with one template on an empty chain, or with what is wrong with it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+/// What is wrong with the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    None,
+    /// It is downloading the chain.
+    Syncing,
+    /// It is on the main network.
+    OtherNetwork,
+}
+
+/// A node that lives as long as the test's process.
+pub(crate) struct FakeNode {
+    pub(crate) url: String,
+}
+
+/// The genesis block of regtest.
+const GENESIS: &str = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206";
+
+/// The first template on it, which holds no transactions.
+const TEMPLATE: &str = r#"{"version":536870912,"rules":["csv","!segwit","taproot"],
+    "previousblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
+    "transactions":[],"coinbaseaux":{},"coinbasevalue":5000000000,
+    "target":"7fffff0000000000000000000000000000000000000000000000000000000000","mintime":1296688603,
+    "mutable":["time","transactions","prevblock"],"noncerange":"00000000ffffffff","sigoplimit":80000,
+    "sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"207fffff","height":1,
+    "default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"}"#;
+
+impl FakeNode {
+    /// A node with that trouble.
+    pub(crate) fn start(trouble: Trouble) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A caller that hangs up has no further wishes.
+                thread::spawn(move || serve(stream, trouble));
+            }
+        });
+        Self { url }
+    }
+}
+
+/// Answers one call and closes.
+fn serve(mut stream: TcpStream, trouble: Trouble) -> Option<()> {
+    let mut request = Vec::new();
+    let body = loop {
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).ok().filter(|&count| count > 0)?;
+        request.extend_from_slice(&bytes[..count]);
+        let text = String::from_utf8_lossy(&request).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        if body.len() >= content_length(head) {
+            break body.to_owned();
+        }
+    };
+    let answer = match answer(&body, trouble) {
+        Ok(result) => format!(r#"{{"result":{result},"error":null,"id":"adit"}}"#),
+        Err((code, message)) => {
+            format!(r#"{{"result":null,"error":{{"code":{code},"message":"{message}"}},"id":"adit"}}"#)
+        }
+    };
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
+    write!(stream, "{head}: {}\r\n\r\n{answer}", answer.len()).ok()
+}
+
+fn content_length(head: &str) -> usize {
+    let lengths = head
+        .lines()
+        .filter_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+    lengths.last().and_then(|length| length.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The result of a call, or the error's number and text.
+fn answer(body: &str, trouble: Trouble) -> Result<String, (i32, &'static str)> {
+    let asks_for = |method: &str| body.contains(&format!("\"{method}\""));
+    let is_syncing = trouble == Trouble::Syncing;
+    if asks_for("getblockchaininfo") {
+        let chain = if trouble == Trouble::OtherNetwork { "main" } else { "regtest" };
+        return Ok(format!(
+            r#"{{"chain":"{chain}","blocks":0,"bestblockhash":"{GENESIS}","initialblockdownload":{is_syncing}}}"#
+        ));
+    }
+    if asks_for("getnetworkinfo") {
+        return Ok(r#"{"version":290000,"subversion":"/Fake:1.0/","connections":3}"#.to_owned());
+    }
+    if asks_for("getbestblockhash") {
+        return Ok(format!("\"{GENESIS}\""));
+    }
+    match asks_for("getblocktemplate") {
+        true if is_syncing => Err((-10, "Bitcoin Core is in initial sync and waiting for blocks...")),
+        true => Ok(TEMPLATE.to_owned()),
+        false => Err((-32601, "Method not found")),
+    }
+}
