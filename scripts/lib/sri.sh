@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # The reference implementation's miner, translator and pool, built once from their published sources into the cache.
 #
-#   sri_prepare   exports ADIT_SRI_MINING_DEVICE, ADIT_SRI_TRANSLATOR and ADIT_SRI_POOL
+#   sri_prepare        exports ADIT_SRI_MINING_DEVICE, ADIT_SRI_TRANSLATOR and ADIT_SRI_POOL
+#   sri_pool_prepare   exports only the last
 #
 # Each may be set beforehand to a program of your own; it is then not built.
 
@@ -21,6 +22,18 @@ sri_install() {
         fail "could not build $package $version" "see the compiler's message above; it comes from Rust's package registry"
 }
 
+sri_pool_prepare() {
+    local root="${cache:?common.sh sets it}/sri"
+    mkdir -p "$root"
+    if [ -z "${ADIT_SRI_POOL:-}" ]; then
+        sri_install "$root" pool_sv2 0.7.0 pool_sv2
+        ADIT_SRI_POOL="$root/bin/pool_sv2"
+    fi
+    # Nothing but the programs is needed any more, and the rest is large.
+    rm -rf "$root/target"
+    export ADIT_SRI_POOL
+}
+
 sri_prepare() {
     local root="${cache:?common.sh sets it}/sri"
     mkdir -p "$root"
@@ -32,11 +45,6 @@ sri_prepare() {
         sri_install "$root" integration_tests_sv2 0.6.0 mining_device
         ADIT_SRI_MINING_DEVICE="$root/bin/mining_device"
     fi
-    if [ -z "${ADIT_SRI_POOL:-}" ]; then
-        sri_install "$root" pool_sv2 0.7.0 pool_sv2
-        ADIT_SRI_POOL="$root/bin/pool_sv2"
-    fi
-    # Nothing but the programs is needed any more, and the rest is large.
-    rm -rf "$root/target"
-    export ADIT_SRI_TRANSLATOR ADIT_SRI_MINING_DEVICE ADIT_SRI_POOL
+    sri_pool_prepare
+    export ADIT_SRI_TRANSLATOR ADIT_SRI_MINING_DEVICE
 }

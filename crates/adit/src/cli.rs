@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// A Stratum V2 mining pool in one program.
 #[derive(Debug, Parser)]
@@ -130,21 +130,25 @@ pub(crate) struct MinerArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("pool").required(true)))]
 pub(crate) struct BenchArgs {
     /// The pool: stratum2+tcp://HOST:PORT/AUTHORITY_KEY
-    #[arg(long, required_unless_present = "serve", conflicts_with = "serve")]
+    #[arg(long, group = "pool")]
     pub(crate) url: Option<String>,
     /// Start a pool of this program on a test chain, with shares that cost nothing, and measure that
-    #[arg(long)]
+    #[arg(long, group = "pool")]
     pub(crate) serve: bool,
-    /// Keep that pool to one processor; needs `taskset`
-    #[arg(long, value_name = "CPU", requires = "serve")]
+    /// Start the reference implementation's pool (its program pool_sv2) on such a chain, and measure that
+    #[arg(long, value_name = "POOL_SV2", group = "pool")]
+    pub(crate) sri: Option<PathBuf>,
+    /// Keep the pool that was started to one processor; needs `taskset`
+    #[arg(long, value_name = "CPU", conflicts_with = "url")]
     pub(crate) server_cpu: Option<u16>,
-    /// Where that pool keeps its data; a folder that is removed afterwards if left out
-    #[arg(long, value_name = "DIR", requires = "serve")]
+    /// Where the pool that was started keeps its data; a folder that is removed afterwards if left out
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
     pub(crate) data_dir: Option<PathBuf>,
     /// The process number of the pool at --url, if it is on this machine
-    #[arg(long, conflicts_with = "serve")]
+    #[arg(long, requires = "url")]
     pub(crate) pid: Option<u32>,
     /// Connections
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=50_000))]
@@ -164,9 +168,15 @@ pub(crate) struct BenchArgs {
     /// Shares of a channel that may wait for an answer at --rate max; some 16 384 in all if left out
     #[arg(long, value_name = "N")]
     pub(crate) window: Option<u32>,
+    /// Shares of a channel that the pool gathers for one acknowledgement, without a timer; 10 with --sri, else 1, if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) ack_batch: Option<u32>,
     /// New blocks on the test chain meanwhile
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "serve")]
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "url")]
     pub(crate) tips: u32,
+    /// Others that connect, open their channels and leave, each second meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub(crate) reconnects: u32,
     /// How often everybody connects; all but the last time they leave at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) generations: u32,
@@ -209,6 +219,15 @@ pub(crate) struct BenchServerArgs {
     /// How often there is a new job on the same tip, in milliseconds; never if left out
     #[arg(long)]
     pub(crate) refresh: Option<u64>,
+    /// The reference implementation's pool, to serve instead of ours
+    #[arg(long)]
+    pub(crate) sri: Option<PathBuf>,
+    /// The processor that it is kept to
+    #[arg(long, requires = "sri")]
+    pub(crate) server_cpu: Option<u16>,
+    /// Shares of a channel that it gathers for one acknowledgement
+    #[arg(long, requires = "sri", default_value_t = 10)]
+    pub(crate) ack_batch: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

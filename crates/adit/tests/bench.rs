@@ -1,5 +1,6 @@
 //! `adit bench` as a user runs it, in small: a server of its own, shares, new tips, and a report that says so.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::Value;
@@ -28,6 +29,8 @@ fn paced_shares_and_new_tips_are_measured_on_a_server_of_its_own() {
         "2",
         "--generations",
         "2",
+        "--reconnects",
+        "5",
     ]);
     assert!(report["lost"].as_object().unwrap().is_empty(), "{report:#}");
     assert!(report["shares"]["accepted"].as_u64().unwrap() > 50, "{report:#}");
@@ -36,6 +39,9 @@ fn paced_shares_and_new_tips_are_measured_on_a_server_of_its_own() {
     let tips: Vec<_> = report["tips"].as_array().unwrap().iter().filter(ordered).collect();
     // A share that is a block by chance may make one of them late.
     assert!(!tips.is_empty() && tips.iter().all(|tip| tip["told"] == 5), "{report:#}");
+    assert_eq!(report["tip_summary"]["told_everybody"], tips.len(), "{report:#}");
+    let visits = &report["visits"];
+    assert!(visits["set_out"].as_u64().unwrap() > 3 && visits["set_out"] == visits["served"], "{report:#}");
     assert_eq!(report["opening"]["connections"], 5);
     assert_eq!(report["handshakes"]["count"], 5);
     assert_eq!(report["memory"]["generations"].as_array().unwrap().len(), 2);
@@ -48,6 +54,7 @@ fn a_saturated_server_refuses_nothing() {
         assert!(report["shares"]["accepted"].as_u64().unwrap() > 100, "{report:#}");
         assert_eq!(report["shares"]["refused"], serde_json::json!({}), "{report:#}");
         assert_eq!(report["shares"]["unanswered"], 0, "{report:#}");
+        assert_eq!(report["clean"], true, "{report:#}");
         assert!(report["shares"]["ack_micros"]["p99"].is_u64(), "{report:#}");
     }
 }
@@ -63,4 +70,17 @@ fn a_server_that_is_not_there_is_an_error() {
     assert!(!run.status.success());
     let complaint = String::from_utf8_lossy(&run.stderr);
     assert!(complaint.contains("0 of 1 connections") && complaint.contains("cannot reach"), "{complaint}");
+}
+
+#[test]
+fn a_reference_pool_that_does_not_start_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("pool_sv2");
+    std::fs::write(&program, "#!/bin/sh\necho no pool at all; exit 3\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_adit"));
+    let run = bench.args(["bench", "--connections", "1", "--sri"]).arg(&program).output().unwrap();
+    assert!(!run.status.success());
+    let complaint = String::from_utf8_lossy(&run.stderr);
+    assert!(complaint.contains("does not start") && complaint.contains("no pool at all"), "{complaint}");
 }

@@ -10,27 +10,26 @@ mod histogram;
 mod process;
 mod report;
 mod tally;
+mod visitors;
 
 use core::num::NonZeroU32;
 use core::time::Duration;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use adit_miner::{ChannelKind, Url};
 use adit_net::Clock;
 use adit_units::{Hashrate, Monotonic};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use client::{Run, Step};
 pub use histogram::{Histogram, Quantiles};
 pub use process::{OwnServer, SERVER_PATIENCE, ServerError, Watched};
-pub use report::{Asked, Handshakes, Memory, Opening, Report, ShareResults, TipResult};
+pub use report::{Asked, Handshakes, Memory, Opening, Report, ShareResults, TipResult, TipSummary, Visits};
 use report::{micros, nanos_each};
 use tally::Tally;
-
-/// Handshakes under way at once.
-const DOOR: usize = 64;
+use visitors::Visitors;
 
 /// Most connections that are held between handshake and setup to be measured; pools give a stranger only seconds.
 const STRANGERS_MAX: usize = 2_000;
@@ -68,12 +67,24 @@ pub struct Plan {
     pub shares: Shares,
     /// How many shares of a channel may wait for an answer when saturating.
     pub window: usize,
+    /// How many shares of a channel the pool gathers before it acknowledges them, at least one. Those that are not enough for one more
+    /// acknowledgement are never answered, and that is no fault.
+    pub ack_batch: usize,
     /// How long shares are submitted.
     pub duration: Duration,
     /// How many new tips a server of our own makes meanwhile.
     pub tips: u32,
+    /// How many others connect each second meanwhile, open their channels and leave.
+    pub reconnects: Option<NonZeroU32>,
     /// How often everybody connects; all but the last time they only open channels and leave.
     pub generations: u32,
+}
+
+impl Plan {
+    /// How many shares may be left without an answer for ever.
+    const fn unanswered_for_ever(&self) -> u64 {
+        (self.connections * self.channels) as u64 * self.ack_batch.saturating_sub(1) as u64
+    }
 }
 
 /// How many shares are submitted.
@@ -153,8 +164,7 @@ struct Crowd {
 impl Crowd {
     fn new(plan: &Plan) -> Self {
         let (steps, _) = watch::channel(Step::Greet);
-        let run = Run { plan: plan.clone(), tally: Mutex::new(Tally::default()), door: Semaphore::new(DOOR) };
-        Self { run: Arc::new(run), steps, members: JoinSet::new() }
+        Self { run: Arc::new(Run::new(plan.clone(), true)), steps, members: JoinSet::new() }
     }
 
     /// Lets connections come until there are `count`.
@@ -217,10 +227,11 @@ impl Crowd {
     }
 
     /// Submits shares for as long as planned, with new tips spread over that time.
-    async fn mine(&self, subject: &mut Subject<'_>) -> Result<ShareResults, LoadError> {
+    async fn mine(&self, subject: &mut Subject<'_>) -> Result<(ShareResults, Option<Visits>), LoadError> {
         let (cpu, start) = (subject.cpu()?, Clock.monotonic());
         self.steps.send_replace(Step::Mine);
-        let Plan { duration, tips, .. } = self.run.plan;
+        let Plan { duration, tips, reconnects, .. } = self.run.plan;
+        let visitors = reconnects.map(|rate| Visitors::start(&self.run.plan, rate));
         if let Subject::Own(server) = subject {
             for tip in 1..=tips {
                 sleep_until(start + duration * tip / (tips + 1)).await;
@@ -228,11 +239,17 @@ impl Crowd {
             }
         }
         sleep_until(start + duration).await;
-        let span = Clock.monotonic() - start;
+        let (span, in_time) = (Clock.monotonic() - start, self.run.tally().accepted);
         self.steps.send_replace(Step::Rest);
-        self.until(ANSWER_PATIENCE, |tally| tally.unanswered() == 0).await;
+        let for_ever = self.run.plan.unanswered_for_ever();
+        self.until(ANSWER_PATIENCE, |tally| tally.unanswered() <= for_ever).await;
         let spent = subject.cpu()?.zip(cpu).map(|(now, before)| now.saturating_sub(before));
-        Ok(ShareResults::new(&self.run.tally(), span, spent))
+        let visits = match visitors {
+            Some(visitors) => Some(visitors.end().await),
+            None => None,
+        };
+        let shares = ShareResults::new(&self.run.tally(), for_ever, per_second(in_time, span), spent);
+        Ok((shares, visits))
     }
 
     /// Orders a new tip and waits until everybody has heard of it.
@@ -273,12 +290,13 @@ pub async fn run(plan: &Plan, mut subject: Subject<'_>) -> Result<Report, LoadEr
     let mut crowd = Crowd::new(plan);
     let opened = crowd.open(&subject).await?;
     generations.extend(opened.resident);
-    let shares = crowd.mine(&mut subject).await?;
+    let (shares, visits) = crowd.mine(&mut subject).await?;
     let after = subject.resident()?;
-    let (tips, lost) = {
+    let (tips, lost): (Vec<_>, _) = {
         let tally = crowd.run.tally();
         (tally.tips.iter().filter_map(TipResult::new).collect(), tally.failures.clone())
     };
+    let tip_summary = TipSummary::new(&tips, plan.connections);
     crowd.leave().await;
     let memory = before.zip(after).map(|(before, after)| Memory {
         before,
@@ -288,7 +306,8 @@ pub async fn run(plan: &Plan, mut subject: Subject<'_>) -> Result<Report, LoadEr
         after,
     });
     let Opened { handshakes, opening, .. } = opened;
-    Ok(Report { asked: asked(plan), handshakes, opening, memory, shares, tips, lost })
+    let asked = asked(plan);
+    Ok(Report { asked, handshakes, opening, memory, shares, tip_summary, tips, visits, lost })
 }
 
 fn asked(plan: &Plan) -> Asked {
@@ -306,7 +325,15 @@ fn asked(plan: &Plan) -> Asked {
         },
         seconds: plan.duration.as_secs(),
         window: plan.window,
+        ack_batch: plan.ack_batch,
+        reconnects: plan.reconnects.map_or(0, NonZeroU32::get),
     }
+}
+
+/// How many in a second.
+fn per_second(count: u64, span: Duration) -> u64 {
+    let each = u128::from(count) * 1_000_000 / span.as_micros().max(1);
+    u64::try_from(each).unwrap_or(u64::MAX)
 }
 
 /// What of the memory that came each of `count` connections takes.

@@ -11,6 +11,7 @@ use adit_net::raise_descriptor_limit;
 use adit_testkit::load::{self, OwnServer, Plan, Report, Shares, Subject, Watched};
 use adit_units::Hashrate;
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 use tokio::process::Command;
 
 pub(crate) use self::server::serve;
@@ -19,9 +20,16 @@ use crate::cli::{self, BenchArgs, Rate};
 /// Shares that wait for an answer in all, if the command line does not say how many.
 const WINDOW_TOTAL: u32 = 16_384;
 
-/// How often a saturated server of ours makes a new job on the same tip. A channel remembers only so many shares of one job
-/// (the rest are refused as `invalid-share`), and a saturated one sends as many in an instant as a real one in a month.
-const REFRESH: Duration = Duration::from_millis(100);
+/// How often a server that is saturated by one connection has a new job on the same tip, in milliseconds; the more connections, the less
+/// often. A channel remembers only so many shares of one job (the rest are refused as `invalid-share`), and a saturated one
+/// sends as many in an instant as a real one in a month.
+const REFRESH_EACH: u64 = 40;
+
+/// How often there is a new job at the least, in milliseconds, as from a real node.
+const REFRESH_MAX: u64 = 30_000;
+
+/// Shares that the reference implementation's pool gathers for one acknowledgement, as its sample configs have it.
+const SRI_ACK_BATCH: u32 = 10;
 
 /// Descriptors that the generator needs beside its connections.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -37,11 +45,21 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let report =
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(args))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        let shown = Shown { clean: report.is_clean(), report: &report };
+        println!("{}", serde_json::to_string_pretty(&shown)?);
     } else {
         print!("{report}");
     }
     Ok(())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Shown<'a> {
+    /// Whether nothing went wrong that makes the numbers worthless.
+    clean: bool,
+    #[serde(flatten)]
+    report: &'a Report,
 }
 
 async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
@@ -65,22 +83,37 @@ async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
 /// How to start a server for these arguments.
 fn server_command(args: &BenchArgs, data_dir: &Path) -> anyhow::Result<Command> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let mut command = match args.server_cpu {
-        Some(cpu) => {
-            let mut command = Command::new("taskset");
-            command.arg("--cpu-list").arg(cpu.to_string()).arg(program);
-            command
-        }
-        None => Command::new(program),
-    };
+    // A foreign pool is a process of its own, and only that one is kept to the processor: the chain is not what is measured.
+    let own_cpu = args.server_cpu.filter(|_| args.sri.is_none());
+    let mut command = kept_to(own_cpu, &program);
     command.arg("bench-server").arg("--data-dir").arg(data_dir);
+    if let Some(sri) = &args.sri {
+        command.arg("--sri").arg(sri).arg("--ack-batch").arg(ack_batch(args).to_string());
+        if let Some(cpu) = args.server_cpu {
+            command.arg("--server-cpu").arg(cpu.to_string());
+        }
+    }
     if args.tips > 0 {
         command.arg("--easy-blocks");
     }
     if args.rate == Rate::Max {
-        command.arg("--refresh").arg(REFRESH.as_millis().to_string());
+        let refresh = REFRESH_EACH.saturating_mul(args.connections.into()).min(REFRESH_MAX);
+        command.arg("--refresh").arg(refresh.to_string());
     }
     Ok(command)
+}
+
+/// How to start a program on one processor, or on all.
+fn kept_to(cpu: Option<u16>, program: &Path) -> Command {
+    let Some(cpu) = cpu else { return Command::new(program) };
+    let mut command = Command::new("taskset");
+    command.arg("--cpu-list").arg(cpu.to_string()).arg(program);
+    command
+}
+
+/// How many shares of a channel the pool gathers for one acknowledgement.
+fn ack_batch(args: &BenchArgs) -> u32 {
+    args.ack_batch.unwrap_or(if args.sri.is_some() { SRI_ACK_BATCH } else { 1 })
 }
 
 fn plan(args: &BenchArgs, url: &str) -> anyhow::Result<Plan> {
@@ -102,8 +135,10 @@ fn plan(args: &BenchArgs, url: &str) -> anyhow::Result<Plan> {
             Rate::PerSecond(rate) => NonZeroU32::new(rate).map_or(Shares::None, Shares::Paced),
         },
         window: usize::try_from(window)?,
+        ack_batch: usize::try_from(ack_batch(args))?,
         duration: Duration::from_secs(args.seconds),
         tips: args.tips,
+        reconnects: NonZeroU32::new(args.reconnects),
         generations: args.generations,
     })
 }

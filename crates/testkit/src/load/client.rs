@@ -27,6 +27,9 @@ const BURST: usize = 128;
 /// Most requests for channels that wait for their answer.
 const REQUESTS_MAX: usize = 16;
 
+/// Handshakes under way at once.
+const DOOR: usize = 64;
+
 /// How far a run has come; connections follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
@@ -47,10 +50,16 @@ pub(super) struct Run {
     pub(super) plan: Plan,
     pub(super) tally: Mutex<Tally>,
     /// How many handshakes may be under way at once.
-    pub(super) door: Semaphore,
+    door: Semaphore,
+    /// Whether connections stay until they are told to leave, and do not leave as soon as they have work.
+    stays: bool,
 }
 
 impl Run {
+    pub(super) fn new(plan: Plan, stays: bool) -> Self {
+        Self { plan, tally: Mutex::default(), door: Semaphore::new(DOOR), stays }
+    }
+
     /// The counts; a connection that panicked leaves them as good as they were.
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
@@ -76,6 +85,8 @@ struct Client {
     due: Option<Monotonic>,
     /// The channel whose turn it is.
     turn: usize,
+    /// When it set out to connect.
+    since: Monotonic,
     is_ready: bool,
 }
 
@@ -89,6 +100,7 @@ pub(super) async fn follow(run: Arc<Run>, place: usize, steps: watch::Receiver<S
 
 impl Client {
     async fn live(run: Arc<Run>, place: usize, mut steps: watch::Receiver<Step>) -> Result<(), Lost> {
+        let since = Clock.monotonic();
         let connection = greet(&run).await?;
         run.tally().greeted += 1;
         let unopened = run.plan.channels;
@@ -102,6 +114,7 @@ impl Client {
             prev_hash: None,
             due: None,
             turn: 0,
+            since,
             is_ready: false,
         };
         let gone = |_| "the run was broken off".to_owned();
@@ -110,6 +123,9 @@ impl Client {
         let mut timer = Timer::default();
         while step < Step::Leave {
             let has_more = client.settle(step, place)?;
+            if client.is_ready && !client.run.stays {
+                break;
+            }
             timer.set(client.due.filter(|_| step == Step::Mine));
             tokio::select! {
                 biased;
@@ -192,7 +208,7 @@ impl Client {
         let is_ready = self.unopened == 0 && self.channels.iter().all(Channel::has_work);
         if is_ready && !self.is_ready {
             self.is_ready = true;
-            self.run.tally().opened += 1;
+            self.run.tally().open(Clock.monotonic() - self.since);
         }
         if step == Step::Mine && is_ready {
             match self.run.plan.shares {

@@ -102,7 +102,7 @@ fn resident_of_status(status: &str) -> Option<u64> {
 
 /// A server that was started for a load run and takes orders on its standard input, one a line.
 ///
-/// It says where it listens in its first line, answers `solve` once it has a block ready for its chain, and `submit` once it has
+/// Its first line says where it listens and, if that is another process than itself, the number of the process that serves there. It answers `solve` once it has a block ready for its chain, and `submit` once it has
 /// handed that block in. It ends when its standard input does, so it never outlives whoever started it.
 #[derive(Debug)]
 pub struct OwnServer {
@@ -114,7 +114,7 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Starts the program and waits for its first line, the URL that it serves.
+    /// Starts the program and waits for its first line.
     ///
     /// # Errors
     ///
@@ -125,9 +125,14 @@ impl OwnServer {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (orders, answers) = (stdin.ok_or_else(gone)?, stdout.ok_or_else(gone)?);
         let watched = Watched::new(child.id().ok_or_else(gone)?);
-        let mut server =
-            Self { child, orders, answers: BufReader::new(answers).lines(), url: String::new(), watched };
-        server.url = server.answer("start").await?;
+        let answers = BufReader::new(answers).lines();
+        let mut server = Self { child, orders, answers, url: String::new(), watched };
+        let line = server.answer("start").await?;
+        let mut words = line.split_whitespace();
+        server.url = words.next().ok_or_else(gone)?.to_owned();
+        if let Some(pid) = words.next() {
+            server.watched = Watched::new(pid.parse().map_err(|_| gone())?);
+        }
         Ok(server)
     }
 
@@ -137,7 +142,7 @@ impl OwnServer {
         &self.url
     }
 
-    /// Its process.
+    /// The process that serves.
     #[must_use]
     pub const fn watched(&self) -> Watched {
         self.watched
@@ -234,10 +239,15 @@ mod tests {
         ]);
         let mut server = OwnServer::start(command).await.unwrap();
         assert_eq!(server.url(), "here");
+        assert_ne!(server.watched().pid(), 12);
         server.solve().await.unwrap();
         server.submit().await.unwrap();
         assert!(server.submitted().await.unwrap());
         server.stop().await.unwrap();
+        let mut parent = Command::new("sh");
+        parent.args(["-c", "echo there 12; read order"]);
+        let parent = OwnServer::start(parent).await.unwrap();
+        assert_eq!((parent.url(), parent.watched()), ("there", Watched::new(12)));
         let mut silent = Command::new("sh");
         silent.args(["-c", "exit 1"]);
         assert!(matches!(OwnServer::start(silent).await, Err(ServerError::Silent(_))));

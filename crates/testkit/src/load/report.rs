@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::histogram::Quantiles;
+use super::histogram::{Histogram, Quantiles};
 use super::tally::{Tally, TipSeen};
+
+/// Most tips that a table shows one by one.
+const TIPS_SHOWN: usize = 12;
 
 /// The results of one run. Durations are whole microseconds or nanoseconds, as their names say; memory is in bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -22,8 +25,12 @@ pub struct Report {
     pub memory: Option<Memory>,
     /// What became of shares.
     pub shares: ShareResults,
+    /// All tips that were ordered, if any were.
+    pub tip_summary: Option<TipSummary>,
     /// New tips that came meanwhile.
     pub tips: Vec<TipResult>,
+    /// Those who came and left meanwhile, if any were asked for.
+    pub visits: Option<Visits>,
     /// Connections that ended before their time, by reason.
     pub lost: BTreeMap<String, u64>,
 }
@@ -43,6 +50,10 @@ pub struct Asked {
     pub seconds: u64,
     /// How many shares of a channel may wait for an answer in a saturated run.
     pub window: usize,
+    /// How many shares of a channel the pool gathers before it acknowledges them.
+    pub ack_batch: usize,
+    /// How many others come and leave each second.
+    pub reconnects: u32,
 }
 
 /// Handshakes alone.
@@ -93,6 +104,8 @@ pub struct ShareResults {
     pub refused: BTreeMap<String, u64>,
     /// Neither, a few seconds after the last one was sent.
     pub unanswered: u64,
+    /// How many of those a pool that gathers shares for its acknowledgements may leave without an answer.
+    pub unanswered_allowed: u64,
     /// Acknowledged in a second, on average.
     pub accepted_per_second: u64,
     /// From the moment that a share was due to its acknowledgement.
@@ -116,6 +129,56 @@ pub struct TipResult {
     pub last_micros: u64,
 }
 
+/// All ordered tips of a run together.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TipSummary {
+    /// How many.
+    pub tips: usize,
+    /// Of how many everybody was told.
+    pub told_everybody: usize,
+    /// From the order until the first heard.
+    pub first_micros: Quantiles,
+    /// From the order until the last heard.
+    pub last_micros: Quantiles,
+}
+
+impl TipSummary {
+    /// A summary of the ordered tips, if there are any; `everybody` is how many connections there are.
+    pub(super) fn new(tips: &[TipResult], everybody: usize) -> Option<Self> {
+        let (mut first, mut last) = (Histogram::default(), Histogram::default());
+        let (mut count, mut told_everybody) = (0, 0);
+        for tip in tips {
+            let Some(first_micros) = tip.first_micros else { continue };
+            count += 1;
+            told_everybody += usize::from(tip.told == everybody);
+            first.record(Duration::from_micros(first_micros));
+            last.record(Duration::from_micros(tip.last_micros));
+        }
+        let (first_micros, last_micros) = (first.quantiles()?, last.quantiles()?);
+        Some(Self { tips: count, told_everybody, first_micros, last_micros })
+    }
+}
+
+/// Connections that came while shares were submitted, opened their channels and left.
+#[derive(Clone, Debug, Serialize)]
+pub struct Visits {
+    /// How many set out.
+    pub set_out: u64,
+    /// How many of them got work.
+    pub served: u64,
+    /// From setting out to having work.
+    pub work_micros: Option<Quantiles>,
+    /// Why others did not get any, by reason.
+    pub lost: BTreeMap<String, u64>,
+}
+
+impl Visits {
+    pub(super) fn new(set_out: u64, tally: &Tally) -> Self {
+        let work_micros = tally.openings.quantiles();
+        Self { set_out, served: tally.opened as u64, work_micros, lost: tally.failures.clone() }
+    }
+}
+
 impl TipResult {
     pub(super) fn new(tip: &TipSeen) -> Option<Self> {
         let arrivals = &tip.arrivals;
@@ -133,14 +196,19 @@ impl TipResult {
 }
 
 impl ShareResults {
-    pub(super) fn new(tally: &Tally, span: Duration, cpu: Option<Duration>) -> Self {
-        let per_second = u128::from(tally.accepted) * 1_000_000 / span.as_micros().max(1);
+    pub(super) fn new(
+        tally: &Tally,
+        unanswered_allowed: u64,
+        accepted_per_second: u64,
+        cpu: Option<Duration>,
+    ) -> Self {
         Self {
             submitted: tally.submitted,
             accepted: tally.accepted,
             refused: tally.refused.clone(),
             unanswered: tally.unanswered(),
-            accepted_per_second: u64::try_from(per_second).unwrap_or(u64::MAX),
+            unanswered_allowed,
+            accepted_per_second,
             ack_micros: tally.acks.quantiles(),
             server_cpu_ns_each: cpu.and_then(|cpu| nanos_each(cpu, tally.accepted)),
         }
@@ -148,10 +216,15 @@ impl ShareResults {
 }
 
 impl Report {
-    /// Whether nothing was refused, left unanswered or lost, so that the other numbers mean what they say.
+    /// Whether nothing was refused, left unanswered or lost, nobody was turned away, and everybody was told of every ordered tip, so that
+    /// the other numbers mean what they say.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.lost.is_empty() && self.shares.refused.is_empty() && self.shares.unanswered == 0
+        let Self { shares, tip_summary, visits, lost, .. } = self;
+        let shares_are = shares.refused.is_empty() && shares.unanswered <= shares.unanswered_allowed;
+        let tips_are = tip_summary.is_none_or(|summary| summary.told_everybody == summary.tips);
+        let visits_are = visits.as_ref().is_none_or(|visits| visits.served == visits.set_out);
+        lost.is_empty() && shares_are && tips_are && visits_are
     }
 }
 
@@ -175,6 +248,17 @@ impl Display for Thousandths {
     }
 }
 
+/// Quantiles in milliseconds.
+struct Millis(Quantiles);
+
+impl Display for Millis {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Quantiles { p50, p90, p99, max } = self.0;
+        let [p50, p90, p99, max] = [p50, p90, p99, max].map(Thousandths);
+        write!(f, "p50 {p50}, p90 {p90}, p99 {p99}, max {max}")
+    }
+}
+
 /// Bytes in kibibytes.
 struct Kib(u64);
 
@@ -191,18 +275,16 @@ impl Display for Report {
         writeln!(f, "asked       {connections} connections x {channels} {kind}, {pace}, {seconds} s")?;
         self.fmt_connections(f)?;
         self.fmt_shares(f)?;
-        for tip in &self.tips {
-            let TipResult { told, first_micros, median_micros, p99_micros, last_micros } = tip;
-            let first = first_micros.map_or("-".to_owned(), |first| Thousandths(first).to_string());
-            let (median, p99, last) =
-                (Thousandths(*median_micros), Thousandths(*p99_micros), Thousandths(*last_micros));
-            writeln!(f, "new tip     {told} told, ms: first {first}, half {median}, p99 {p99}, last {last}")?;
-        }
+        self.fmt_tips(f)?;
+        self.fmt_visits(f)?;
         for (reason, count) in &self.lost {
             writeln!(f, "LOST        {count} connections: {reason}")?;
         }
         if !self.is_clean() {
-            writeln!(f, "NOT CLEAN   something was refused, unanswered or lost; do not quote these numbers")?;
+            writeln!(
+                f,
+                "NOT CLEAN   something was refused, unanswered, lost or missed; do not quote these numbers"
+            )?;
         }
         Ok(())
     }
@@ -251,9 +333,40 @@ impl Report {
             Some(each) => writeln!(f, ", server CPU {} us each", Thousandths(each))?,
             None => writeln!(f)?,
         }
-        if let Some(Quantiles { p50, p90, p99, max }) = shares.ack_micros {
-            let [p50, p90, p99, max] = [p50, p90, p99, max].map(Thousandths);
-            writeln!(f, "ack         ms: p50 {p50}, p90 {p90}, p99 {p99}, max {max}")?;
+        if let Some(quantiles) = shares.ack_micros {
+            writeln!(f, "ack         ms: {}", Millis(quantiles))?;
+        }
+        Ok(())
+    }
+
+    fn fmt_tips(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.tips.len() <= TIPS_SHOWN {
+            for tip in &self.tips {
+                let TipResult { told, first_micros, median_micros, p99_micros, last_micros } = tip;
+                let first = first_micros.map_or("-".to_owned(), |first| Thousandths(first).to_string());
+                let [median, p99, last] = [*median_micros, *p99_micros, *last_micros].map(Thousandths);
+                writeln!(
+                    f,
+                    "new tip     {told} told, ms: first {first}, half {median}, p99 {p99}, last {last}"
+                )?;
+            }
+        }
+        if let Some(TipSummary { tips, told_everybody, first_micros, last_micros }) = self.tip_summary {
+            writeln!(f, "tips        {tips} ordered, everybody told of {told_everybody}")?;
+            writeln!(f, "tip, first  ms: {}", Millis(first_micros))?;
+            writeln!(f, "tip, last   ms: {}", Millis(last_micros))?;
+        }
+        Ok(())
+    }
+
+    fn fmt_visits(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(Visits { set_out, served, work_micros, lost }) = &self.visits else { return Ok(()) };
+        writeln!(f, "visitors    {set_out} came, {served} got work and left")?;
+        if let Some(quantiles) = work_micros {
+            writeln!(f, "to work     ms: {}", Millis(*quantiles))?;
+        }
+        for (reason, count) in lost {
+            writeln!(f, "LOST        {count} visitors: {reason}")?;
         }
         Ok(())
     }
@@ -284,25 +397,59 @@ mod tests {
     fn refusals_spoil_a_report() {
         let mut tally = Tally { submitted: 3, accepted: 2, ..Tally::default() };
         let mut report = Report {
-            asked: Asked { connections: 1, channels: 1, kind: "extended", rate: None, seconds: 1, window: 1 },
+            asked: Asked {
+                connections: 1,
+                channels: 1,
+                kind: "extended",
+                rate: None,
+                seconds: 1,
+                window: 1,
+                ack_batch: 1,
+                reconnects: 0,
+            },
             handshakes: None,
             opening: Opening { connections: 1, micros: 1, server_cpu_ns_each: None },
             memory: None,
-            shares: ShareResults::new(&tally, Duration::from_secs(1), Some(Duration::from_micros(5))),
+            shares: ShareResults::new(&tally, 0, 2, Some(Duration::from_micros(5))),
+            tip_summary: None,
             tips: Vec::new(),
+            visits: None,
             lost: BTreeMap::new(),
         };
         assert!(!report.is_clean(), "one share is unanswered");
         assert_eq!(report.shares.server_cpu_ns_each, Some(2_500));
         tally.refuse("duplicate-share".to_owned());
-        report.shares = ShareResults::new(&tally, Duration::from_secs(2), None);
-        assert!(!report.is_clean());
-        assert_eq!(report.shares.accepted_per_second, 1);
+        report.shares = ShareResults::new(&tally, 1, 1, None);
+        assert!(!report.is_clean(), "it was refused");
         let text = report.to_string();
         assert!(text.contains("1 REFUSED duplicate-share") && text.contains("NOT CLEAN"), "{text}");
         tally.refused.clear();
-        tally.submitted = 2;
-        report.shares = ShareResults::new(&tally, Duration::from_secs(2), None);
-        assert!(report.is_clean() && !report.to_string().contains("NOT CLEAN"));
+        report.shares = ShareResults::new(&tally, 1, 1, None);
+        assert!(report.is_clean() && !report.to_string().contains("NOT CLEAN"), "one may stay unanswered");
+        let missed = [tip(Some(5), 2), tip(None, 1)];
+        report.tip_summary = TipSummary::new(&missed, 2);
+        assert!(report.is_clean(), "only ordered tips are waited for");
+        report.tip_summary = TipSummary::new(&missed, 3);
+        assert!(!report.is_clean());
+        report.tip_summary = None;
+        tally.open(Duration::from_millis(3));
+        report.visits = Some(Visits::new(1, &tally));
+        assert!(report.is_clean());
+        report.visits = Some(Visits::new(2, &tally));
+        assert!(!report.is_clean() && report.to_string().contains("2 came, 1 got work"), "{report}");
+    }
+
+    fn tip(first_micros: Option<u64>, told: usize) -> TipResult {
+        TipResult { told, first_micros, median_micros: 10, p99_micros: 20, last_micros: 20 }
+    }
+
+    #[test]
+    fn ordered_tips_are_summed_up() {
+        let tips = [tip(Some(5), 2), tip(Some(7), 1), tip(None, 2)];
+        let summary = TipSummary::new(&tips, 2).unwrap();
+        assert_eq!((summary.tips, summary.told_everybody), (2, 1));
+        assert_eq!((summary.first_micros.p50, summary.first_micros.max), (5, 7));
+        assert_eq!(summary.last_micros.p99, 20);
+        assert!(TipSummary::new(&tips[2..], 2).is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! What all connections of a load run count together.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use adit_units::Monotonic;
@@ -13,6 +14,8 @@ pub(super) struct Tally {
     pub(super) greeted: usize,
     /// Connections with all channels open and work for them.
     pub(super) opened: usize,
+    /// From setting out to connect to having work.
+    pub(super) openings: Histogram,
     /// Connections that ended before they were told to, by reason.
     pub(super) failures: BTreeMap<String, u64>,
     pub(super) submitted: u64,
@@ -37,6 +40,12 @@ pub(super) struct TipSeen {
 }
 
 impl Tally {
+    /// A connection has all its channels open and work for them, so long after it set out.
+    pub(super) fn open(&mut self, after: Duration) {
+        self.opened += 1;
+        self.openings.record(after);
+    }
+
     /// A connection is lost.
     pub(super) fn fail(&mut self, reason: String) {
         *self.failures.entry(reason).or_default() += 1;

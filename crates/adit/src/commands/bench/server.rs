@@ -1,5 +1,7 @@
 //! The server that `adit bench` starts: a pool on a test chain, in a process of its own, that takes orders on standard input.
 
+mod reference;
+
 use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use self::reference::ReferencePool;
 use crate::cli::BenchServerArgs;
 use crate::commands::{keys, pool};
 
@@ -40,7 +43,10 @@ const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the server is tried until it listens.
 const TRY: Duration = Duration::from_millis(10);
 
-/// Serves until standard input ends. Prints its URL first, then `solved` to each `solve`, and `accepted` or why not to each `submit`.
+/// Days that the certificate of a server holds: more than any run lasts, and enough for nobody to be warned of its end.
+const CERTIFICATE_DAYS: u32 = 60;
+
+/// Serves until standard input ends. Prints the pool's URL first, with the process that it is if that is another one, then `solved` to each `solve`, and `accepted` or why not to each `submit`.
 ///
 /// # Errors
 ///
@@ -49,7 +55,13 @@ pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
     let node = Node::devnet(&chain(args), || Clock.now());
     let mut templates = node.templates();
     templates.wait_for(Option::is_some).await?;
-    let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), 1)?);
+    let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), CERTIFICATE_DAYS)?);
+    if let Some(program) = &args.sri {
+        let pool = ReferencePool::start(program, args, node.clone(), identity).await?;
+        println!("{} {}", pool.url(), pool.pid());
+        take_orders(&node, &templates).await?;
+        return pool.stop().await;
+    }
     let authority = identity.authority();
     let blocks = pool::open_blocks(&args.data_dir, node.clone()).await?;
     let parts = pool::open_data(&args.data_dir, rules(), node.clone(), blocks, identity).await?;
@@ -132,7 +144,7 @@ fn chain(args: &BenchServerArgs) -> DevnetConfig {
 
 /// Every hash is a share for ever, so that shares cost their sender nothing.
 fn rules() -> PoolConfig {
-    let mut rules = PoolConfig::new(0, anyone());
+    let mut rules = PoolConfig { limits_shares: false, ..PoolConfig::new(0, anyone()) };
     rules.vardiff.easiest = Target::MAX;
     rules.vardiff.hardest = Target::MAX;
     rules

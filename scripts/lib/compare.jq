@@ -1,0 +1,57 @@
+# Makes the tables of docs/performance.md from what scripts/compare has measured: medians over the rounds, ratios pair by pair.
+
+def median: sort | if length == 0 then null elif length % 2 == 1 then .[length / 2 | floor] else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+def fixed($digits): if . == null then "-" else
+    (pow(10; $digits)) as $unit | (. * $unit | round) as $n | ($n / $unit | floor | tostring) as $whole |
+    if $digits == 0 then $whole else $whole + "." + ("000" + ($n % $unit | tostring) | .[-$digits:]) end end;
+# 1234567 as "1 235 000": three digits that mean something.
+def thousands: if . == null then "-" else
+    (. / 1000 | round) as $k | if $k >= 1000 then "\($k / 1000 | floor) \("00" + ($k % 1000 | tostring) | .[-3:]) 000" else "\($k) 000" end end;
+
+. as $all
+# The numbers of one pool under one name, one for each round.
+| def numbers($name; $pool; f): [$all.runs[] | select(.name == $name and .pool == $pool) | f];
+  # How many times less this pool takes, in rounds that have both.
+  def times($name; f): [range(1; 10) as $round
+      | [$all.runs[] | select(.name == $name and .round == $round)] as $pair
+      | ($pair[] | select(.pool == "adit") | f) as $ours | ($pair[] | select(.pool == "sri") | f) as $theirs
+      | select($ours != null and $theirs != null and $ours > 0) | $theirs / $ours] | median;
+  def of($name; $pool; f): numbers($name; $pool; f) | median;
+  def row($title; $name; f; $unit; $digits):
+      "| \($title) | \(of($name; "adit"; f) | if . then . / $unit else null end | fixed($digits)) | \(of($name; "sri"; f) | if . then . / $unit else null end | fixed($digits)) | \(times($name; f) | fixed(1)) |";
+  def saturated($title; $name):
+      "| \($title) | \(of($name; "adit"; .shares.server_cpu_ns_each) | if . then . / 1000 else null end | fixed(2)) us | \(of($name; "adit"; .shares.accepted_per_second) | thousands) | \(of($name; "sri"; .shares.server_cpu_ns_each) | if . then . / 1000 else null end | fixed(2)) us | \(of($name; "sri"; .shares.accepted_per_second) | thousands) | \(times($name; .shares.server_cpu_ns_each) | fixed(1)) |";
+  def grown: .memory | (.generations[-1] - .before) / .asked;
+  ([$all.runs[].name | select(startswith("tips-")) | ltrimstr("tips-") | tonumber] | unique) as $crowds
+| ($crowds | max) as $many
+| ([$all.runs[] | select(.name | startswith("generations-"))] | .[0].name) as $generations
+| ([$all.runs[] | select(.clean | not)] | length) as $spoiled
+
+| "Shares as fast as they are taken, the pool on one processor.",
+  "",
+  "| shares | adit, CPU each | a second | `pool_sv2`, CPU each | a second | times less CPU |",
+  "|---|--:|--:|--:|--:|--:|",
+  (["extended", "standard"][] as $kind
+   | saturated("\($kind), 1 connection"; "saturated-\($kind)-1x1"),
+     saturated("\($kind), 10 connections"; "saturated-\($kind)-10x1"),
+     saturated("\($kind), 100 connections"; "saturated-\($kind)-100x1"),
+     saturated("\($kind), 100 channels on one connection"; "saturated-\($kind)-1x100")),
+  "",
+  "Everything else.",
+  "",
+  "| | adit | `pool_sv2` | times less |",
+  "|---|--:|--:|--:|",
+  row("CPU of a share at 2 000 a second from 100 connections, us"; "paced-100"; .shares.server_cpu_ns_each; 1000; 0),
+  row("CPU of a handshake, us"; "tips-\($many)"; .handshakes.server_cpu_ns_each; 1000; 0),
+  row("CPU of a handshake, a setup and a channel with its first job, us"; "tips-\($many)"; .opening.server_cpu_ns_each; 1000; 0),
+  row("memory of a connection before its setup, KiB"; "tips-\($many)"; .memory.stranger_each; 1024; 1),
+  row("memory of an idle connection with one channel, KiB"; "tips-\($many)"; .memory.idle_each; 1024; 1),
+  row("the same, of the first generation of \($many), KiB"; $generations; (.memory | (.generations[0] - .before)) / .asked.connections; 1024; 1),
+  row("the same, of generation \($all.runs[] | select(.name == $generations and .pool == "adit") | .memory.generations | length), KiB"; $generations; (.memory | (.generations[-1] - .before)) / .asked.connections; 1024; 1),
+  ($crowds[] as $crowd
+   | row("new tip to the first of \($crowd) connections, ms"; "tips-\($crowd)"; .tip_summary.first_micros.p50; 1000; 2),
+     row("new tip to the last of \($crowd) connections, ms"; "tips-\($crowd)"; .tip_summary.last_micros.p50; 1000; 1)),
+  "",
+  "\($all.subjects.cpu), Linux \($all.subjects.kernel), \($all.subjects.date); \($all.subjects.adit) and \($all.subjects.sri). Medians of \([$all.runs[].round] | max) rounds, of tips also over the tips of a round; the last column is the median of the ratios pair by pair."
+  + (if $spoiled > 0 then " \($spoiled) of \($all.runs | length) measurements were not clean: do not quote them." else "" end)
+  + (if $all.subjects.failed_runs > 0 then " \($all.subjects.failed_runs) measurements failed." else "" end)
