@@ -61,14 +61,24 @@ impl Duplicates {
         }
     }
 
+    /// The set for shares on the job with that activation, if there is one yet.
+    pub(crate) fn known_set(&self, activation: Activation) -> Option<&Seen> {
+        self.sets.get(self.place_of(activation)).map(|(_, seen)| seen)
+    }
+
+    /// Where the set for shares on the job with that activation is, if there are any.
+    fn place_of(&self, activation: Activation) -> usize {
+        self.sets.iter().rposition(|&(first, _)| first <= activation).unwrap_or(0)
+    }
+
     /// The set for a share on the job with that activation, with room for one more share unless that is not allowed.
     pub(crate) fn set_for(&mut self, activation: Activation) -> &mut Seen {
         if self.sets.is_empty() {
             reserve_first(&mut self.sets);
             self.sets.push((Activation::default(), Seen::new(self.key, SET_LIMIT)));
         }
-        let index = self.sets.iter().rposition(|&(first, _)| first <= activation).unwrap_or(0);
-        let (_, seen) = self.sets.get_mut(index).expect("there is a set, and the index is that of one");
+        let place = self.place_of(activation);
+        let (_, seen) = self.sets.get_mut(place).expect("there is a set, and the place is that of one");
         // A set without room makes the judge refuse every share but a block. Its first table is taken all the same, as it is
         // small and blocks have their room in it.
         if self.full && !seen.is_empty() {

@@ -33,7 +33,7 @@ mod table;
 pub mod tlv;
 
 pub use codec::{DecodeError, decode, decode_with_tlvs, encode, encode_with_tlvs};
-pub use table::{Direction, MESSAGES, Message, MessageInfo, Protocol, Side, info};
+pub use table::{Direction, MESSAGES, Message, MessageInfo, MessageKind, Protocol, Side, info};
 
 /// The only protocol version there is, for `min_version`, `max_version` and `used_version` (spec 3.6.1).
 pub const PROTOCOL_VERSION: u16 = 2;

@@ -72,6 +72,8 @@ impl Direction {
 /// One row of [`MESSAGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageInfo {
+    /// Which one it is.
+    pub kind: MessageKind,
     /// The name, as the specification writes it.
     pub name: &'static str,
     /// The part of the protocol that it belongs to.
@@ -147,6 +149,16 @@ macro_rules! messages {
             }
         }
 
+        /// Which message it is, without what it says.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum MessageKind {
+            $($(
+                #[doc = concat!("`", $name, "`, ", $section, ".")]
+                $variant,
+            )+)+
+        }
+
         /// Any message.
         #[derive(Clone, Debug)]
         #[non_exhaustive]
@@ -191,6 +203,7 @@ macro_rules! messages {
         $($(
             impl<'a> Payload<'a> for $module::$payload$(<$life>)? {
                 const INFO: MessageInfo = MessageInfo {
+                    kind: MessageKind::$variant,
                     name: $name,
                     protocol: Protocol::$protocol,
                     extension_type: $extension,
