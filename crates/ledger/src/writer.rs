@@ -130,7 +130,9 @@ impl<S: Storage> Writer<S> {
     /// After an error the writer must not be used again: what is in the file, and in the system's memory of it, is unknown.
     pub(crate) fn commit(&mut self, frame: &mut CommitFrame, received: UnixTime) -> Result<(), WriteError> {
         let has_records = self.header.first < self.next;
-        if has_records && self.len + frame.file_bytes() > self.segment_bytes {
+        // A run may end behind any commit, and a segment that is too large with its mark could never be read again.
+        let with_mark = self.len + frame.file_bytes() + CommitFrame::default().file_bytes();
+        if has_records && with_mark > self.segment_bytes {
             let header = Header { first: self.next, created: received, ..self.header };
             self.file = begin_segment(&self.storage, header)?;
             self.header = header;

@@ -216,6 +216,32 @@ fn a_new_segment_is_durable_under_its_name_before_it_is_used() {
 }
 
 #[test]
+fn the_mark_of_an_orderly_end_never_makes_a_segment_too_large() {
+    let bytes = |model: &Model, first| model.storage.read(&segment_name(first), 10_000).unwrap().len() as u64;
+    let mut alone = Model::new(u64::MAX);
+    let (mut writer, _) = alone.open().unwrap();
+    for _ in 0..2 {
+        alone.commit(&mut writer, 3).unwrap();
+    }
+    let two_commits = bytes(&alone, Position(0));
+    writer.close().unwrap();
+    let closed = bytes(&alone, Position(0));
+    assert!(closed > two_commits);
+    for most in two_commits - 1..=closed + 1 {
+        let mut model = Model::new(most);
+        let (mut writer, _) = model.open().unwrap();
+        for _ in 0..2 {
+            model.commit(&mut writer, 3).unwrap();
+        }
+        writer.close().unwrap();
+        let segments = catalog::segments(&model.storage).unwrap();
+        assert_eq!(segments.len(), if most < closed { 2 } else { 1 }, "at most {most} bytes");
+        assert!(segments.iter().all(|&first| bytes(&model, first) <= most));
+        model.check().unwrap();
+    }
+}
+
+#[test]
 fn a_run_without_records_leaves_one_file_and_uses_up_its_number() {
     let model = Model::new(u64::MAX);
     for boot in 0..5 {
