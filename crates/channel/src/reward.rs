@@ -37,8 +37,10 @@ pub enum RewardError {
     /// The part for the pool is not a whole number from 1 to 99.
     #[error("the donated part must be a whole number of percent from 1 to 99")]
     Percent,
-    /// It is or is meant to be an address, but has a mistake.
-    #[error("user name has an address with a mistake in it: copy it again")]
+    /// It is or is meant to be an address, but has a mistake or something around it.
+    #[error(
+        "user name has an address with a mistake in it: copy it again, and write it as ADDRESS or ADDRESS.WORKER"
+    )]
     Malformed,
     /// It is an address of another network.
     #[error("user name has an address that is not of {0}: use one of your own there")]
@@ -55,6 +57,7 @@ impl Reward {
         let mut parts = user.as_str().split('/');
         if parts.next() != Some("sri") || !user.as_str().contains('/') {
             return match address(user.account(), network)? {
+                None if names_an_address(user) => Err(RewardError::Malformed),
                 Some(_) | None => Ok(Self::Pooled),
             };
         }
@@ -83,31 +86,64 @@ fn address(text: &str, network: Network) -> Result<Option<Address>, RewardError>
         Ok(address) => {
             address.require_network(network).map(Some).map_err(|_| RewardError::WrongNetwork(network))
         }
-        Err(_) if is_meant_as_address(text) => Err(RewardError::Malformed),
         Err(_) => Ok(None),
     }
 }
 
-/// Whether whoever wrote this most likely meant an address, so that nobody mines for an account with a typing error in its name.
-fn is_meant_as_address(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    let is_segwit = ["bc1", "tb1", "bcrt1"].iter().any(|start| lower.starts_with(start))
-        && SEGWIT_LEN.contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let has = |kind: fn(&u8) -> bool| text.bytes().any(|byte| kind(&byte));
-    let is_legacy = text.starts_with(['1', '2', '3', 'm', 'n'])
-        && LEGACY_LEN.contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        && has(u8::is_ascii_digit)
-        && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_lowercase);
-    is_segwit || is_legacy
+/// Whether whoever wrote this most likely meant an address, so that nobody mines for an account that cannot be paid: one with a typing
+/// error, with something before it as in a payment link, or with a worker behind another separator than ours.
+fn names_an_address(user: &UserIdentity) -> bool {
+    let text = user.as_str();
+    let in_account = text.find('.').unwrap_or(text.len());
+    let runs = || runs(text).take_while(|(at, _)| *at < in_account);
+    // A wrong character that is no letter breaks an address in two, the second of which may look like a worker.
+    let broken = |(at, first): (usize, &str)| {
+        let rest = text.get(at + first.len()..).unwrap_or_default();
+        let Some((gap, second)) = self::runs(rest).next() else { return false };
+        let is_one_character = rest.get(..gap).is_some_and(|gap| gap.chars().count() == 1);
+        is_one_character && first.len() >= BROKEN_LEN_MIN && looks_broken(&format!("{first}{second}"))
+    };
+    runs().any(|(_, run)| looks_like_address(run)) || runs().any(broken)
 }
 
-/// How long an address with a checksum in the newer forms can be, give or take a few letters.
-const SEGWIT_LEN: core::ops::RangeInclusive<usize> = 30..=90;
+/// The stretches of plain letters and digits in a text, with the places where they begin.
+fn runs(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    let pieces = text.split(|character: char| !character.is_ascii_alphanumeric()).map(move |piece| {
+        let start = at;
+        let separator = text.get(start + piece.len()..).and_then(|rest| rest.chars().next());
+        at = start + piece.len() + separator.map_or(0, char::len_utf8);
+        (start, piece)
+    });
+    pieces.filter(|(_, piece)| !piece.is_empty())
+}
+
+/// Whether letters and digits begin like an address and are as many.
+fn looks_like_address(run: &str) -> bool {
+    let lower = run.to_ascii_lowercase();
+    let is_segwit = ["bc1", "tb1", "bcrt1"].iter().any(|start| lower.starts_with(start));
+    let is_legacy = run.starts_with(['1', '2', '3', 'm', 'n'])
+        && LEGACY_LEN.contains(&run.len())
+        && [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase]
+            .iter()
+            .all(|kind| run.bytes().any(|byte| kind(&byte)));
+    is_legacy || is_segwit && run.len() >= SEGWIT_LEN_MIN
+}
+
+/// Whether two stretches together look like an address so much that what is between them is a mistake. Names in words do not.
+fn looks_broken(joined: &str) -> bool {
+    let digits = joined.bytes().filter(u8::is_ascii_digit).count();
+    looks_like_address(joined) && digits >= BROKEN_DIGITS_MIN
+}
+
+/// How long an address with a checksum in the newer forms is at least, give or take a few letters.
+const SEGWIT_LEN_MIN: usize = 30;
 /// How long one in the older forms can be, give or take a few letters.
 const LEGACY_LEN: core::ops::RangeInclusive<usize> = 25..=37;
+/// How many letters of an address there must be before a character that has no place in it, to tell it from the name of an account.
+const BROKEN_LEN_MIN: usize = 3;
+/// How many digits an address has in any case but very few; most have about ten.
+const BROKEN_DIGITS_MIN: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +217,45 @@ mod tests {
     }
 
     #[test]
+    fn an_address_with_something_around_it_never_makes_an_account_that_nobody_can_be_paid_on() {
+        for address in MAINNET {
+            for text in [
+                format!("bitcoin:{address}"),
+                format!("bitcoin:{address}?amount=1"),
+                format!("{address}/rig"),
+                format!("{address}_rig"),
+                format!("{address}+{address}"),
+                format!("{address}-a-worker-whose-name-is-far-longer-than-any-address-and-has-no-end"),
+                format!("({address})"),
+                format!("{address}\u{a0}rig.1"),
+                format!("SRI/solo/{address}"),
+                format!("farm_{address}.rig"),
+            ] {
+                assert_eq!(reward(&text, Network::Bitcoin), Err(RewardError::Malformed), "{text}");
+            }
+            for text in [format!(" {address}"), format!("{address} "), format!("{address} .rig")] {
+                assert_eq!(reward(&text, Network::Bitcoin), Ok(Reward::Pooled), "{text:?}");
+                assert_eq!(user(&text).account(), address, "space around an address is none of it");
+            }
+        }
+    }
+
+    #[test]
+    fn names_in_words_are_accounts() {
+        for name in [
+            "bc1-mining-in-the-north-of-norway-and-sweden",
+            "nice Mining Farm Number 1 of the North",
+            "2nd-Container.Row-17-of-the-Northern-Hall",
+            "m.1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa",
+            "alice.bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "alice@example.org/rig",
+        ] {
+            assert_eq!(reward(name, Network::Bitcoin), Ok(Reward::Pooled), "{name}");
+        }
+    }
+
+    #[test]
     fn the_forms_of_the_reference_implementation_are_read() {
         let miner = at(SIGNET, Network::Signet);
         let read = |text: &str| reward(&text.replace("ADDRESS", SIGNET), Network::Signet);
@@ -205,17 +280,37 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_wrong_letter_never_makes_an_account(place in 3_usize..42, letter in "[a-z0-9]") {
-            let mut text = MAINNET[0].to_owned();
-            text.replace_range(place..=place, &letter);
-            if text != MAINNET[0] {
-                prop_assert_eq!(reward(&text, Network::Bitcoin), Err(RewardError::Malformed));
+        fn one_wrong_character_never_makes_an_account(
+            which in 0_usize..MAINNET.len(),
+            place in 3_usize..34,
+            wrong in "[ -~]|\\PC",
+        ) {
+            let mut text = MAINNET[which].to_owned();
+            text.replace_range(place..=place, &wrong);
+            let Ok(user) = UserIdentity::from_wire(text.as_bytes()) else { return Ok(()) };
+            if text != MAINNET[which] {
+                prop_assert_eq!(Reward::of(&user, Network::Bitcoin), Err(RewardError::Malformed), "{}", text);
             }
         }
 
         #[test]
-        fn any_text_gets_an_answer(text in "(sri/)?[a-z0-9/.]{0,60}") {
-            let _answer = reward(&text, Network::Bitcoin);
+        fn one_character_more_never_makes_an_account(
+            which in 0_usize..MAINNET.len(),
+            place in 3_usize..=34,
+            more in "[ -~]|\\PC",
+        ) {
+            let mut text = MAINNET[which].to_owned();
+            text.insert_str(place, &more);
+            let Ok(user) = UserIdentity::from_wire(text.as_bytes()) else { return Ok(()) };
+            let payable = user.account() == MAINNET[which];
+            prop_assert_eq!(Reward::of(&user, Network::Bitcoin).is_ok(), payable, "{}", text);
+        }
+
+        #[test]
+        fn any_text_gets_an_answer(text in "(sri/)?([a-z0-9/.]|\\PC){0,60}") {
+            if let Ok(user) = UserIdentity::from_wire(text.as_bytes()) {
+                let _answer = Reward::of(&user, Network::Bitcoin);
+            }
         }
     }
 }

@@ -50,16 +50,16 @@ impl UserIdentity {
         &self.0
     }
 
-    /// The part that names who is paid: all up to the first `.`.
+    /// The part that names who is paid: all up to the first `.`, without space around it.
     #[must_use]
     pub fn account(&self) -> &str {
-        self.0.split_once('.').map_or(&*self.0, |(account, _)| account)
+        self.0.split_once('.').map_or(&*self.0, |(account, _)| account).trim()
     }
 
-    /// The part that names the device: all behind the first `.`, if there is one and something follows it.
+    /// The part that names the device: all behind the first `.`, without space around it, if there is one and something follows it.
     #[must_use]
     pub fn worker(&self) -> Option<&str> {
-        self.0.split_once('.').map(|(_, worker)| worker).filter(|worker| !worker.is_empty())
+        self.0.split_once('.').map(|(_, worker)| worker.trim()).filter(|worker| !worker.is_empty())
     }
 }
 
