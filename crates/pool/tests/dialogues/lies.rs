@@ -222,7 +222,7 @@ fn a_message_for_a_channel_that_is_not_the_peers_is_answered_with_that_channels_
     for channel in numbers {
         // Patience with worthless shares comes back in time.
         world.wait(1);
-        for (mut message, code) in [
+        for (message, code) in [
             (extended_share(channel, &world), "invalid-channel-id"),
             (standard_share(channel, &world), "invalid-channel-id"),
             (update(channel), "invalid-channel-id"),
@@ -266,7 +266,7 @@ impl Asked {
         Self { queue, expected }
     }
 
-    fn frame(&mut self) -> Frame<'_> {
+    fn frame(&self) -> Frame<'_> {
         self.queue.iter().next().unwrap()
     }
 }

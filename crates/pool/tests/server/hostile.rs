@@ -1,32 +1,12 @@
-//! Peers that misbehave, and an honest miner beside them who keeps its acknowledgements.
+//! Peers that misbehave, one at a time, and an honest miner beside them who stays.
 
 use core::time::Duration;
 
-use adit_net::{Clock, Limits, OutboxLimits};
+use adit_net::{Clock, Limits};
 use tokio::time::{sleep, timeout};
 
 use crate::miner::Miner;
 use crate::stage::{PATIENCE, Plan, Stage};
-
-/// The most that an honest miner's slowest acknowledgement but one in a hundred may take beside an attack. Generous, because tests
-/// share the machine with compilers; being starved takes seconds.
-const HONEST: Duration = Duration::from_millis(500);
-
-/// Earns for as long as `trouble` lasts; the slowest acknowledgement but one in a hundred.
-async fn earn_during(miner: &mut Miner, trouble: impl Future<Output = ()>) -> Duration {
-    let mut times = Vec::new();
-    tokio::pin!(trouble);
-    loop {
-        times.push(miner.earn().await);
-        let pause = sleep(Duration::from_millis(2));
-        tokio::select! {
-            () = &mut trouble => break,
-            () = pause => {}
-        }
-    }
-    times.sort();
-    times[(times.len() * 99 / 100).min(times.len() - 1)]
-}
 
 /// Waits until so many connections are left.
 async fn empties_to(stage: &Stage, connections: u64) {
@@ -36,35 +16,6 @@ async fn empties_to(stage: &Stage, connections: u64) {
         }
     };
     timeout(PATIENCE, emptied).await.expect("a connection stays");
-}
-
-/// Floods the pool with one share again and again and never reads what it says to that.
-async fn flood(mut deaf: Miner) {
-    loop {
-        for _ in 0..100 {
-            deaf.share_with(1);
-        }
-        if deaf.push().await.is_err() {
-            return;
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flooder_that_never_reads_is_dropped_and_only_it() {
-    let mut plan = Plan::quiet();
-    plan.server.outbox = OutboxLimits { bytes: 16 * 1024, age: Duration::from_secs(1) };
-    let stage = plan.start();
-    let mut honest = stage.miner().await;
-    let deaf = stage.miner().await;
-    let trouble = async {
-        let flooding = tokio::spawn(flood(deaf));
-        empties_to(&stage, 1).await;
-        flooding.await.unwrap();
-    };
-    let slowest = earn_during(&mut honest, trouble).await;
-    assert!(slowest < HONEST, "an honest miner waited {slowest:?}");
-    assert!(honest.refused.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

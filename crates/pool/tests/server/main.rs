@@ -4,6 +4,7 @@
 mod blocks;
 mod failure;
 mod fake_node;
+mod floods;
 mod hostile;
 mod miner;
 mod outage;
@@ -11,3 +12,4 @@ mod reload;
 mod service;
 mod shutdown;
 mod stage;
+mod tips;

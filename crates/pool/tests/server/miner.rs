@@ -160,12 +160,18 @@ impl Miner {
 
     /// Queues a share with that nonce.
     pub(crate) fn share_with(&mut self, nonce: u32) -> u32 {
+        let job = self.tip.expect("there is a job").job;
+        self.share_on_job(job, nonce)
+    }
+
+    /// Queues a share for any job, with the time and version of the present one.
+    pub(crate) fn share_on_job(&mut self, job_id: u32, nonce: u32) -> u32 {
         let (tip, version) = self.work().map(|(tip, job)| (tip, job.version)).expect("there is a job");
         self.sequence += 1;
         self.say(mining::SubmitSharesExtended {
             channel_id: self.channel,
             sequence_number: self.sequence,
-            job_id: tip.job,
+            job_id,
             nonce,
             ntime: tip.min_ntime,
             version,
@@ -214,9 +220,9 @@ impl Miner {
         target.is_met_by(sha256d::Hash::hash(&header).as_byte_array())
     }
 
-    /// What the miner's block would stand on, as the header has it.
+    /// What the miner's block would stand on, as the header has it; nothing while its job is not known.
     pub(crate) fn prev_hash(&self) -> Option<[u8; 32]> {
-        self.tip.map(|tip| tip.prev_hash)
+        self.work().map(|(tip, _)| tip.prev_hash)
     }
 
     /// The job that is mined now, and what it stands on.
@@ -237,6 +243,13 @@ impl Miner {
             }
         };
         timeout(PATIENCE, hearing).await.expect("the pool did not answer")
+    }
+
+    /// Takes in the next messages. Cancel safe.
+    pub(crate) async fn hear_more(&mut self) -> Result<(), Closed> {
+        self.connection.read().await.map_err(|_| Closed)?;
+        self.take_frames();
+        Ok(())
     }
 
     /// Takes in messages for some time.
