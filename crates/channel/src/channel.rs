@@ -1,10 +1,10 @@
 //! One channel: whose it is, what its miner may search, how hard its shares are, and what it has submitted.
 
-use adit_share::{Assignment, Job, Reject, Submission, Verdict, judge};
+use adit_share::{Assignment, Checked, Job, Reject, Submission, Unhashed, Verdict, check, settle};
 use adit_units::{ChannelId, Hashrate, Monotonic, Now, Target};
 
 use crate::duplicates::Duplicates;
-use crate::{Activation, ExtranoncePrefix, JobTable, TargetHistory, TargetOutOfRange, UserIdentity, Vardiff};
+use crate::{Activation, ExtranoncePrefix, History, JobTable, TargetOutOfRange, UserIdentity, Vardiff};
 
 /// Most accepted shares that all channels of one connection together should remember under one tip, for the duplicate check.
 ///
@@ -22,7 +22,7 @@ pub enum ChannelKind {
     Extended,
 }
 
-/// What a channel is from its opening to its end.
+/// What a channel is when it is opened.
 #[derive(Debug)]
 pub struct ChannelTerms {
     /// Its number within the connection.
@@ -33,6 +33,24 @@ pub struct ChannelTerms {
     pub user: UserIdentity,
     /// The part of the extranonce that tells it from all other channels.
     pub extranonce: ExtranoncePrefix,
+    /// The group that it is part of, whose jobs it works on.
+    pub group: ChannelId,
+}
+
+/// What of a channel's terms may change from job to job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    group: ChannelId,
+    extranonce: ExtranoncePrefix,
+}
+
+/// A share on its way to [`Channel::judge_hashed`].
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// What the miner says.
+    pub submission: &'a Submission<'a>,
+    /// The hash of its header in raw byte order, if somebody has hashed it already.
+    pub hash: Option<[u8; 32]>,
 }
 
 /// A standard or extended channel of a server.
@@ -41,9 +59,14 @@ pub struct ChannelTerms {
 /// target that the job was issued with, a standard channel's merkle root) it works out with the first share on that job.
 #[derive(Debug)]
 pub struct Channel {
-    terms: ChannelTerms,
+    id: ChannelId,
+    kind: ChannelKind,
+    user: UserIdentity,
     vardiff: Vardiff,
-    targets: TargetHistory,
+    targets: History<Target>,
+    places: History<Place>,
+    /// What held when a job for the next tip was given ahead, where that has changed since.
+    ahead: Option<Place>,
     /// Jobs that shares have come for, oldest first.
     assignments: Vec<(Activation, Assignment)>,
     duplicates: Duplicates,
@@ -55,32 +78,82 @@ impl Channel {
     /// `seen_key` keys the duplicate check: random, and unknown to miners.
     #[must_use]
     pub fn new(terms: ChannelTerms, vardiff: Vardiff, first: Activation, seen_key: [u8; 16]) -> Self {
-        let targets = TargetHistory::new(first, vardiff.target());
-        Self { terms, vardiff, targets, assignments: Vec::new(), duplicates: Duplicates::new(seen_key) }
+        let ChannelTerms { id, kind, user, extranonce, group } = terms;
+        Self {
+            id,
+            kind,
+            user,
+            targets: History::new(first, vardiff.target()),
+            places: History::new(first, Place { group, extranonce }),
+            ahead: None,
+            vardiff,
+            assignments: Vec::new(),
+            duplicates: Duplicates::new(seen_key),
+        }
     }
 
     /// Its number within the connection.
     #[must_use]
     pub const fn id(&self) -> ChannelId {
-        self.terms.id
+        self.id
     }
 
     /// What its miner can work on.
     #[must_use]
     pub const fn kind(&self) -> ChannelKind {
-        self.terms.kind
+        self.kind
     }
 
     /// Who its shares are credited to.
     #[must_use]
     pub const fn user(&self) -> &UserIdentity {
-        &self.terms.user
+        &self.user
     }
 
-    /// The part of the extranonce that tells it from all other channels.
+    /// The part of the extranonce that tells it from all other channels, in the jobs to come.
     #[must_use]
     pub const fn extranonce(&self) -> ExtranoncePrefix {
-        self.terms.extranonce
+        self.places.latest().extranonce
+    }
+
+    /// The group whose jobs it works on from the next one on.
+    #[must_use]
+    pub const fn group(&self) -> ChannelId {
+        self.places.latest().group
+    }
+
+    /// The group that the job with that activation came from, or `None` if the job is older than the channel.
+    #[must_use]
+    pub fn group_at(&self, activation: Activation) -> Option<ChannelId> {
+        self.places.at(activation).map(|place| place.group)
+    }
+
+    /// Whether a job of that group can earn on this channel, now or later.
+    #[must_use]
+    pub fn works_for(&self, group: ChannelId) -> bool {
+        let ahead = self.ahead.into_iter();
+        self.places.values().map(|(_, place)| place).chain(ahead).any(|place| place.group == group)
+    }
+
+    /// From the next job on it is part of another group (`SetGroupChannel`, spec 5.3.22).
+    ///
+    /// `is_ahead` says whether it has been given a job for the next tip, which stays what it is.
+    pub fn set_group<T>(&mut self, group: ChannelId, jobs: &JobTable<T>, is_ahead: bool) {
+        self.set_place(Place { group, ..self.places.latest() }, jobs, is_ahead);
+    }
+
+    /// From the next job on it has another part of the extranonce (`SetExtranoncePrefix`, spec 5.3.10), which nobody had before.
+    ///
+    /// `is_ahead` says whether it has been given a job for the next tip, which stays what it is.
+    pub fn set_extranonce<T>(&mut self, extranonce: ExtranoncePrefix, jobs: &JobTable<T>, is_ahead: bool) {
+        self.set_place(Place { extranonce, ..self.places.latest() }, jobs, is_ahead);
+    }
+
+    fn set_place<T>(&mut self, place: Place, jobs: &JobTable<T>, is_ahead: bool) {
+        if is_ahead {
+            self.ahead = self.ahead.or_else(|| Some(self.places.latest()));
+        }
+        self.places.set(jobs.next_activation(), place, jobs.oldest_activation());
     }
 
     /// The target of the next job.
@@ -122,8 +195,24 @@ impl Channel {
         network: Target,
         now: Monotonic,
     ) -> Option<Target> {
+        self.ahead = None;
+        self.handle_announced_tip(jobs, network, now)
+    }
+
+    /// The same for a tip whose job the channel was given ahead: for that one job holds what held then.
+    pub fn handle_announced_tip<T>(
+        &mut self,
+        jobs: &JobTable<T>,
+        network: Target,
+        now: Monotonic,
+    ) -> Option<Target> {
+        let (first, latest) = (jobs.next_activation(), self.places.latest());
+        self.places = History::new(first, self.ahead.unwrap_or(latest));
+        if self.ahead.take().is_some() {
+            self.places.set(first.next(), latest, first);
+        }
         let target = self.vardiff.handle_new_tip(network, now);
-        self.targets = TargetHistory::new(jobs.next_activation(), self.vardiff.target());
+        self.targets = History::new(first, self.vardiff.target());
         self.assignments = Vec::new();
         self.duplicates.clear();
         target
@@ -185,15 +274,57 @@ impl Channel {
         submission: &Submission<'_>,
         now: Now,
     ) -> Verdict {
-        let place = self.assigned(job, activation);
-        let Some((_, assignment)) = place.and_then(|place| self.assignments.get(place)) else {
+        self.judge_hashed(job, activation, Arrival { submission, hash: None }, now)
+    }
+
+    /// As [`Self::judge`], for a share whose hash may be known already.
+    ///
+    /// # Panics
+    ///
+    /// If the job's extranonce has another length than this crate's prefixes are made for.
+    pub fn judge_hashed(
+        &mut self,
+        job: &Job,
+        activation: Activation,
+        Arrival { submission, hash }: Arrival<'_>,
+        now: Now,
+    ) -> Verdict {
+        let Some(place) = self.assigned(job, activation) else {
             return Verdict::Rejected(Reject::InvalidJobId);
         };
-        let verdict = judge(job, assignment, self.duplicates.set_for(activation), submission, now.unix);
+        let Some((_, assignment)) = self.assignments.get(place) else {
+            return Verdict::Rejected(Reject::InvalidJobId);
+        };
+        let seen = self.duplicates.set_for(activation);
+        let checked = match check(job, assignment, seen, submission, now.unix) {
+            Ok(checked) => checked,
+            Err(reject) => return Verdict::Rejected(reject),
+        };
+        let share = Unhashed { job, assignment, submission };
+        debug_assert!(hash.is_none_or(|hash| hash == share.hash()), "the hash is that of another share");
+        let verdict = settle(share, seen, checked, hash.unwrap_or_else(|| share.hash()));
         if let Verdict::Valid { work, .. } | Verdict::Block { work, .. } = verdict {
             self.vardiff.handle_share(work, now.monotonic);
         }
         verdict
+    }
+
+    /// A share that would be hashed if it were judged now, to be hashed together with another; those with equal marks are the same
+    /// share.
+    ///
+    /// `None` also for the first share on a job, whose assignment is not worked out yet.
+    #[must_use]
+    pub fn candidate<'a>(
+        &'a self,
+        job: &'a Job,
+        activation: Activation,
+        submission: &'a Submission<'a>,
+        now: Now,
+    ) -> Option<(Checked, Unhashed<'a>)> {
+        let (_, assignment) = self.assignments.iter().rfind(|&&(at, _)| at == activation)?;
+        let seen = self.duplicates.known_set(activation)?;
+        let checked = check(job, assignment, seen, submission, now.unix).ok()?;
+        Some((checked, Unhashed { job, assignment, submission }))
     }
 
     /// The place in `assignments` of the job with that activation; worked out if the channel has had no share for it.
@@ -203,8 +334,8 @@ impl Channel {
             return known;
         }
         let target = self.targets.at(activation)?;
-        let extranonce = self.terms.extranonce;
-        let assignment = match self.terms.kind {
+        let extranonce = self.places.at(activation)?.extranonce;
+        let assignment = match self.kind {
             ChannelKind::Standard => Assignment::standard(job, target, &extranonce.to_full()),
             ChannelKind::Extended => Assignment::extended(job, target, extranonce.as_bytes()),
         };

@@ -18,7 +18,7 @@ pub struct Activation(u64);
 
 impl Activation {
     /// The activation that follows.
-    fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }

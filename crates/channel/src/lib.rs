@@ -11,18 +11,18 @@
 mod channel;
 mod duplicates;
 mod extranonce;
+mod history;
 mod jobs;
 mod record;
 mod reward;
-mod targets;
 mod user;
 mod vardiff;
 
-pub use channel::{Channel, ChannelKind, ChannelTerms, REMEMBERED_MAX};
+pub use channel::{Arrival, Channel, ChannelKind, ChannelTerms, REMEMBERED_MAX};
 pub use extranonce::{ExtranoncePrefix, ExtranonceSpace};
+pub use history::History;
 pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};
 pub use record::{ShareKind, ShareRecord};
-pub use reward::{Reward, RewardError};
-pub use targets::TargetHistory;
+pub use reward::{Percent, Reward, RewardError, RewardKind};
 pub use user::{NameError, UserIdentity, WorkerName};
 pub use vardiff::{TargetOutOfRange, Vardiff, VardiffConfig, VardiffConfigError};

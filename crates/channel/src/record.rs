@@ -2,7 +2,7 @@
 
 use adit_units::{ChannelId, ConnectionId, Height, JobTag, SequenceNumber, UnixTime, Work};
 
-use crate::{UserIdentity, WorkerName};
+use crate::{RewardKind, UserIdentity, WorkerName};
 
 /// One accepted share: the fact that all credit is computed from.
 ///
@@ -28,6 +28,8 @@ pub struct ShareRecord {
     pub hash: [u8; 32],
     /// Whether it is a block as well.
     pub kind: ShareKind,
+    /// Who owes it a reward. Where that is not the pool, the pool must never pay for it.
+    pub reward: RewardKind,
     /// Who it is credited to: the channel's `user_identity`.
     pub user: UserIdentity,
     /// The device that found it, where the miner names one per share (extension 0x0002).

@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 
+use adit_units::Sats;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Network};
 
@@ -18,11 +19,50 @@ pub enum Reward {
     Solo(Address),
     /// The miner, who wants the block but for a part that the pool may keep: `sri/donate/percent/address[/worker]`.
     Split {
-        /// The pool's part, 1 to 99 percent.
-        pool_percent: u8,
+        /// The pool's part.
+        pool: Percent,
         /// Where the rest goes.
         miner: Address,
     },
+}
+
+/// A part of something: 1 to 99 in a hundred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// So many in a hundred, or `None` where that is nothing, all or more.
+    #[must_use]
+    pub fn new(percent: u8) -> Option<Self> {
+        (1..=99).contains(&percent).then_some(Self(percent))
+    }
+
+    /// The number, 1 to 99.
+    #[must_use]
+    pub const fn to_u8(self) -> u8 {
+        self.0
+    }
+
+    /// That part of an amount, without the fraction of a satoshi.
+    #[must_use]
+    pub fn of(self, amount: Sats) -> Sats {
+        let (hundreds, rest, percent) = (amount.to_sats() / 100, amount.to_sats() % 100, u64::from(self.0));
+        Sats::from_sats(hundreds * percent + rest * percent / 100)
+    }
+}
+
+/// Who owes a share its reward: what an account of shares has to know, so that nothing is paid twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RewardKind {
+    /// The pool: the share counts for the account that its user identity names.
+    #[default]
+    Pooled,
+    /// Nobody: the work was a present to the pool.
+    Donated,
+    /// Nobody: had it been a block, the block itself would have paid the miner all.
+    Solo,
+    /// Nobody: had it been a block, the block itself would have paid the miner all but the pool's part.
+    Split(Percent),
 }
 
 /// An identity that cannot be paid; the miner's settings are wrong.
@@ -66,11 +106,21 @@ impl Reward {
             (Some("solo"), [miner] | [miner, _]) => Ok(Self::Solo(payable(miner, network)?)),
             (Some("donate"), [] | [_]) => Ok(Self::Donated),
             (Some("donate"), [percent, miner] | [percent, miner, _]) => {
-                let pool_percent = percent.parse().ok().filter(|percent| (1..=99).contains(percent));
-                let pool_percent = pool_percent.ok_or(RewardError::Percent)?;
-                Ok(Self::Split { pool_percent, miner: payable(miner, network)? })
+                let pool = percent.parse().ok().and_then(Percent::new).ok_or(RewardError::Percent)?;
+                Ok(Self::Split { pool, miner: payable(miner, network)? })
             }
             _ => Err(RewardError::UnknownForm),
+        }
+    }
+
+    /// Who owes the shares of such a channel their reward.
+    #[must_use]
+    pub const fn kind(&self) -> RewardKind {
+        match *self {
+            Self::Pooled => RewardKind::Pooled,
+            Self::Donated => RewardKind::Donated,
+            Self::Solo(_) => RewardKind::Solo,
+            Self::Split { pool, .. } => RewardKind::Split(pool),
         }
     }
 }
@@ -263,10 +313,10 @@ mod tests {
         assert_eq!(read("sri/solo/ADDRESS/rig.1"), Ok(Reward::Solo(miner.clone())));
         assert_eq!(read("sri/donate"), Ok(Reward::Donated));
         assert_eq!(read("sri/donate/rig"), Ok(Reward::Donated));
-        for pool_percent in [1, 50, 99] {
-            let split = Ok(Reward::Split { pool_percent, miner: miner.clone() });
-            assert_eq!(read(&format!("sri/donate/{pool_percent}/ADDRESS/rig")), split);
-            assert_eq!(read(&format!("sri/donate/{pool_percent}/ADDRESS")), split);
+        for percent in [1, 50, 99] {
+            let split = Ok(Reward::Split { pool: Percent::new(percent).unwrap(), miner: miner.clone() });
+            assert_eq!(read(&format!("sri/donate/{percent}/ADDRESS/rig")), split);
+            assert_eq!(read(&format!("sri/donate/{percent}/ADDRESS")), split);
         }
         for percent in ["0", "100", "-1", "1.5", "", "300", "x"] {
             assert_eq!(read(&format!("sri/donate/{percent}/ADDRESS/rig")), Err(RewardError::Percent));
@@ -276,6 +326,13 @@ mod tests {
         {
             assert_eq!(read(text), Err(RewardError::UnknownForm), "{text}");
         }
+    }
+
+    #[test]
+    fn a_part_is_rounded_down_and_never_all() {
+        assert_eq!([0, 100, 255].map(Percent::new), [None; 3]);
+        let part = |percent, amount| Percent::new(percent).unwrap().of(Sats::from_sats(amount)).to_sats();
+        assert_eq!([part(1, 99), part(1, 100), part(50, 3), part(99, 101)], [0, 1, 1, 99]);
     }
 
     proptest! {
@@ -304,6 +361,13 @@ mod tests {
             let Ok(user) = UserIdentity::from_wire(text.as_bytes()) else { return Ok(()) };
             let payable = user.account() == MAINNET[which];
             prop_assert_eq!(Reward::of(&user, Network::Bitcoin).is_ok(), payable, "{}", text);
+        }
+
+        #[test]
+        fn a_part_is_exact(percent in 1_u8..=99, amount in any::<u64>()) {
+            let exact = u128::from(amount) * u128::from(percent) / 100;
+            let part = Percent::new(percent).unwrap().of(Sats::from_sats(amount));
+            prop_assert_eq!(u128::from(part.to_sats()), exact);
         }
 
         #[test]

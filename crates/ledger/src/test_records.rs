@@ -1,8 +1,18 @@
 //! Share records for tests: numbered ones, and arbitrary ones.
 
-use adit_channel::{ShareKind, ShareRecord, UserIdentity, WorkerName};
+use adit_channel::{Percent, RewardKind, ShareKind, ShareRecord, UserIdentity, WorkerName};
 use adit_units::{ChannelId, ConnectionId, Height, JobId, JobTag, SequenceNumber, UnixTime, Work};
 use proptest::prelude::*;
+
+/// A kind of reward for each number.
+fn reward(number: u64) -> RewardKind {
+    let percent = u8::try_from(number).ok().and_then(Percent::new);
+    match number {
+        100 => RewardKind::Solo,
+        101 => RewardKind::Donated,
+        _ => percent.map_or(RewardKind::Pooled, RewardKind::Split),
+    }
+}
 
 /// A record unlike that of any other number, of a length that varies with it.
 pub(crate) fn record(number: u64) -> ShareRecord {
@@ -20,6 +30,7 @@ pub(crate) fn record(number: u64) -> ShareRecord {
         work: Work::from_hashes(u128::from(number) << 40),
         hash,
         kind: if number.is_multiple_of(11) { ShareKind::Block } else { ShareKind::Share },
+        reward: reward(number % 104),
         user: UserIdentity::from_wire(user.as_bytes()).unwrap(),
         worker: number.is_multiple_of(3).then(|| WorkerName::from_wire(b"w1").unwrap()),
     }
@@ -33,8 +44,8 @@ pub(crate) fn records(numbers: core::ops::Range<u64>) -> Vec<ShareRecord> {
 /// Any record.
 pub(crate) fn any_record() -> impl Strategy<Value = ShareRecord> {
     let numbers = any::<(u64, u32, u32, u32, [u8; JobTag::LEN], u32, u128, [u8; 32], bool)>();
-    (numbers, "[^\\p{C}\\p{Zl}\\p{Zp}]{0,60}", prop::option::of("[ -~]{0,32}")).prop_map(
-        |(numbers, user, worker)| {
+    (numbers, 0_u64..102, "[^\\p{C}\\p{Zl}\\p{Zp}]{0,60}", prop::option::of("[ -~]{0,32}")).prop_map(
+        |(numbers, rewarded, user, worker)| {
             let (received, connection, channel, sequence_number, tag, height, work, hash, block) = numbers;
             ShareRecord {
                 received: UnixTime::from_millis(received),
@@ -46,6 +57,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = ShareRecord> {
                 work: Work::from_hashes(work),
                 hash,
                 kind: if block { ShareKind::Block } else { ShareKind::Share },
+                reward: reward(rewarded),
                 user: UserIdentity::from_wire(user.as_bytes()).unwrap(),
                 worker: worker.map(|name| WorkerName::from_wire(name.as_bytes()).unwrap()),
             }

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use adit_channel::{ShareKind, ShareRecord, UserIdentity, WorkerName};
+use adit_channel::{RewardKind, ShareKind, ShareRecord, UserIdentity, WorkerName};
 use adit_ledger::{LogConfig, Opened, Position, ShareLog, ShareSink as _, completion, open, read, read_from};
 use adit_units::{ChannelId, ConnectionId, Height, JobId, JobTag, SequenceNumber, UnixTime, Work};
 
@@ -37,6 +37,7 @@ fn share(cycle: u32, connection: u32, sequence_number: u32) -> ShareRecord {
         work: Work::from_hashes(u128::from(sequence_number)),
         hash,
         kind: if sequence_number.is_multiple_of(97) { ShareKind::Block } else { ShareKind::Share },
+        reward: RewardKind::Pooled,
         user: UserIdentity::from_wire(format!("account{connection}.rig").as_bytes()).unwrap(),
         worker: WorkerName::from_wire(b"worker").ok().filter(|_| sequence_number.is_multiple_of(2)),
     }

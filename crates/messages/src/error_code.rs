@@ -139,6 +139,22 @@ codes! {
         VersionRollingNotAllowed = "version-rolling-not-allowed",
         /// The version differs from the job's in bits outside the BIP323 mask.
         InvalidNonRollableVersionBit = "invalid-non-rollable-version-bit",
+        /// The channel has submitted more shares than it may. No published implementation has a code for this.
+        TooManyShares = "too-many-shares",
+    }
+}
+
+codes! {
+    /// The `reason_code` of `CloseChannel` (spec 5.3.9), where the server closes. No published implementation has codes for this.
+    CloseChannelReason {
+        /// Too many of the channel's shares are no good.
+        TooManyInvalidShares = "too-many-invalid-shares",
+        /// Too many of the channel's shares came before, or too late.
+        TooManyRepeatedShares = "too-many-repeated-shares",
+        /// The channel submits more shares than it may, and goes on.
+        TooManyShares = "too-many-shares",
+        /// The pool's operator wants it so.
+        ClosedByOperator = "closed-by-operator",
     }
 }
 

@@ -26,6 +26,12 @@ pub struct PoolConfig {
     /// Whether a connection must agree to name the worker of each share (extension 0x0002) before it may open a channel; the default
     /// is no, because most firmware negotiates nothing.
     pub require_worker_names: bool,
+    /// Whether a miner may ask for blocks that pay his address instead of the pool (`sri/solo/ADDRESS` and
+    /// `sri/donate/PERCENT/ADDRESS`); the default is yes.
+    pub solo: bool,
+    /// Whether a channel may have [`crate::SHARES_MAX`] shares accepted and then [`crate::SHARES_PER_SECOND`]; the default is yes. It is
+    /// lifted where a pool is measured.
+    pub limits_shares: bool,
     /// The most channels that one connection may have open; the default is 256. Worst-case memory of a connection is
     /// proportional to it.
     pub channels_per_connection: u16,
@@ -96,6 +102,8 @@ impl PoolConfig {
             halving_interval: 210_000,
             successor: None,
             require_worker_names: false,
+            solo: true,
+            limits_shares: true,
             channels_per_connection: 256,
         }
     }

@@ -57,10 +57,10 @@ pub enum Disconnect {
     #[error("the peer had no channel for too long")]
     NoChannel,
     /// More was submitted that is no share than any honest miner would.
-    #[error("the peer submitted more than {GARBAGE_MAX} worthless shares")]
+    #[error("the peer submitted more than {GARBAGE_MAX} worthless shares, or did so on too many channels")]
     Garbage,
-    /// The same shares, or shares for past tips, came again and again.
-    #[error("the peer submitted more than {REPEATS_MAX} late or repeated shares")]
+    /// The same shares, shares for past tips, or more shares than anybody may submit, came again and again.
+    #[error("the peer submitted more than {REPEATS_MAX} late, repeated or surplus shares")]
     Repeats,
     /// More was asked for than any honest miner or proxy would.
     #[error("the peer sent more messages than it may that are no shares")]

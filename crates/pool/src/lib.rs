@@ -3,18 +3,20 @@
 //! The core is a state machine: bytes and time come in as arguments, effects go out as values, and it holds no clock, socket, task
 //! or lock. [`JobFactory`] makes [`Work`] of templates, once for all; a [`Session`] is one connection. Whoever drives them
 //!
-//! * hands each frame that arrives to [`Session::handle_frame`], having asked [`Session::frame_limit`] how long it may be;
+//! * hands each frame that arrives to [`Session::handle_frame`], having asked [`Session::frame_limit`] how long it may be; or those that
+//!   arrived together to a [`Session::burst`], which does the same in less time;
 //! * hands each new work to [`Session::handle_work`], the first one right after [`Session::new`];
 //! * calls [`Session::handle_timeout`] when [`Session::poll_timeout`] says so;
 //! * after each of these first drains [`Session::poll_block`] and submits what it gives, then writes down what
 //!   [`Session::take_records`] gives, then sends [`Session::frames`];
 //! * says with [`Session::handle_durable`] how many records are on stable storage; only then are they acknowledged. The record of a
-//!   block, whose number is [`Session::emitted`] when the block is polled, and those after it are not to be counted before the
+//!   block, whose number is [`FoundBlock::record`], and those after it are not to be counted before the
 //!   block itself is on stable storage or with a node.
 //!
 //! A [`Disconnect`] is final: what is queued is still to be sent and written down, then the connection is closed.
 //!
 //! The default feature `server` adds a tokio shell that does all this.
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
 mod config;
@@ -26,8 +28,11 @@ mod work;
 
 pub use config::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
 pub use disconnect::{Disconnect, Fault};
-pub use session::{Counters, FoundBlock, GROUP_CHANNEL, Session};
+pub use session::{Burst, Counters, DISTRIBUTIONS_MAX, FoundBlock, GROUP_CHANNEL, OperationError, Session};
+pub use session::{CLOSURE_GRACE, CLOSURE_INTERVAL, CLOSURES_MAX, SHARES_MAX, SHARES_PER_SECOND};
 pub use session::{FIRST_CHANNEL_TIMEOUT, IDLE_TIMEOUT, SETUP_TIMEOUT, UNACKNOWLEDGED_MAX};
 pub use session::{GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX, REPEATS_PER_SECOND};
 pub use session::{REQUESTS_MAX, REQUESTS_PER_CHANNEL, REQUESTS_PER_SECOND};
-pub use work::{JOB_AGE_MAX, JobFactory, RESERVE_DELAY, Work, WorkError};
+pub use work::{
+    Distribution, JOB_AGE_MAX, JobFactory, RESERVE_DELAY, WISH_INTERVAL, WISHED_JOB_AGE, Work, WorkError,
+};

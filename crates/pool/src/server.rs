@@ -35,7 +35,7 @@ use adit_node::Node;
 use adit_transport::Identity;
 use adit_units::ConnectionId;
 use rand_core::Rng as _;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -156,6 +156,7 @@ pub struct Server {
 struct Hall<L> {
     /// Keys the sets of seen shares, so that nobody can prepare collisions.
     seen_key: [u8; 16],
+    wishes: Arc<Notify>,
     identity: watch::Receiver<Arc<Identity>>,
     lane: HandshakeLane,
     outbox: OutboxLimits,
@@ -215,13 +216,14 @@ impl Server {
         let (failure, failed) = watch::channel(None);
         let (gauges, events) = (Arc::clone(blocks.gauges()), blocks.events().clone());
         let board = Board::new(node, factory, current_rules, Arc::clone(&gauges), events.clone());
-        let (supply, posted) = (board.supply(), board.posted());
+        let (supply, posted, wishes) = (board.supply(), board.posted(), board.wishes());
         tokio::spawn(board.run(failure.clone(), draining.clone()));
         tokio::spawn(metrics::sample(Arc::clone(&gauges), draining.clone()));
         tokio::spawn(certificate::watch(current_identity.clone(), draining.clone()));
         tokio::spawn(watch_log(outcome.clone(), failure.clone()));
         let hall = Hall {
             seen_key: random_key(),
+            wishes,
             identity: current_identity,
             lane,
             outbox: config.outbox,

@@ -2,9 +2,12 @@
 
 mod acknowledge;
 mod breaker;
+mod burst;
 mod channels;
 mod counters;
+mod groups;
 mod jobs;
+mod operations;
 mod setup;
 mod shares;
 
@@ -12,25 +15,32 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use adit_channel::{Channel, ExtranonceSpace, JobTable, ShareRecord};
-use adit_messages::types::{Str0255, U256};
-use adit_messages::{Message, MessageInfo, Protocol, Side, common, decode, encode, info, limits, mining};
+use adit_channel::{Channel, ExtranonceSpace, JobTable, RewardKind, ShareRecord};
+use adit_messages::types::U256;
+use adit_messages::{
+    Message, MessageInfo, MessageKind, Protocol, Side, decode, encode, info, limits, mining,
+};
 use adit_transport::{Frame, FrameQueue, Header};
 use adit_units::{ChannelId, ConnectionId, Monotonic, Now, Target};
 
 pub use self::acknowledge::UNACKNOWLEDGED_MAX;
 use self::acknowledge::{Report, Unacknowledged};
-use self::breaker::Breaker;
+use self::breaker::{Breaker, Patience};
 pub use self::breaker::{
-    GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX, REPEATS_PER_SECOND, REQUESTS_MAX, REQUESTS_PER_CHANNEL,
-    REQUESTS_PER_SECOND,
+    CLOSURE_GRACE, CLOSURE_INTERVAL, CLOSURES_MAX, GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX,
+    REPEATS_PER_SECOND, REQUESTS_MAX, REQUESTS_PER_CHANNEL, REQUESTS_PER_SECOND, SHARES_MAX,
+    SHARES_PER_SECOND,
 };
+pub use self::burst::Burst;
 pub use self::counters::Counters;
+pub use self::groups::DISTRIBUTIONS_MAX;
+use self::groups::Groups;
+pub use self::operations::OperationError;
 pub use self::shares::FoundBlock;
 use crate::work::Reserve;
 use crate::{Disconnect, PoolConfig, Successor, Work};
 
-/// The group that every channel of a connection belongs to; channels are numbered from the next number on (spec 5.2.3).
+/// The group of the channels whose blocks pay the pool; channels and other groups are numbered from the next number on (spec 5.2.3).
 pub const GROUP_CHANNEL: ChannelId = ChannelId(1);
 
 /// How long a peer may take to send `SetupConnection`.
@@ -63,7 +73,11 @@ pub struct Session {
     reserve: Option<Arc<Reserve>>,
     /// By number, which only grows.
     channels: Vec<OpenChannel>,
-    last_channel: ChannelId,
+    groups: Groups,
+    /// The number that a channel or group was given last.
+    last_number: ChannelId,
+    /// Whether a channel waits for the next job, see [`Self::take_wish`].
+    wishes: bool,
     /// Accepted shares that the channels remember, counted anew with each job.
     remembered: usize,
     unacknowledged: Unacknowledged,
@@ -109,6 +123,11 @@ impl State {
 struct OpenChannel {
     channel: Channel,
     report: Report,
+    patience: Patience,
+    /// Who owes its shares a reward while its blocks pay the pool.
+    pooled: RewardKind,
+    /// Whether its next job must be preceded by `SetExtranoncePrefix`.
+    prefix_untold: bool,
 }
 
 impl Session {
@@ -130,7 +149,9 @@ impl Session {
             last_order: 0,
             reserve: None,
             channels: Vec::new(),
-            last_channel: GROUP_CHANNEL,
+            groups: Groups::default(),
+            last_number: GROUP_CHANNEL,
+            wishes: false,
             remembered: 0,
             unacknowledged: Unacknowledged::default(),
             frames: FrameQueue::default(),
@@ -168,9 +189,9 @@ impl Session {
         self.check_length(&frame)?;
         match self.state {
             State::ExpectSetup { .. } => self.handle_setup(info, frame, now),
-            State::ExpectChannel { .. } | State::Mining { .. } => match info.name {
-                "SubmitSharesExtended" => self.handle_extended_share(frame.payload, now),
-                "SubmitSharesStandard" => self.handle_standard_share(frame.payload, now),
+            State::ExpectChannel { .. } | State::Mining { .. } => match info.kind {
+                MessageKind::SubmitSharesExtended => self.handle_extended_share(frame.payload, None, now),
+                MessageKind::SubmitSharesStandard => self.handle_standard_share(frame.payload, now),
                 _ => self.handle_message(info, frame, now),
             },
         }
@@ -183,7 +204,7 @@ impl Session {
         frame: Frame<'_>,
         now: Now,
     ) -> Result<(), Disconnect> {
-        self.breaker.handle_request(now.monotonic)?;
+        self.breaker.handle_request(self.config.channels_per_connection, now.monotonic)?;
         match decode(Protocol::Mining, frame)? {
             Message::OpenStandardMiningChannel(open) => return self.handle_open_standard(&open, now),
             Message::OpenExtendedMiningChannel(open) => return self.handle_open_extended(&open, now),
@@ -211,7 +232,7 @@ impl Session {
             return Err(Disconnect::WrongState { message, expected: setup::EXPECTED });
         }
         self.check_length(frame)?;
-        self.breaker.handle_request(now.monotonic)
+        self.breaker.handle_request(self.config.channels_per_connection, now.monotonic)
     }
 
     /// Holds a frame against the limit that it should have been read with.
@@ -257,12 +278,9 @@ impl Session {
     ///
     /// Nothing else changes: shares are judged and acknowledged as before until the connection is closed.
     pub fn begin_drain(&mut self) {
-        let Some(Successor { host, port }) = &self.config.successor else { return };
-        // The configuration is checked for a name that fits.
-        if let (State::ExpectChannel { .. } | State::Mining { .. }, Ok(new_host)) =
-            (self.state, Str0255::try_from(host.as_str()))
-        {
-            send(&mut self.frames, common::Reconnect { new_host, new_port: *port });
+        let config = Arc::clone(&self.config);
+        if let Some(Successor { host, port }) = &config.successor {
+            self.reconnect(host, *port);
         }
     }
 
@@ -280,13 +298,6 @@ impl Session {
     /// What the session has to say; to be sent, then cleared.
     pub const fn frames(&mut self) -> &mut FrameQueue {
         &mut self.frames
-    }
-
-    /// How many records this session has emitted since its start, in the count of [`Self::handle_durable`]. Right after a block was
-    /// [polled](Self::poll_block) this is the number of its record.
-    #[must_use]
-    pub fn emitted(&self) -> u64 {
-        self.unacknowledged.emitted()
     }
 
     /// How many accepted shares are not yet on stable storage as far as the session knows.

@@ -1,5 +1,6 @@
 //! From template to work: one job for all connections, its messages serialised once.
 
+mod distribution;
 mod reserve;
 
 use core::time::Duration;
@@ -11,8 +12,9 @@ use adit_share::{CoinbaseSpec, FULL_EXTRANONCE_LEN, Job, JobError, Template, Tem
 use adit_transport::{FrameQueue, PayloadTooLong};
 use adit_units::{ChannelId, Height, JobId, JobTag, Monotonic, Now, Sats};
 use bitcoin::hashes::Hash as _;
-use bitcoin::{Amount, BlockHash, ScriptBuf, TxOut};
+use bitcoin::{BlockHash, ScriptBuf};
 
+pub use self::distribution::Distribution;
 pub use self::reserve::RESERVE_DELAY;
 pub(crate) use self::reserve::Reserve;
 use crate::{EmptyJobs, PoolConfig, PoolConfigError};
@@ -23,6 +25,12 @@ use crate::{EmptyJobs, PoolConfig, PoolConfigError};
 /// run into the bound on a share's time, which counts from the job's.
 pub const JOB_AGE_MAX: Duration = Duration::from_secs(60);
 
+/// How old a job must be to be renewed because a miner waits for the next one, see [`JobFactory::handle_wish`].
+pub const WISHED_JOB_AGE: Duration = Duration::from_secs(10);
+
+/// How long after a job that was renewed for a miner no other one is.
+pub const WISH_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What all connections mine: a template, the job made from it, and the job's messages.
 ///
 /// Immutable and shared. Template and tip travel as one value, so nobody can ever see half of them.
@@ -30,6 +38,8 @@ pub const JOB_AGE_MAX: Duration = Duration::from_secs(60);
 pub struct Work {
     template: Arc<Template>,
     job: Arc<Job>,
+    /// What the job's coinbase was made of, for those who want to be paid in another way.
+    coinbase: CoinbaseSpec,
     tag: JobTag,
     /// Counts what a factory puts up, because job numbers do not tell: a job held in reserve has an older number than the jobs
     /// that it follows.
@@ -49,15 +59,16 @@ pub struct Work {
 }
 
 impl Work {
-    fn new(template: Arc<Template>, job: Job, tag: JobTag, place: Place) -> Self {
-        let min_ntime = job.min_ntime();
+    fn new(template: Arc<Template>, job: Job, coinbase: CoinbaseSpec, place: Place) -> Self {
+        let (anyone, min_ntime) = (ChannelId(0), job.min_ntime());
         Self {
-            future_job: Broadcast::new(&new_extended_mining_job(&job, None)),
-            active_job: Broadcast::new(&new_extended_mining_job(&job, Some(min_ntime))),
+            future_job: Broadcast::new(&new_extended_mining_job(&job, anyone, None)),
+            active_job: Broadcast::new(&new_extended_mining_job(&job, anyone, Some(min_ntime))),
             set_new_prev_hash: Broadcast::new(&set_new_prev_hash(&job)),
             template,
             job: Arc::new(job),
-            tag,
+            tag: coinbase.tag,
+            coinbase,
             order: place.order,
             tip_seen: place.tip_seen,
             is_interim: place.is_interim,
@@ -106,6 +117,11 @@ impl Work {
         &self.job
     }
 
+    /// The job as it is for those whose blocks pay in another way: the same number, mark and template, other payouts.
+    pub(crate) fn variant(&self, distribution: &Distribution) -> Job {
+        variant(self.id(), &self.template, &self.coinbase, distribution)
+    }
+
     /// The template that a found block is completed from.
     #[must_use]
     pub const fn template(&self) -> &Arc<Template> {
@@ -149,12 +165,30 @@ impl Broadcast {
     }
 }
 
+/// A job that pays in another way than `spec`, for which there is room.
+fn variant(id: JobId, template: &Template, spec: &CoinbaseSpec, distribution: &Distribution) -> Job {
+    let payouts = distribution.payouts(template.coinbase_value, pool_script(spec));
+    let spec = CoinbaseSpec { payouts, ..spec.clone() };
+    Job::new(id, template, &spec).expect("no work is made of a template that leaves no room for the widest")
+}
+
+/// That a template leaves room for any payouts that a channel may ask for.
+fn check_room(id: JobId, template: &Template, spec: &CoinbaseSpec) -> Result<(), JobError> {
+    let payouts = Distribution::widest(template.coinbase_value, pool_script(spec));
+    Job::new(id, template, &CoinbaseSpec { payouts, ..spec.clone() }).map(drop)
+}
+
+/// Who is paid by a coinbase that pays the pool.
+fn pool_script(spec: &CoinbaseSpec) -> &ScriptBuf {
+    &spec.payouts.first().expect("a pool's coinbase pays the pool").script_pubkey
+}
+
 /// The job for extended channels and groups (spec 5.3.16).
-fn new_extended_mining_job(job: &Job, min_ntime: Option<u32>) -> Message<'_> {
+pub(crate) fn new_extended_mining_job(job: &Job, channel: ChannelId, min_ntime: Option<u32>) -> Message<'_> {
     let merkle_path = job.merkle_path().iter().map(U256::from).collect();
     let part = |bytes| B064K::new(bytes).expect("a job's coinbase parts are checked to fit this type");
     let message = mining::NewExtendedMiningJob {
-        channel_id: 0,
+        channel_id: channel.0,
         job_id: job.id().0,
         min_ntime: Sv2Option::new(min_ntime),
         version: job.version(),
@@ -220,6 +254,8 @@ pub struct JobFactory {
     last_id: JobId,
     last_order: u64,
     latest: Option<Latest>,
+    /// When a job may be renewed again because a miner waits for it.
+    next_wish: Monotonic,
     /// Why no job is held in reserve, where that was said already.
     reserve_fault: Option<WorkError>,
 }
@@ -231,6 +267,15 @@ struct Latest {
     made: Monotonic,
     work: Arc<Work>,
     node_time: NodeTime,
+    /// Whether a miner waits for the next job.
+    is_wished: bool,
+}
+
+impl Latest {
+    /// When its job is to be made anew.
+    fn renewal_due(&self) -> Monotonic {
+        self.made + if self.is_wished { WISHED_JOB_AGE } else { JOB_AGE_MAX }
+    }
 }
 
 /// What a node's clock said, and when.
@@ -268,6 +313,7 @@ impl JobFactory {
             last_id: JobId(0),
             last_order: 0,
             latest: None,
+            next_wish: Monotonic::default(),
             reserve_fault: None,
         })
     }
@@ -300,9 +346,21 @@ impl JobFactory {
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        let latest = self.latest.as_ref()?;
-        let renewal = latest.made + JOB_AGE_MAX;
+        let renewal = self.latest.as_ref()?.renewal_due();
         Some(self.reserve_due().map_or(renewal, |reserve| reserve.min(renewal)))
+    }
+
+    /// A miner waits for the next job, because with it a much harder target comes into force ([`crate::Session::take_wish`]).
+    ///
+    /// The present job is then renewed as soon as it is [`WISHED_JOB_AGE`] old, but not more often than once in [`WISH_INTERVAL`] for
+    /// all miners together: every one of them has to begin anew with a new job.
+    pub fn handle_wish(&mut self, now: Monotonic) {
+        if let Some(latest) = self.latest.as_mut().filter(|latest| !latest.is_wished)
+            && now >= self.next_wish
+        {
+            latest.is_wished = true;
+            self.next_wish = now + WISH_INTERVAL;
+        }
     }
 
     /// Makes work of the latest template again, with a newer time, once its job is [`JOB_AGE_MAX`] old; or puts the same work
@@ -320,7 +378,7 @@ impl JobFactory {
         {
             return Ok(Some(work));
         }
-        let due = self.latest.as_ref().filter(|latest| now.monotonic >= latest.made + JOB_AGE_MAX);
+        let due = self.latest.as_ref().filter(|latest| now.monotonic >= latest.renewal_due());
         let Some(&Latest { ref work, node_time, .. }) = due else { return Ok(None) };
         let is_interim = work.is_interim;
         let mut template = Template::clone(&work.template);
@@ -337,10 +395,12 @@ impl JobFactory {
         now: Now,
     ) -> Result<Arc<Work>, WorkError> {
         let id = self.next_id()?;
-        let job = Job::new(id, &template, &self.coinbase(id, &template))?;
+        let coinbase = self.coinbase(id, &template);
+        let job = Job::new(id, &template, &coinbase)?;
+        check_room(id, &template, &coinbase)?;
         self.last_id = id;
         let place = self.place(template.tip.prev_hash, is_interim, now.monotonic);
-        Ok(self.put_up(Work::new(template, job, self.tag(id), place), node_time, now))
+        Ok(self.put_up(Work::new(template, job, coinbase, place), node_time, now))
     }
 
     /// What a work on the block `prev_hash` is beside its job.
@@ -358,7 +418,8 @@ impl JobFactory {
     fn put_up(&mut self, work: Work, node_time: NodeTime, now: Now) -> Arc<Work> {
         let work = Arc::new(work);
         self.last_order = work.order;
-        self.latest = Some(Latest { made: now.monotonic, work: Arc::clone(&work), node_time });
+        self.latest =
+            Some(Latest { made: now.monotonic, work: Arc::clone(&work), node_time, is_wished: false });
         work
     }
 
@@ -372,9 +433,8 @@ impl JobFactory {
 
     /// The coinbase of job `id`, which pays out what `template` creates.
     fn coinbase(&self, id: JobId, template: &Template) -> CoinbaseSpec {
-        let value = Amount::from_sat(template.coinbase_value.to_sats());
         CoinbaseSpec {
-            payouts: vec![TxOut { value, script_pubkey: self.payout_script.clone() }],
+            payouts: Distribution::Pooled.payouts(template.coinbase_value, &self.payout_script),
             signature: self.signature.clone(),
             tag: self.tag(id),
             extranonce_len: FULL_EXTRANONCE_LEN,
@@ -390,6 +450,7 @@ fn is_same_work(a: &Template, b: &Template) -> bool {
         && a.version == b.version
         && a.coinbase_value == b.coinbase_value
         && a.required_outputs == b.required_outputs
+        && a.coinbase_form == b.coinbase_form
         && a.merkle_path == b.merkle_path
 }
 

@@ -44,7 +44,8 @@ impl From<Reject> for SubmitSharesError {
             Reject::BadExtranonceSize => Self::BadExtranonceSize,
             Reject::VersionRollingNotAllowed => Self::VersionRollingNotAllowed,
             Reject::InvalidNonRollableVersionBit => Self::InvalidNonRollableVersionBit,
-            Reject::InvalidNtime | Reject::TooManyShares => Self::InvalidShare,
+            Reject::InvalidNtime => Self::InvalidShare,
+            Reject::TooManyShares => Self::TooManyShares,
             Reject::DuplicateShare => Self::DuplicateShare,
             Reject::DifficultyTooLow => Self::DifficultyTooLow,
         }
@@ -66,7 +67,7 @@ mod tests {
             (Reject::InvalidNtime, "invalid-share"),
             (Reject::DuplicateShare, "duplicate-share"),
             (Reject::DifficultyTooLow, "difficulty-too-low"),
-            (Reject::TooManyShares, "invalid-share"),
+            (Reject::TooManyShares, "too-many-shares"),
         ] {
             assert_eq!(SubmitSharesError::from(reject).as_str(), code);
         }

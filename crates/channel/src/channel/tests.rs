@@ -52,6 +52,18 @@ fn job_on(nbits: u32, id: u32) -> Job {
     Job::new(JobId(id), &template.unwrap(), &spec).unwrap()
 }
 
+/// What channel 2 of the group 1 is.
+fn terms(kind: ChannelKind) -> ChannelTerms {
+    let user = UserIdentity::from_wire(b"alice.rig").unwrap();
+    ChannelTerms { id: ChannelId(2), kind, user, extranonce: prefix(0), group: ChannelId(1) }
+}
+
+/// One of the prefixes that a connection hands out.
+fn prefix(number: usize) -> ExtranoncePrefix {
+    let mut space = ExtranonceSpace::new(ConnectionId(1));
+    core::iter::from_fn(|| space.next_prefix()).nth(number).unwrap()
+}
+
 /// A channel over a table of jobs, and the submissions that its miner makes.
 struct Bench {
     jobs: JobTable<Job>,
@@ -75,9 +87,7 @@ impl Bench {
         let first = jobs.set_tip(JobId(1)).unwrap();
         let config = VardiffConfig { rate: ShareRate::from_shares_per_minute(10), easiest, hardest };
         let vardiff = Vardiff::new(config, Hashrate::default(), Target::MAX, network).unwrap();
-        let extranonce = ExtranonceSpace::new(ConnectionId(1)).next_prefix().unwrap();
-        let user = UserIdentity::from_wire(b"alice.rig").unwrap();
-        let terms = ChannelTerms { id: ChannelId(2), kind, user, extranonce };
+        let terms = terms(kind);
         Self { jobs, channel: Channel::new(terms, vardiff, first, [7; 16]), now: now() }
     }
 
@@ -160,8 +170,9 @@ fn a_job_from_before_the_channel_is_not_its_job() {
     let mut bench = Bench::new(ChannelKind::Extended, EASY);
     bench.jobs.activate(JobId(2), job(2));
     let second = bench.jobs.active().unwrap().0;
-    let Channel { terms, vardiff, .. } = bench.channel;
-    let mut bench = Bench { channel: Channel::new(terms, vardiff, second, [7; 16]), ..bench };
+    let Channel { vardiff, .. } = bench.channel;
+    let channel = Channel::new(terms(ChannelKind::Extended), vardiff, second, [7; 16]);
+    let mut bench = Bench { channel, ..bench };
     assert_eq!(bench.submit(1, 0), Verdict::Rejected(Reject::InvalidJobId));
     assert_eq!(bench.earned(2, 0), 1);
 }
@@ -170,9 +181,89 @@ fn a_job_from_before_the_channel_is_not_its_job() {
 fn a_standard_channel_is_judged_by_the_root_that_its_miner_was_given() {
     let mut bench = Bench::new(ChannelKind::Standard, EASY);
     let (activation, job) = bench.jobs.active().unwrap();
-    let root = job.merkle_root(&bench.channel.terms.extranonce.to_full()).unwrap();
+    let root = job.merkle_root(&prefix(0).to_full()).unwrap();
     assert_eq!(bench.channel.assignment(job, activation).unwrap().merkle_root(), Some(&root));
     assert_eq!(bench.earned(1, 0), 1);
+}
+
+/// The extranonce that a share on an open job is hashed with.
+fn extranonce_on(bench: &mut Bench, id: u32) -> Vec<u8> {
+    let crate::Lookup::Open { job, activation } = bench.jobs.lookup(JobId(id)) else {
+        panic!("job {id} is not open");
+    };
+    let Some(assignment) = bench.channel.assignment(job, activation) else { panic!("job {id} is older") };
+    let share = Submission {
+        channel_id: ChannelId(2),
+        sequence_number: SequenceNumber(0),
+        job_id: JobId(id),
+        nonce: 0,
+        ntime: TIME,
+        version: 0,
+        extranonce: None,
+        rest: &[],
+    };
+    assignment.extranonce(&share).as_bytes().to_vec()
+}
+
+#[test]
+fn another_extranonce_holds_for_later_jobs_and_the_old_one_for_those_that_are_out() {
+    let mut bench = Bench::new(ChannelKind::Extended, EASY);
+    bench.channel.set_extranonce(prefix(1), &bench.jobs, false);
+    bench.channel.set_extranonce(prefix(2), &bench.jobs, false);
+    assert_eq!(bench.channel.extranonce(), prefix(2), "of two changes between jobs the last counts");
+    bench.refresh(2);
+    bench.channel.set_extranonce(prefix(3), &bench.jobs, false);
+    bench.refresh(3);
+    for (id, number) in [(1, 0), (2, 2), (3, 3)] {
+        assert_eq!(extranonce_on(&mut bench, id), prefix(number).as_bytes(), "job {id}");
+        assert_eq!(bench.earned(id, 0), 1);
+    }
+    bench.new_tip(4);
+    assert_eq!(extranonce_on(&mut bench, 4), prefix(3).as_bytes());
+}
+
+#[test]
+fn a_job_that_was_given_ahead_keeps_what_held_then() {
+    for kind in [ChannelKind::Extended, ChannelKind::Standard] {
+        let mut bench = Bench::new(kind, EASY);
+        // The channel has a job for the next tip when both change, twice.
+        for (number, group) in [(1, 9), (2, 11)] {
+            bench.channel.set_extranonce(prefix(number), &bench.jobs, true);
+            bench.channel.set_group(ChannelId(group), &bench.jobs, true);
+        }
+        bench.refresh(3);
+        let as_given = |number| match kind {
+            ChannelKind::Extended => prefix(number).as_bytes().to_vec(),
+            ChannelKind::Standard => prefix(number).to_full().to_vec(),
+        };
+        assert_eq!(
+            extranonce_on(&mut bench, 3),
+            as_given(2),
+            "a job of this tip is sent with what holds now"
+        );
+        let tip = job(2);
+        bench.channel.handle_announced_tip(&bench.jobs, tip.tip().target, bench.now.monotonic);
+        bench.jobs.announce(JobId(2), tip);
+        let activation = bench.jobs.set_tip(JobId(2)).unwrap();
+        assert_eq!(extranonce_on(&mut bench, 2), as_given(0));
+        assert_eq!(bench.channel.group_at(activation), Some(ChannelId(1)));
+        assert!([1, 11].into_iter().all(|group| bench.channel.works_for(ChannelId(group))));
+        assert!(!bench.channel.works_for(ChannelId(9)));
+        bench.refresh(4);
+        assert_eq!(extranonce_on(&mut bench, 4), as_given(2));
+        assert_eq!(bench.channel.group_at(bench.jobs.active().unwrap().0), Some(ChannelId(11)));
+        bench.new_tip(5);
+        assert!(!bench.channel.works_for(ChannelId(1)), "nothing of it can earn any more");
+    }
+}
+
+#[test]
+fn a_job_that_was_given_ahead_and_is_not_used_changes_nothing() {
+    let mut bench = Bench::new(ChannelKind::Extended, EASY);
+    bench.channel.set_extranonce(prefix(1), &bench.jobs, true);
+    assert!(bench.channel.works_for(ChannelId(1)));
+    bench.new_tip(3);
+    assert_eq!(extranonce_on(&mut bench, 3), prefix(1).as_bytes());
 }
 
 #[test]

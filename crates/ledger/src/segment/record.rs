@@ -2,7 +2,7 @@
 
 use core::iter;
 
-use adit_channel::{ShareKind, ShareRecord, UserIdentity, WorkerName};
+use adit_channel::{Percent, RewardKind, ShareKind, ShareRecord, UserIdentity, WorkerName};
 use adit_units::{ChannelId, ConnectionId, Height, JobTag, SequenceNumber, UnixTime, Work};
 
 use crate::fields::Fields;
@@ -70,10 +70,7 @@ fn encode(record: &ShareRecord, out: &mut Vec<u8>) {
     let worker = record.worker.as_ref().map(WorkerName::as_str);
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX_LEN]);
-    out.push(match record.kind {
-        ShareKind::Share => 0,
-        ShareKind::Block => 1,
-    });
+    out.push(kind_byte(record.kind, record.reward));
     out.extend_from_slice(&record.received.to_millis().to_le_bytes());
     out.extend_from_slice(&record.connection.0.to_le_bytes());
     out.extend_from_slice(&record.channel.0.to_le_bytes());
@@ -124,13 +121,11 @@ pub(super) fn frames(body: &[u8]) -> impl Iterator<Item = (usize, Option<&[u8]>)
 /// Reads the fields of one record; `None` if they are not what [`encode`] writes.
 pub(super) fn decode(fields: &[u8]) -> Option<ShareRecord> {
     let mut fields = Fields(fields);
-    let kind = match fields.array()? {
-        [0] => ShareKind::Share,
-        [1] => ShareKind::Block,
-        _ => return None,
-    };
+    let [kind] = fields.array()?;
+    let (kind, reward) = kind_of(kind)?;
     let record = ShareRecord {
         kind,
+        reward,
         received: UnixTime::from_millis(u64::from_le_bytes(fields.array()?)),
         connection: ConnectionId(u32::from_le_bytes(fields.array()?)),
         channel: ChannelId(u32::from_le_bytes(fields.array()?)),
@@ -153,6 +148,39 @@ fn frame<'a>(bytes: &mut Fields<'a>) -> Option<&'a [u8]> {
     (prefix == prefix_of(fields)).then_some(fields)
 }
 
+/// Stands for a miner who would have been paid by the block itself.
+const SOLO: u8 = 100;
+
+/// Stands for a present to the pool.
+const DONATED: u8 = 101;
+
+/// What a share was good for and who owes it a reward, in one byte: the lowest bit, and the other seven.
+const fn kind_byte(kind: ShareKind, reward: RewardKind) -> u8 {
+    let reward = match reward {
+        RewardKind::Pooled => 0,
+        RewardKind::Split(pool) => pool.to_u8(),
+        RewardKind::Solo => SOLO,
+        RewardKind::Donated => DONATED,
+    };
+    let is_block = match kind {
+        ShareKind::Share => 0,
+        ShareKind::Block => 1,
+    };
+    reward << 1 | is_block
+}
+
+/// Reads what [`kind_byte`] writes.
+fn kind_of(byte: u8) -> Option<(ShareKind, RewardKind)> {
+    let kind = if byte & 1 == 0 { ShareKind::Share } else { ShareKind::Block };
+    let reward = match byte >> 1 {
+        0 => RewardKind::Pooled,
+        SOLO => RewardKind::Solo,
+        DONATED => RewardKind::Donated,
+        percent => RewardKind::Split(Percent::new(percent)?),
+    };
+    Some((kind, reward))
+}
+
 /// A user identity with its length before it.
 fn user(fields: &mut Fields<'_>) -> Option<UserIdentity> {
     let [len] = fields.array()?;
@@ -164,5 +192,28 @@ fn worker(fields: &mut Fields<'_>) -> Option<Option<WorkerName>> {
     match fields.array()? {
         [NO_WORKER] => Some(None),
         [len] => WorkerName::from_wire(fields.slice(len.into())?).ok().map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_share_and_reward_has_a_byte_and_no_other_byte_is_read() {
+        for (byte, reward) in [
+            (0, RewardKind::Pooled),
+            (1 << 1, RewardKind::Split(Percent::new(1).unwrap())),
+            (99 << 1, RewardKind::Split(Percent::new(99).unwrap())),
+            (100 << 1, RewardKind::Solo),
+            (101 << 1, RewardKind::Donated),
+        ] {
+            assert_eq!(kind_byte(ShareKind::Share, reward), byte);
+            assert_eq!(kind_byte(ShareKind::Block, reward), byte | 1);
+        }
+        for byte in 0..=u8::MAX {
+            let read = kind_of(byte).map(|(kind, reward)| kind_byte(kind, reward));
+            assert_eq!(read, (byte >> 1 <= 101).then_some(byte));
+        }
     }
 }

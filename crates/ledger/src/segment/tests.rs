@@ -1,6 +1,6 @@
 //! What a segment gives back of what was written, whole, cut and damaged.
 
-use adit_channel::{ShareKind, UserIdentity, WorkerName};
+use adit_channel::{RewardKind, ShareKind, UserIdentity, WorkerName};
 use proptest::prelude::*;
 
 use super::*;
@@ -80,6 +80,7 @@ fn fault(bytes: &[u8]) -> Fault {
 fn the_bytes_are_those_of_the_documentation() {
     let mut share = record(1);
     (share.kind, share.worker) = (ShareKind::Block, Some(WorkerName::from_wire(b"w").unwrap()));
+    share.reward = RewardKind::Solo;
     share.user = UserIdentity::from_wire(b"a.b").unwrap();
     let bytes = file(&[vec![share.clone()]]).bytes;
 
@@ -100,7 +101,7 @@ fn the_bytes_are_those_of_the_documentation() {
     assert_eq!(fields.len(), 85 + 3 + 1);
     assert_eq!(&prefix[..2], 89_u16.to_le_bytes());
     assert_eq!(&prefix[2..], crc32c::crc32c(&[&prefix[..2], fields].concat()).to_le_bytes());
-    assert_eq!(fields[0], 1);
+    assert_eq!(fields[0], 100 << 1 | 1);
     assert_eq!(&fields[1..9], 1_790_000_000_001_u64.to_le_bytes());
     assert_eq!(&fields[9..13], share.connection.0.to_le_bytes());
     assert_eq!(&fields[13..17], share.channel.0.to_le_bytes());
@@ -207,7 +208,7 @@ fn headers_that_contradict_what_is_there_are_damage_even_at_the_end() {
 #[test]
 fn a_good_checksum_over_nonsense_is_damage() {
     for spoil in [
-        (|fields: &mut Vec<u8>| fields[0] = 2) as fn(&mut Vec<u8>),
+        (|fields: &mut Vec<u8>| fields[0] = 204) as fn(&mut Vec<u8>),
         |fields| fields.push(0),
         |fields| fields.truncate(84),
         |fields| fields[84] = b'\n',

@@ -69,7 +69,19 @@ fn codes_are_the_published_ones() {
             mining::ERROR_CODE_SUBMIT_SHARES_BAD_EXTRANONCE_SIZE,
             mining::ERROR_CODE_VERSION_ROLLING_NOT_ALLOWED,
             mining::ERROR_CODE_SUBMIT_SHARES_INVALID_NON_ROLLABLE_VERSION_BIT,
+            OWN_CODE,
         ]
+    );
+}
+
+/// The one code that is not published, which tells a miner more than that its share is invalid.
+const OWN_CODE: &str = "too-many-shares";
+
+#[test]
+fn reasons_to_close_a_channel_are_codes_too() {
+    check!(
+        CloseChannelReason,
+        ["too-many-invalid-shares", "too-many-repeated-shares", "too-many-shares", "closed-by-operator"]
     );
 }
 

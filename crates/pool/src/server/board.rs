@@ -8,7 +8,7 @@ use adit_node::{Health, Node};
 use adit_share::{Template, Tip};
 use adit_units::{Monotonic, Now, UnixTime};
 use bitcoin::BlockHash;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use super::event::Event;
 use super::metrics::Gauges;
@@ -38,6 +38,8 @@ pub(super) struct Board {
     /// How long no templates have come.
     outage: Outage,
     supply: watch::Sender<Supply>,
+    /// Connections whose miners wait for the next job.
+    wishes: Arc<Notify>,
     /// When it was last told that the node's clock and this host's differ.
     clock_told: Option<Monotonic>,
 }
@@ -67,6 +69,7 @@ impl Board {
             latest: None,
             outage: Outage::default(),
             supply: watch::Sender::default(),
+            wishes: Arc::default(),
             clock_told: None,
         }
     }
@@ -74,6 +77,11 @@ impl Board {
     /// Where connections look, and where other rules are put up.
     pub(super) fn posted(&self) -> watch::Sender<Option<Posted>> {
         self.posted.clone()
+    }
+
+    /// Where connections say that their miners wait for the next job.
+    pub(super) fn wishes(&self) -> Arc<Notify> {
+        Arc::clone(&self.wishes)
     }
 
     /// Whether templates come, as far as miners are concerned.
@@ -114,6 +122,7 @@ impl Board {
                     // Cannot happen while the node is held; work that is up stays up.
                     return tracing::error!("template source ended");
                 },
+                () = self.wishes.notified() => self.factory.handle_wish(Clock.monotonic()),
                 () = timer.fired() => {}
             }
         }

@@ -1,7 +1,8 @@
 //! Channels are opened, updated and closed (spec 5.3.2 to 5.3.9).
 
 use adit_channel::{
-    Channel, ChannelKind, ChannelTerms, ExtranoncePrefix, Reward, TargetOutOfRange, UserIdentity, Vardiff,
+    Channel, ChannelKind, ChannelTerms, ExtranoncePrefix, Reward, RewardKind, TargetOutOfRange, UserIdentity,
+    Vardiff,
 };
 use adit_messages::error_code::{
     OpenMiningChannelError as OpenCode, SetCustomMiningJobError as CustomJobCode,
@@ -9,12 +10,16 @@ use adit_messages::error_code::{
 };
 use adit_messages::mining;
 use adit_messages::types::{B032, U256};
-use adit_units::{ChannelId, Hashrate, Now, Target};
+use adit_units::{ChannelId, Hashrate, Now, Target, Work as Hashes};
 use tracing::debug;
 
 use super::acknowledge::Report;
-use super::{GROUP_CHANNEL, IDLE_TIMEOUT, OpenChannel, Session, State, place_of, send_target};
-use crate::Disconnect;
+use super::breaker::Patience;
+use super::{IDLE_TIMEOUT, OpenChannel, Session, State, place_of, send_target};
+use crate::{Disconnect, Distribution};
+
+/// By how many times an update must make shares harder for the session to ask for the next job.
+const WISH_FACTOR: u128 = 4;
 
 /// A request for a channel, of either kind.
 #[derive(Clone, Copy)]
@@ -73,7 +78,7 @@ impl Session {
         if let State::ExpectChannel { may_negotiate, .. } = &mut self.state {
             *may_negotiate = false;
         }
-        match self.try_open(request) {
+        match self.try_open(request, now) {
             Ok(open) => {
                 self.state = State::Mining { terms: self.state.terms() };
                 self.send_open_success(request.request_id, &open.channel);
@@ -89,12 +94,12 @@ impl Session {
     }
 
     /// The channel that a request asks for.
-    fn try_open(&mut self, request: &Request<'_>) -> Result<OpenChannel, OpenCode> {
+    fn try_open(&mut self, request: &Request<'_>, now: Now) -> Result<OpenChannel, OpenCode> {
         let Request { kind, max_target, .. } = *request;
         if kind == ChannelKind::Extended && self.state.terms().standard_jobs_only {
             return Err(OpenCode::ExtendedChannelsNotSupportedForStandardJobs);
         }
-        let user = self.user(request.user_identity)?;
+        let (user, reward) = self.user(request.user_identity)?;
         let nominal =
             Hashrate::from_wire(request.nominal_hash_rate).map_err(|_| OpenCode::InvalidNominalHashrate)?;
         if usize::from(request.min_extranonce_size) > ExtranoncePrefix::ROLLABLE_LEN {
@@ -104,37 +109,57 @@ impl Session {
         let network = active.map_or(Target::ZERO, |(_, work)| work.tip().target);
         let vardiff = Vardiff::new(self.config.vardiff, nominal, max_target, network)
             .map_err(|TargetOutOfRange { .. }| OpenCode::MaxTargetOutOfRange)?;
-        if self.channels.len() >= usize::from(self.config.channels_per_connection) {
+        let first = active.map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
+        let distribution = Distribution::of(&reward);
+        let known = self.groups.of(&distribution);
+        let is_full = self.channels.len() >= usize::from(self.config.channels_per_connection);
+        if is_full || known.is_none() && !self.groups.has_room() {
             return Err(OpenCode::ChannelCapacityExhausted);
         }
         let extranonce = self.extranonces.next_prefix().ok_or(OpenCode::ChannelCapacityExhausted)?;
-        self.last_channel = ChannelId(self.last_channel.0 + 1);
-        debug!(
-            connection = self.connection.0,
-            channel = self.last_channel.0,
-            ?kind,
-            %user,
-            %nominal,
-            "channel opened"
-        );
-        let terms = ChannelTerms { id: self.last_channel, kind, user, extranonce };
-        let first = active.map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
-        let channel = Channel::new(terms, vardiff, first, self.seen_key);
-        Ok(OpenChannel { channel, report: Report::default() })
+        let id = self.next_number();
+        let group = known.unwrap_or_else(|| self.open_group(distribution));
+        let (connection, channel) = (self.connection.0, id.0);
+        debug!(connection, channel, ?kind, %user, ?reward, %nominal, "channel opened");
+        let terms = ChannelTerms { id, kind, user, extranonce, group };
+        let pooled = match reward {
+            Reward::Donated => RewardKind::Donated,
+            Reward::Pooled | Reward::Solo(_) | Reward::Split { .. } => RewardKind::Pooled,
+        };
+        Ok(OpenChannel {
+            channel: Channel::new(terms, vardiff, first, self.seen_key),
+            report: Report::default(),
+            patience: Patience::new(now.monotonic),
+            pooled,
+            prefix_untold: false,
+        })
     }
 
-    /// Who the shares of a channel are credited to.
-    ///
-    /// Every block pays the pool, so a miner who asks to be paid by the block itself is refused: better no work than work for
-    /// somebody else.
-    fn user(&self, bytes: &[u8]) -> Result<UserIdentity, OpenCode> {
+    /// A number that nothing on this connection has had (spec 5.2.3).
+    fn next_number(&mut self) -> ChannelId {
+        let next = self.last_number.0.checked_add(1);
+        // Each takes an extranonce or an operation of ours: no peer can bring that many about.
+        self.last_number =
+            ChannelId(next.expect("a connection ends before it has had 2^32 channels and groups"));
+        self.last_number
+    }
+
+    /// A group for a way to pay that no channel has had.
+    pub(super) fn open_group(&mut self, distribution: Distribution) -> ChannelId {
+        let id = self.next_number();
+        self.groups.open(id, distribution);
+        id
+    }
+
+    /// Who the shares of a channel are credited to, and who pays for them.
+    fn user(&self, bytes: &[u8]) -> Result<(UserIdentity, Reward), OpenCode> {
         let user = UserIdentity::from_wire(bytes).map_err(|_| OpenCode::InvalidUserIdentity)?;
         match Reward::of(&user, self.config.network) {
-            Ok(Reward::Pooled | Reward::Donated) => Ok(user),
-            Ok(Reward::Solo(_) | Reward::Split { .. }) => {
+            Ok(Reward::Solo(_) | Reward::Split { .. }) if !self.config.solo => {
                 debug!(connection = self.connection.0, %user, "asks for a block of its own");
                 Err(OpenCode::InvalidUserIdentity)
             }
+            Ok(reward) => Ok((user, reward)),
             Err(reason) => {
                 debug!(connection = self.connection.0, %user, %reason, "cannot be paid");
                 Err(OpenCode::InvalidUserIdentity)
@@ -145,7 +170,7 @@ impl Session {
     /// Answers that a channel is open (spec 5.3.3, 5.3.5).
     fn send_open_success(&mut self, request_id: u32, channel: &Channel) {
         let (target, prefix) = (channel.target().to_le_bytes(), channel.extranonce());
-        let (channel_id, group_channel_id) = (channel.id().0, GROUP_CHANNEL.0);
+        let (channel_id, group_channel_id) = (channel.id().0, channel.group().0);
         match channel.kind() {
             ChannelKind::Standard => {
                 let extranonce_prefix = prefix.to_full();
@@ -153,7 +178,7 @@ impl Session {
                     request_id,
                     channel_id,
                     target: U256::from(&target),
-                    extranonce_prefix: bytes(&extranonce_prefix),
+                    extranonce_prefix: prefix_bytes(&extranonce_prefix),
                     group_channel_id,
                 });
             }
@@ -162,7 +187,7 @@ impl Session {
                 channel_id,
                 target: U256::from(&target),
                 extranonce_size: ROLLABLE_LEN,
-                extranonce_prefix: bytes(prefix.as_bytes()),
+                extranonce_prefix: prefix_bytes(prefix.as_bytes()),
                 group_channel_id,
             }),
         }
@@ -188,27 +213,44 @@ impl Session {
         let nominal =
             Hashrate::from_wire(update.nominal_hash_rate).map_err(|_| UpdateCode::InvalidNominalHashrate)?;
         let max_target = Target::from_le_bytes(update.maximum_target.to_array());
+        let before = open.channel.target();
         let announced = open.channel.update(nominal, max_target, &self.jobs);
-        announced.map_err(|TargetOutOfRange { .. }| UpdateCode::MaxTargetOutOfRange)
+        let announced = announced.map_err(|TargetOutOfRange { .. }| UpdateCode::MaxTargetOutOfRange)?;
+        self.wishes |= announced.is_some_and(|target| is_much_harder(target, before));
+        Ok(announced)
     }
 
-    /// Takes in `CloseChannel`; the number of the group means all channels (spec 5.3.9).
+    /// Takes in `CloseChannel`; the number of a group means all of its channels (spec 5.3.9).
     ///
     /// A channel that is not there needs no closing and gets no answer.
     pub(super) fn handle_close(&mut self, close: &mining::CloseChannel<'_>, now: Now) {
-        let id = ChannelId(close.channel_id);
-        debug!(connection = self.connection.0, channel = id.0, "channel closed");
-        if id == GROUP_CHANNEL {
-            self.channels = Vec::new();
-        } else if let Some(place) = place_of(&self.channels, id) {
-            self.channels.remove(place);
+        self.close(ChannelId(close.channel_id), now);
+    }
+
+    /// Closes a channel or all channels of a group; whether there were any.
+    pub(super) fn close(&mut self, id: ChannelId, now: Now) -> bool {
+        let before = self.channels.len();
+        self.channels.retain(|open| open.channel.id() != id && open.channel.group() != id);
+        let closed = before - self.channels.len();
+        debug!(connection = self.connection.0, channel = id.0, closed, "channel closed");
+        if closed == 0 {
+            return false;
         }
+        self.channels.shrink_to(1);
         self.count_remembered();
+        self.forget_groups();
         if let (true, State::Mining { terms }) = (self.channels.is_empty(), self.state) {
             let deadline = now.monotonic + IDLE_TIMEOUT;
             self.state = State::ExpectChannel { deadline, terms, may_negotiate: false };
             self.jobs.forget_past();
         }
+        true
+    }
+
+    /// Forgets the groups whose jobs no channel can submit shares for any more.
+    pub(super) fn forget_groups(&mut self) {
+        let channels = &self.channels;
+        self.groups.retain(|group| channels.iter().any(|open| open.channel.works_for(group)));
     }
 
     /// Answers `SetCustomMiningJob`, which no connection here has the right to send (spec 5.3.18).
@@ -221,6 +263,12 @@ impl Session {
     }
 }
 
+/// Whether so many more hashes make a share than before that the miner should not have to wait for it.
+fn is_much_harder(target: Target, before: Target) -> bool {
+    let hashes = |target: Target| Hashes::to_hashes(target.to_work());
+    hashes(target) / WISH_FACTOR > hashes(before)
+}
+
 /// What is left to an extended channel, as its message carries it.
 const ROLLABLE_LEN: u16 = {
     assert!(ExtranoncePrefix::ROLLABLE_LEN <= 32, "an extranonce is at most 32 bytes long");
@@ -230,6 +278,6 @@ const ROLLABLE_LEN: u16 = {
 };
 
 /// An extranonce prefix as messages carry it.
-fn bytes(prefix: &[u8]) -> B032<'_> {
+pub(super) fn prefix_bytes(prefix: &[u8]) -> B032<'_> {
     B032::new(prefix).expect("no extranonce of this pool is longer than 20 bytes")
 }

@@ -7,10 +7,12 @@ use adit_messages::mining;
 use adit_messages::types::{Sv2Option, U256};
 use adit_share::Job;
 use adit_transport::FrameQueue;
-use adit_units::Now;
+use adit_units::{ChannelId, Now};
 use tracing::trace;
 
-use super::{GROUP_CHANNEL, OpenChannel, Session, send, send_target};
+use super::channels::prefix_bytes;
+use super::groups::{DISTRIBUTIONS_MAX, Groups, Start};
+use super::{OpenChannel, Session, send, send_target};
 use crate::Work;
 use crate::work::Reserve;
 
@@ -55,26 +57,39 @@ impl Session {
     }
 
     fn issue_on_new_tip(&mut self, work: Arc<Work>, now: Now) {
-        let activation = self.jobs.next_activation();
-        for open in &mut self.channels {
-            if let Some(target) = open.channel.handle_new_tip(&self.jobs, work.tip().target, now.monotonic) {
-                send_target(&mut self.frames, open.channel.id(), target);
-            }
-        }
+        let (activation, network) = (self.jobs.next_activation(), work.tip().target);
         // With the tip all future jobs but the one that it names become invalid (spec 5.3.17).
         let is_announced = self.reserve.take().is_some_and(|reserve| reserve.id() == work.id());
+        for OpenChannel { channel, .. } in &mut self.channels {
+            let target = if is_announced {
+                channel.handle_announced_tip(&self.jobs, network, now.monotonic)
+            } else {
+                channel.handle_new_tip(&self.jobs, network, now.monotonic)
+            };
+            if let Some(target) = target {
+                send_target(&mut self.frames, channel.id(), target);
+            }
+        }
+        if !is_announced {
+            self.tell_prefixes();
+        }
+        self.forget_groups();
+        let Self { channels, groups, frames, .. } = self;
         if self.state.terms().standard_jobs_only {
-            for OpenChannel { channel, .. } in &mut self.channels {
+            for OpenChannel { channel, .. } in channels {
                 if !is_announced {
-                    send_standard_job(&mut self.frames, channel, (work.job(), activation), None);
+                    let job = groups.job(channel.group(), &work);
+                    send_standard_job(frames, channel, (job, activation), None);
                 }
-                work.set_new_prev_hash.queue(channel.id(), &mut self.frames);
+                work.set_new_prev_hash.queue(channel.id(), frames);
             }
         } else {
-            if !is_announced {
-                work.future_job.queue(GROUP_CHANNEL, &mut self.frames);
+            for group in manned(channels, groups) {
+                if !is_announced {
+                    groups.queue((group, group), &work, Start::WithTip, frames);
+                }
+                work.set_new_prev_hash.queue(group, frames);
             }
-            work.set_new_prev_hash.queue(GROUP_CHANNEL, &mut self.frames);
         }
         self.start_tip(work);
     }
@@ -84,12 +99,15 @@ impl Session {
         if self.reserve.as_ref().is_some_and(|known| known.id() == reserve.id()) {
             return;
         }
+        let Self { channels, groups, frames, .. } = self;
         if self.state.terms().standard_jobs_only {
-            for OpenChannel { channel, .. } in &self.channels {
-                send_standard_reserve(&mut self.frames, channel, &reserve);
+            for OpenChannel { channel, .. } in channels {
+                send_standard_reserve(frames, channel, groups, &reserve);
             }
-        } else if !self.channels.is_empty() {
-            reserve.future_job.queue(GROUP_CHANNEL, &mut self.frames);
+        } else {
+            for group in manned(channels, groups) {
+                groups.queue_reserve((group, group), &reserve, frames);
+            }
         }
         self.reserve = Some(reserve);
     }
@@ -100,14 +118,35 @@ impl Session {
                 send_target(&mut self.frames, open.channel.id(), target);
             }
         }
+        self.tell_prefixes();
         let activation = self.jobs.activate(work.id(), Arc::clone(&work));
+        let Self { channels, groups, frames, .. } = self;
         if self.state.terms().standard_jobs_only {
             let min_ntime = Some(work.job().min_ntime());
-            for OpenChannel { channel, .. } in &mut self.channels {
-                send_standard_job(&mut self.frames, channel, (work.job(), activation), min_ntime);
+            for OpenChannel { channel, .. } in channels {
+                let job = groups.job(channel.group(), &work);
+                send_standard_job(frames, channel, (job, activation), min_ntime);
             }
         } else {
-            work.active_job.queue(GROUP_CHANNEL, &mut self.frames);
+            for group in manned(channels, groups) {
+                groups.queue((group, group), &work, Start::AtOnce, frames);
+            }
+        }
+    }
+
+    /// Tells the channels whose extranonce prefix is another one from the next job on, which is about to be sent (spec 5.3.10).
+    fn tell_prefixes(&mut self) {
+        for OpenChannel { channel, prefix_untold, .. } in &mut self.channels {
+            if !core::mem::replace(prefix_untold, false) {
+                continue;
+            }
+            let (channel_id, prefix) = (channel.id().0, channel.extranonce());
+            let full = prefix.to_full();
+            let extranonce_prefix = match channel.kind() {
+                ChannelKind::Standard => prefix_bytes(&full),
+                ChannelKind::Extended => prefix_bytes(prefix.as_bytes()),
+            };
+            send(&mut self.frames, mining::SetExtranoncePrefix { channel_id, extranonce_prefix });
         }
     }
 
@@ -116,20 +155,23 @@ impl Session {
     /// The job is the connection's present one, so the number is shared with the other channels; here it comes as a future job, and
     /// with the tip that makes it active, both addressed to the channel alone.
     pub(super) fn send_first_job(&mut self, mut open: OpenChannel, now: Now) {
-        if let Some((activation, work)) = self.jobs.active() {
+        let Self { jobs, groups, frames, .. } = self;
+        if let Some((activation, work)) = jobs.active() {
             let channel = &mut open.channel;
             channel.handle_first_job(now.monotonic);
+            let own = (channel.group(), channel.id());
             match channel.kind() {
                 ChannelKind::Standard => {
-                    send_standard_job(&mut self.frames, channel, (work.job(), activation), None);
+                    let job = groups.job(channel.group(), work);
+                    send_standard_job(frames, channel, (job, activation), None);
                 }
-                ChannelKind::Extended => work.future_job.queue(channel.id(), &mut self.frames),
+                ChannelKind::Extended => groups.queue(own, work, Start::WithTip, frames),
             }
-            work.set_new_prev_hash.queue(channel.id(), &mut self.frames);
+            work.set_new_prev_hash.queue(channel.id(), frames);
             if let Some(reserve) = &self.reserve {
                 match channel.kind() {
-                    ChannelKind::Standard => send_standard_reserve(&mut self.frames, channel, reserve),
-                    ChannelKind::Extended => reserve.future_job.queue(channel.id(), &mut self.frames),
+                    ChannelKind::Standard => send_standard_reserve(frames, channel, groups, reserve),
+                    ChannelKind::Extended => groups.queue_reserve(own, reserve, frames),
                 }
             }
         }
@@ -139,6 +181,16 @@ impl Session {
         }
         self.channels.push(open);
     }
+}
+
+/// The groups that have channels, the pool's first; takes no memory.
+fn manned(channels: &[OpenChannel], groups: &Groups) -> impl Iterator<Item = ChannelId> + use<> {
+    let has_channels = |group: &ChannelId| channels.iter().any(|open| open.channel.group() == *group);
+    let mut manned = [None; DISTRIBUTIONS_MAX + 1];
+    for (place, group) in manned.iter_mut().zip(groups.ids().filter(has_channels)) {
+        *place = Some(group);
+    }
+    manned.into_iter().flatten()
 }
 
 /// Gives a standard channel a job of its own (spec 5.3.15).
@@ -164,8 +216,8 @@ fn send_standard_job(
 }
 
 /// Gives a standard channel the job for the next tip ahead.
-fn send_standard_reserve(frames: &mut FrameQueue, channel: &Channel, reserve: &Reserve) {
-    let root = reserve.merkle_root(&channel.extranonce().to_full());
+fn send_standard_reserve(frames: &mut FrameQueue, channel: &Channel, groups: &Groups, reserve: &Reserve) {
+    let root = groups.reserve_root(channel.group(), reserve, &channel.extranonce().to_full());
     send(
         frames,
         mining::NewMiningJob {

@@ -1,7 +1,9 @@
 //! Shares are judged, blocks found, records emitted (spec 5.3.11, 5.3.12).
 
-use adit_channel::{ChannelKind, Lookup, REMEMBERED_MAX, ShareKind, ShareRecord, UserIdentity, WorkerName};
-use adit_messages::error_code::SubmitSharesError as Code;
+use adit_channel::{
+    Arrival, ChannelKind, Lookup, REMEMBERED_MAX, ShareKind, ShareRecord, UserIdentity, WorkerName,
+};
+use adit_messages::error_code::{CloseChannelReason, SubmitSharesError as Code};
 use adit_messages::mining;
 use adit_messages::tlv::{TlvError, Tlvs};
 use adit_share::{Block, Reject, Submission, Verdict};
@@ -24,27 +26,32 @@ pub struct FoundBlock {
     pub worker: Option<WorkerName>,
     /// What it earns as a share.
     pub work: Work,
+    /// The number of its record among all that the session has emitted, counted from one as [`Session::handle_durable`] does.
+    pub record: u64,
 }
 
 impl Session {
     /// Takes in `SubmitSharesStandard` (spec 5.3.11).
     pub(super) fn handle_standard_share(&mut self, payload: &[u8], now: Now) -> Result<(), Disconnect> {
-        self.handle_share(ChannelKind::Standard, &Submission::parse_standard(payload)?, now)
+        let submission = &Submission::parse_standard(payload)?;
+        self.handle_share(ChannelKind::Standard, Arrival { submission, hash: None }, now)
     }
 
-    /// Takes in `SubmitSharesExtended` (spec 5.3.12).
-    pub(super) fn handle_extended_share(&mut self, payload: &[u8], now: Now) -> Result<(), Disconnect> {
-        self.handle_share(ChannelKind::Extended, &Submission::parse_extended(payload)?, now)
+    /// Takes in `SubmitSharesExtended` (spec 5.3.12), which may be hashed already.
+    pub(super) fn handle_extended_share(
+        &mut self,
+        payload: &[u8],
+        hash: Option<[u8; 32]>,
+        now: Now,
+    ) -> Result<(), Disconnect> {
+        let submission = &Submission::parse_extended(payload)?;
+        self.handle_share(ChannelKind::Extended, Arrival { submission, hash }, now)
     }
 
     /// Credits a share, or says at once why not (spec 5.3.14).
-    fn handle_share(
-        &mut self,
-        kind: ChannelKind,
-        share: &Submission<'_>,
-        now: Now,
-    ) -> Result<(), Disconnect> {
-        if let Err(code) = self.credit(kind, share, now) {
+    fn handle_share(&mut self, kind: ChannelKind, arrival: Arrival<'_>, now: Now) -> Result<(), Disconnect> {
+        let share = arrival.submission;
+        if let Err(code) = self.credit(kind, arrival, now) {
             let (channel, number) = (share.channel_id.0, share.sequence_number.0);
             trace!(connection = self.connection.0, channel, number, job = share.job_id.0, %code, "share refused");
             self.counters.count_rejected(code);
@@ -53,16 +60,15 @@ impl Session {
                 sequence_number: number,
                 error_code: code.to_wire(),
             });
-            self.breaker.handle_refused(code, now.monotonic)?;
-        } else {
-            self.breaker.handle_accepted();
+            self.handle_refused(share.channel_id, code, now)?;
         }
         // Only now, because the share may have been a block.
         if self.unacknowledged.len() >= UNACKNOWLEDGED_MAX { Err(Disconnect::Overloaded) } else { Ok(()) }
     }
 
     /// Judges a share, and emits what follows from it: a block first, then the record.
-    fn credit(&mut self, kind: ChannelKind, share: &Submission<'_>, now: Now) -> Result<(), Code> {
+    fn credit(&mut self, kind: ChannelKind, arrival: Arrival<'_>, now: Now) -> Result<(), Code> {
+        let share = arrival.submission;
         let place = place_of(&self.channels, share.channel_id).ok_or(Code::InvalidChannelId)?;
         let open = self.channels.get_mut(place).ok_or(Code::InvalidChannelId)?;
         let channel = &mut open.channel;
@@ -76,15 +82,18 @@ impl Session {
             Lookup::Stale => return Err(Reject::StaleShare.into()),
             Lookup::Unknown => return Err(Reject::InvalidJobId.into()),
         };
-        let job = mined.job();
-        channel.allow_remembering(self.remembered < REMEMBERED_MAX);
-        let (work, hash, kind) = match channel.judge(job, activation, share, now) {
+        let group = channel.group_at(activation).ok_or(Reject::InvalidJobId)?;
+        let job = self.groups.job(group, mined);
+        let is_within_limit = !self.config.limits_shares || open.patience.allows_share(now.monotonic);
+        channel.allow_remembering(is_within_limit && self.remembered < REMEMBERED_MAX);
+        let (work, hash, kind) = match channel.judge_hashed(job, activation, arrival, now) {
             Verdict::Valid { work, hash } => (work, hash, ShareKind::Share),
             Verdict::Block { work, hash, header } => {
                 let assignment = channel.assignment(job, activation).ok_or(Reject::InvalidJobId)?;
                 let block = job.block(mined.template(), header, assignment.extranonce(share).as_bytes());
                 let user = channel.user().clone();
-                self.blocks.push_back(FoundBlock { block, channel: share.channel_id, user, worker, work });
+                let (channel, record) = (share.channel_id, self.unacknowledged.emitted() + 1);
+                self.blocks.push_back(FoundBlock { block, channel, user, worker, work, record });
                 self.counters.blocks += 1;
                 (work, hash, ShareKind::Block)
             }
@@ -92,6 +101,7 @@ impl Session {
         };
         let (channel_id, number) = (share.channel_id, share.sequence_number);
         trace!(connection = self.connection.0, channel = channel_id.0, number = number.0, %work, "share accepted");
+        open.patience.handle_accepted();
         self.counters.accepted += 1;
         self.remembered += 1;
         self.unacknowledged.push(channel_id, number, work);
@@ -105,9 +115,30 @@ impl Session {
             work,
             hash,
             kind,
+            reward: self.groups.reward(group, open.pooled),
             user: channel.user().clone(),
             worker,
         });
+        Ok(())
+    }
+
+    /// A share was refused: whether that is borne, costs the channel, or the connection.
+    fn handle_refused(&mut self, channel: ChannelId, code: Code, now: Now) -> Result<(), Disconnect> {
+        let place = place_of(&self.channels, channel);
+        let Some(open) = place.and_then(|place| self.channels.get_mut(place)) else {
+            return self.breaker.handle_stray(now.monotonic);
+        };
+        let Err(end) = open.patience.handle_refused(code, now.monotonic) else { return Ok(()) };
+        if self.channels.len() == 1 || !self.breaker.handle_closure(now.monotonic) {
+            return Err(end);
+        }
+        // The channels beside it may well belong to others.
+        let reason = match code {
+            Code::TooManyShares => CloseChannelReason::TooManyShares,
+            Code::StaleShare | Code::DuplicateShare => CloseChannelReason::TooManyRepeatedShares,
+            _ => CloseChannelReason::TooManyInvalidShares,
+        };
+        self.close_channel(channel, reason, now).expect("the channel was there just now");
         Ok(())
     }
 

@@ -4,11 +4,14 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_share::{CoinbaseSpec, Job, Template, TemplateParts, Tip};
-use adit_units::{Height, JobId, Monotonic, Now, Sats, TemplateId};
+use adit_units::{ChannelId, Height, JobId, Monotonic, Now, Sats, TemplateId};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget};
 
-use super::{Broadcast, JobFactory, Latest, Work, WorkError, new_extended_mining_job};
+use super::{
+    Broadcast, Distribution, JobFactory, Latest, Work, WorkError, check_room, new_extended_mining_job,
+    variant,
+};
 use crate::EmptyJobs;
 
 /// How long a tip must have stood before miners are given the job for the next one: by then all of them have the present one.
@@ -51,6 +54,18 @@ impl Reserve {
             .expect("every job of a server has an extranonce of the full length")
     }
 
+    /// The job as it is for those whose blocks pay in another way.
+    pub(crate) fn variant(&self, distribution: &Distribution) -> Job {
+        let template = self.template(nowhere(self.height), 0).expect("as when the reserve was made");
+        variant(self.id(), &template, &self.coinbase, distribution)
+    }
+
+    /// What a standard channel with this extranonce works on whose blocks pay in another way.
+    pub(crate) fn variant_root(&self, distribution: &Distribution, extranonce: &[u8]) -> [u8; 32] {
+        let root = self.variant(distribution).merkle_root(extranonce);
+        root.expect("every job of a server has an extranonce of the full length")
+    }
+
     /// The empty block on `tip`, which is at the reserve's height.
     fn template(&self, tip: Tip, time: u32) -> Result<Template, WorkError> {
         Ok(empty_template(tip, self.version, self.subsidy, time)?)
@@ -85,8 +100,8 @@ impl JobFactory {
             tracing::error!(job = id.0, "the job held in reserve is not what miners were given");
             return Ok(None);
         }
-        let place = self.place(tip.prev_hash, true, now.monotonic);
-        Ok(Some(self.put_up(Work::new(Arc::new(template), job, self.tag(id), place), node_time, now)))
+        let (coinbase, place) = (reserve.coinbase.clone(), self.place(tip.prev_hash, true, now.monotonic));
+        Ok(Some(self.put_up(Work::new(Arc::new(template), job, coinbase, place), node_time, now)))
     }
 
     /// When the job for the next tip should be made, if it is missing.
@@ -99,8 +114,8 @@ impl JobFactory {
     /// The present work with a job for the next tip; nothing if there can be none, which is said once.
     pub(super) fn put_by(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
         let Some(latest) = &self.latest else { return Ok(None) };
-        let Latest { work, made, node_time } = latest;
-        let (work, made, node_time) = (Arc::clone(work), *made, *node_time);
+        let Latest { work, made, node_time, is_wished } = latest;
+        let (work, made, node_time, is_wished) = (Arc::clone(work), *made, *node_time, *is_wished);
         let reserve = match self.reserve_after(&work, node_time.at(now.monotonic)) {
             Ok(reserve) => reserve,
             Err(WorkError::NumbersExhausted) => return Err(WorkError::NumbersExhausted),
@@ -115,8 +130,8 @@ impl JobFactory {
         let work = Work { order, reserve: Some(Arc::new(reserve)), ..Work::clone(&work) };
         let work = self.put_up(work, node_time, now);
         if let Some(latest) = &mut self.latest {
-            // The job is as old as it was.
-            latest.made = made;
+            // The job is as old as it was, and waited for as it was.
+            (latest.made, latest.is_wished) = (made, is_wished);
         }
         Ok(Some(work))
     }
@@ -131,13 +146,18 @@ impl JobFactory {
         }
         let (id, height) = (self.next_id()?, Height(height.0.saturating_add(1)));
         let (subsidy, version) = (Sats::subsidy(height, interval), template.version);
-        let nowhere = Tip::new(BlockHash::all_zeros(), height, CompactTarget::from_consensus(0), 0);
-        let pattern = empty_template(nowhere, version, subsidy, time)?;
-        let coinbase = self.coinbase(id, &pattern);
-        let pattern = Job::new(id, &pattern, &coinbase)?;
-        let future_job = Broadcast::new(&new_extended_mining_job(&pattern, None));
+        let template = empty_template(nowhere(height), version, subsidy, time)?;
+        let coinbase = self.coinbase(id, &template);
+        let pattern = Job::new(id, &template, &coinbase)?;
+        check_room(id, &template, &coinbase)?;
+        let future_job = Broadcast::new(&new_extended_mining_job(&pattern, ChannelId(0), None));
         Ok(Reserve { height, coinbase, version, subsidy, future_job, pattern })
     }
+}
+
+/// A tip at that height, of which nothing else is known.
+fn nowhere(height: Height) -> Tip {
+    Tip::new(BlockHash::all_zeros(), height, CompactTarget::from_consensus(0), 0)
 }
 
 /// A block on `tip` with no transaction but its coinbase, which therefore needs to commit to no witness (BIP 141).

@@ -3,7 +3,7 @@
 use adit_messages::{Protocol, decode};
 use adit_share::{RawTransaction, TemplateParts, witness_commitment};
 use adit_units::{Height, Sats, TemplateId, UnixTime};
-use bitcoin::{BlockHash, CompactTarget, consensus};
+use bitcoin::{Amount, BlockHash, CompactTarget, TxOut, consensus};
 
 use super::*;
 

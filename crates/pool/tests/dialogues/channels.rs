@@ -181,9 +181,6 @@ fn an_identity_that_cannot_be_paid_opens_no_channel() {
         "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx.rig",
         "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5.rig",
         "sri/what/ever",
-        // Blocks of this pool pay the pool.
-        "sri/solo/bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4/rig",
-        "sri/donate/5/bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4/rig",
     ] {
         client.sends(
             mining::OpenStandardMiningChannel { user_identity: text(refused), ..open_standard(0.0, &ANY) },

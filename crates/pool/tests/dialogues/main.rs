@@ -1,6 +1,7 @@
 //! What a pool session says to its peer, as dialogues on a virtual clock; each test is named for the rule it holds.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bursts;
 mod channels;
 mod cut;
 mod drain;
@@ -8,6 +9,8 @@ mod firmware;
 mod jobs;
 mod lies;
 mod model;
+mod operations;
+mod payouts;
 mod reserve;
 mod setup;
 mod shares;
