@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
-use crate::Clock;
+use crate::{Clock, Timer};
 
 mod outbox;
 
@@ -36,6 +36,8 @@ pub struct Connection<S = TcpStream> {
     sealer: Sealer,
     received: RecvBuffer,
     outbox: Outbox,
+    /// Runs while the socket takes no more bytes.
+    stall: Timer,
 }
 
 /// Whether [`Connection::io`] takes bytes from the peer.
@@ -65,6 +67,9 @@ pub enum IoError {
     /// The socket failed.
     #[error("connection broke: {0}")]
     Broken(#[from] io::Error),
+    /// Bytes have waited for longer than [`OutboxLimits::age`].
+    #[error("peer has not read for too long")]
+    Deaf,
 }
 
 /// Why frames cannot be queued; the connection is of no more use.
@@ -88,7 +93,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     #[must_use]
     pub fn new(stream: S, transport: Transport, limits: OutboxLimits) -> Self {
         let Transport { opener, sealer } = transport;
-        Self { stream, opener, sealer, received: RecvBuffer::default(), outbox: Outbox::new(limits) }
+        Self {
+            stream,
+            opener,
+            sealer,
+            received: RecvBuffer::default(),
+            outbox: Outbox::new(limits),
+            stall: Timer::default(),
+        }
     }
 
     /// Writes what is queued, with one call for all of it, and waits for bytes. Cancel safe.
@@ -102,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// # Errors
     ///
-    /// If the socket fails or the peer has closed it.
+    /// If the socket fails, the peer has closed it, or it has left data unread for too long: drop it then.
     pub async fn io(&mut self, intake: Intake) -> Result<Io, IoError> {
         self.received.shrink();
         poll_fn(|cx| self.poll_io(cx, intake)).await
@@ -111,8 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_io(&mut self, cx: &mut Context<'_>, intake: Intake) -> Poll<Result<Io, IoError>> {
         if !self.outbox.is_empty() {
             let was_held_up = self.outbox.is_held_up();
-            let written = self.poll_write(cx)?.is_ready();
-            if written && (was_held_up || intake == Intake::Paused) {
+            if self.poll_write(cx)?.is_pending() {
+                self.poll_stall(cx)?;
+            } else if was_held_up || intake == Intake::Paused {
                 return Poll::Ready(Ok(Io::Written));
             }
         }
@@ -120,6 +133,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Intake::Open => self.poll_read(cx).map_ok(Io::Read),
             Intake::Paused => Poll::Pending,
         }
+    }
+
+    /// Sees to it that the task wakes when the peer has left data unread for too long, and finds that it has.
+    ///
+    /// Only a socket that takes no more bytes has a timer; most writes go through at once and need none.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Result<(), IoError> {
+        while let Some(deadline) = self.outbox.deadline() {
+            if deadline <= Clock.monotonic() {
+                return Err(IoError::Deaf);
+            }
+            self.stall.set(Some(deadline));
+            if self.stall.poll_fired(cx).is_pending() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Waits for bytes and returns how many came. Cancel safe.
@@ -246,6 +275,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.outbox.consume(written, || Clock.monotonic());
         }
+        self.stall = Timer::default();
         Poll::Ready(Ok(()))
     }
 

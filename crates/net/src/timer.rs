@@ -1,6 +1,8 @@
 //! One timer per task, moved as deadlines move.
 
+use core::future::poll_fn;
 use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
 use adit_units::Monotonic;
 use tokio::time::{Sleep, sleep_until};
@@ -19,10 +21,10 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Sees to it that [`Self::fired`] returns at `deadline` or before; `None` leaves nothing to wait for.
+    /// Sees to it that [`Self::fired`] returns at `deadline` or before; `None` leaves nothing to wait for, and takes no memory.
     pub fn set(&mut self, deadline: Option<Monotonic>) {
         let Some(deadline) = deadline else {
-            self.armed = None;
+            *self = Self::default();
             return;
         };
         if self.armed.is_some_and(|armed| armed <= deadline) {
@@ -38,11 +40,15 @@ impl Timer {
 
     /// Waits until the deadline; for ever without one. Cancel safe. Afterwards no deadline is set.
     pub async fn fired(&mut self) {
-        let (Some(sleep), Some(_)) = (&mut self.sleep, self.armed) else {
-            return core::future::pending().await;
-        };
-        sleep.as_mut().await;
+        poll_fn(|cx| self.poll_fired(cx)).await;
+    }
+
+    /// [`Self::fired`] for a hand-written future.
+    pub(crate) fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(sleep), Some(_)) = (&mut self.sleep, self.armed) else { return Poll::Pending };
+        ready!(sleep.as_mut().poll(cx));
         self.armed = None;
+        Poll::Ready(())
     }
 }
 

@@ -1,8 +1,8 @@
 //! One connection: its handshake, its session, and its orderly end.
 
-use core::future::{pending, poll_fn, ready};
-use core::pin::Pin;
-use core::task::Poll;
+use core::future::{pending, ready};
+use core::pin::{Pin, pin};
+use core::task::{Context, Waker};
 use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +12,7 @@ use adit_net::{
     Accepted, Clock, Connection, Draining, HANDSHAKE_PATIENCE, Intake, Io, IoError, Permit, QueueError, Timer,
 };
 use adit_transport::{FrameQueue, OpenError};
-use adit_units::ConnectionId;
-use bitcoin::BlockHash;
+use adit_units::{ConnectionId, Monotonic};
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
@@ -51,8 +50,8 @@ struct Peer<L> {
     connection: Connection,
     session: Session,
     board: watch::Receiver<Option<Posted>>,
-    /// The block that the work stands on which was taken from the board last.
-    told_tip: Option<BlockHash>,
+    /// When the tip was heard of that the miners were told of last.
+    told_tip: Option<Monotonic>,
     durable: Durable,
     durable_watch: DurableWatch,
     append: Option<Append>,
@@ -61,7 +60,6 @@ struct Peer<L> {
     frames_left: bool,
     meter: Meter,
     timer: Timer,
-    draining: Draining,
 }
 
 /// What a peer's task wakes up for.
@@ -89,27 +87,45 @@ enum End {
     Open(#[from] OpenError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("peer has not read for too long")]
-    Deaf,
 }
 
 /// Serves an admitted peer from handshake to end.
-pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, mut draining: Draining) {
+///
+/// Each of the thousands of tasks is as large as its largest step, so what an idle miner does not need is on the heap for as long
+/// as it is needed: the handshake, and at the end the leave-taking.
+pub(super) fn serve<L: ShareSink>(
+    accepted: Accepted,
+    hall: Arc<Hall<L>>,
+    draining: Draining,
+) -> impl Future<Output = ()> + Send {
+    let arrival = Box::pin(arrive(accepted, hall, draining.clone()));
+    async move {
+        let Some(mut peer) = arrival.await else { return };
+        let end = peer.run(draining).await;
+        Box::pin(peer.part(end)).await;
+    }
+}
+
+/// The handshake, and the session that begins with it; `None` if there is none.
+async fn arrive<L: ShareSink>(
+    accepted: Accepted,
+    hall: Arc<Hall<L>>,
+    mut draining: Draining,
+) -> Option<Box<Peer<L>>> {
     let Accepted { stream, peer: address, at, permit } = accepted;
     let meter = Meter::new(Arc::clone(&hall.gauges));
     let identity = Arc::clone(&hall.identity.borrow());
     let handshake = hall.lane.respond(stream, identity, at + HANDSHAKE_PATIENCE, hall.outbox);
     let shaken = tokio::select! {
         biased;
-        () = draining.begun() => return,
+        () = draining.begun() => return None,
         shaken = handshake => shaken,
     };
-    let connection = match shaken {
-        Ok(connection) => connection,
-        Err(error) => return tracing::debug!(peer = %address, %error, "handshake failed"),
-    };
+    let refused = |error| tracing::debug!(peer = %address, %error, "handshake failed");
+    let connection = shaken.map_err(refused).ok()?;
     let Some(id) = hall.next_connection() else {
-        return fail(&hall.failure, Failure::ConnectionsExhausted);
+        fail(&hall.failure, Failure::ConnectionsExhausted);
+        return None;
     };
     tracing::debug!(connection = id.0, peer = %address, "connected");
     let board = hall.board.clone();
@@ -117,8 +133,7 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
     let rules = rules.expect("nobody is let in before there is work");
     let session = Session::new(rules, id, hall.seen_key, Clock.now());
     let (durable, durable_watch) = completion();
-    let (append, timer) = (None, Timer::default());
-    let mut peer = Box::new(Peer {
+    Some(Box::new(Peer {
         hall,
         id,
         address,
@@ -129,26 +144,25 @@ pub(super) async fn serve<L: ShareSink>(accepted: Accepted, hall: Arc<Hall<L>>, 
         told_tip: None,
         durable,
         durable_watch,
-        append,
+        append: None,
         promises: Promises::default(),
         frames_left: false,
         meter,
-        timer,
-        draining,
-    });
-    let end = peer.run().await;
-    peer.part(end).await;
+        timer: Timer::default(),
+    }))
 }
 
 impl<L: ShareSink> Peer<L> {
     /// Serves the peer until there is a reason to end.
-    async fn run(&mut self) -> End {
+    async fn run(&mut self, mut draining: Draining) -> End {
+        // Waited for once and not anew at each wake-up, because all connections share the list of those who wait.
+        let mut shutdown = pin!(draining.begun());
         self.take_work();
         loop {
-            if let Err(end) = self.settle().await {
+            if let Err(end) = self.settle() {
                 return end;
             }
-            let wake = self.wake().await;
+            let wake = self.wake(shutdown.as_mut()).await;
             if let Err(end) = self.handle(wake).await {
                 return end;
             }
@@ -156,19 +170,18 @@ impl<L: ShareSink> Peer<L> {
     }
 
     /// Waits for the next thing to do.
-    async fn wake(&mut self) -> Wake {
-        let deadlines = [self.session.poll_timeout(), self.connection.deadline()];
-        self.timer.set(deadlines.into_iter().flatten().min());
+    async fn wake(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Wake {
+        self.timer.set(self.session.poll_timeout());
         let (intake, busy) = (self.intake(), self.append.is_some());
         // A peer that lags behind is not sent every job, only the newest once it has caught up.
         let ready_for_work = !self.connection.is_congested();
         let ready_for_frames = self.frames_left && ready_for_work && !self.log_is_behind();
-        let Self { hall, connection, board, durable_watch, append, promises, timer, draining, .. } = self;
+        let Self { hall, connection, board, durable_watch, append, promises, timer, .. } = self;
         // What is rare comes first, because bytes from a busy peer are always ready; and all that is ready together is
         // answered in one write, which is what `io` begins with.
         tokio::select! {
             biased;
-            () = draining.begun() => Wake::Shutdown,
+            () = shutdown => Wake::Shutdown,
             Ok(()) = board.changed(), if ready_for_work => Wake::Work,
             _ = appended(append), if busy => Wake::Appended,
             count = durable_watch.changed() => Wake::Durable(count),
@@ -206,11 +219,7 @@ impl<L: ShareSink> Peer<L> {
             }
             Wake::BlockSafe => self.session.handle_durable(self.promises.kept()),
             Wake::Timeout => {
-                let now = Clock.now();
-                if self.connection.is_stalled(now.monotonic) {
-                    return Err(End::Deaf);
-                }
-                self.session.handle_timeout(now)?;
+                self.session.handle_timeout(Clock.now())?;
             }
             Wake::FramesLeft => self.take_frames().await?,
             Wake::Io(done) => {
@@ -234,7 +243,7 @@ impl<L: ShareSink> Peer<L> {
         if let Some(rules) = rules {
             self.session.handle_config(rules);
         }
-        let (tip, now) = (work.tip().prev_hash, Clock.now());
+        let (tip, now) = (work.tip_seen(), Clock.now());
         let is_new_tip = self.told_tip.replace(tip) != Some(tip);
         self.session.handle_work(Arc::clone(&work), now);
         if is_new_tip {
@@ -253,30 +262,46 @@ impl<L: ShareSink> Peer<L> {
     /// Hands the whole frames that have come to the session, until there are many answers to send; a block goes out before the next
     /// frame is looked at.
     async fn take_frames(&mut self) -> Result<(), End> {
-        let now = Clock.now();
-        loop {
-            let (session, connection) = (&mut self.session, &mut self.connection);
-            self.frames_left = session.frames().len_bytes() > ANSWERS_PAUSE;
-            if self.frames_left {
-                return Ok(());
+        let Self { hall, session, connection, promises, frames_left, .. } = self;
+        let mut burst = session.burst(Clock.now());
+        let taken = loop {
+            *frames_left = burst.answers_len() > ANSWERS_PAUSE;
+            if *frames_left {
+                break Ok(());
             }
-            let Some(frame) = connection.next_frame(|header| session.frame_limit(header))? else {
-                return Ok(());
+            let taken = match connection.next_frame(|header| burst.frame_limit(header)) {
+                Ok(Some(frame)) => burst.handle_frame(frame).map_err(End::from),
+                Ok(None) => break Ok(()),
+                Err(error) => Err(error.into()),
             };
-            let handled = session.handle_frame(frame, now);
-            while let Some(found) = self.session.poll_block() {
-                self.promises.hold(self.session.emitted(), found.block.hash);
-                self.hall.blocks.hand_over(found).await;
+            while let Some(found) = burst.poll_block() {
+                promises.hold(found.record, found.block.hash);
+                // On the heap, because hardly any connection ever finds one.
+                Box::pin(hall.blocks.hand_over(found)).await;
             }
-            handled?;
+            if taken.is_err() {
+                break taken;
+            }
+        };
+        // What is wrong with the share that came last was so before anything that came after it.
+        let finished = burst.finish();
+        while let Some(found) = session.poll_block() {
+            promises.hold(found.record, found.block.hash);
+            // On the heap, because hardly any connection ever finds one.
+            Box::pin(hall.blocks.hand_over(found)).await;
         }
+        finished?;
+        taken
     }
 
     /// Carries out what the session wants: records to the log, frames to the outbox, numbers to the metrics.
-    async fn settle(&mut self) -> Result<(), End> {
-        self.write_down().await;
+    fn settle(&mut self) -> Result<(), End> {
+        self.write_down();
         if self.session.channels() > 0 || !self.session.device().is_empty() {
             self.permit.establish();
+        }
+        if self.session.take_wish() {
+            self.hall.wishes.notify_one();
         }
         let frames = self.session.frames();
         let is_long = frames.len_bytes() > FRAMES_KEPT;
@@ -288,7 +313,7 @@ impl<L: ShareSink> Peer<L> {
     }
 
     /// Gives the log the records of new shares, unless it still has to take earlier ones.
-    async fn write_down(&mut self) {
+    fn write_down(&mut self) {
         if self.append.is_some() {
             return;
         }
@@ -300,8 +325,9 @@ impl<L: ShareSink> Peer<L> {
         }
         let (log, durable) = (self.hall.log.clone(), self.durable.clone());
         let mut append: Append = Box::pin(async move { log.append(&records, &durable).await });
-        // A log that has stopped says so to the server; here its shares just stay without acknowledgement.
-        if poll_fn(|cx| Poll::Ready(append.as_mut().poll(cx))).await.is_pending() {
+        // A log that has stopped says so to the server; here its shares just stay without acknowledgement. One that is busy is waited
+        // for where everything else is.
+        if append.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.append = Some(append);
         }
     }
@@ -347,7 +373,7 @@ impl<L: ShareSink> Peer<L> {
             if self.take_frames().await.is_err() {
                 return;
             }
-            self.write_down().await;
+            self.write_down();
         }
     }
 
@@ -355,7 +381,7 @@ impl<L: ShareSink> Peer<L> {
     async fn finish(&mut self, mut listens: bool) {
         let mut outcome = self.hall.outcome.clone();
         loop {
-            self.write_down().await;
+            self.write_down();
             let written = self.append.is_none();
             listens = listens && self.connection.queue(self.session.frames()).is_ok();
             if written && (!listens || self.session.unacknowledged() == 0) {
@@ -396,11 +422,11 @@ mod tests {
         size_of::<F>()
     }
 
-    /// With the runtime's own share this keeps a connection below four KiB until it is set up.
+    /// With the ciphers and the runtime's own share this keeps a connection below four KiB until it is set up.
     #[test]
     fn a_connection_is_small() {
         let task = size_of_future(serve::<ShareLog>);
-        assert!(task <= 2_048, "{task} bytes for each stranger");
+        assert!(task <= 1_024, "{task} bytes for each stranger");
         let peer = size_of::<Peer<ShareLog>>();
         assert!(peer <= 1_024, "{peer} bytes more after the handshake");
     }
