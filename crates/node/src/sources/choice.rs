@@ -13,6 +13,9 @@ pub(crate) const START_GRACE: Duration = Duration::from_secs(2);
 /// How long a block counts that only a node without a template on it has told of, or only one that has not been heard of since. A
 /// block reaches every healthy node in seconds; after a minute it is the one who told of it that is wrong.
 pub(crate) const HEARSAY: Duration = Duration::from_secs(60);
+/// How long the template on a known block is waited for when only one on a rival of the same height is there. A node in order has built
+/// it by then; the block that was known first may be our own.
+pub(crate) const RIVAL_GRACE: Duration = Duration::from_secs(2);
 
 /// Where a node's chain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,8 @@ pub(crate) struct Choice {
     started: Monotonic,
     sources: Vec<Source>,
     chosen: Option<usize>,
+    /// The block that the last template which was used stands on.
+    mined_on: Option<BlockHash>,
 }
 
 impl Choice {
@@ -118,7 +123,7 @@ impl Choice {
             offered: None,
             well_since: None,
         };
-        Self { started: now, sources: (0..count).map(|_| source()).collect(), chosen: None }
+        Self { started: now, sources: (0..count).map(|_| source()).collect(), chosen: None, mined_on: None }
     }
 
     /// What the board of a node says of it.
@@ -157,22 +162,29 @@ impl Choice {
 
     /// Which node to use now.
     pub(crate) fn decide(&mut self, now: Monotonic) -> Decision {
-        let best = self.best(now);
+        let newest = self.newest(now);
         for source in &mut self.sources {
-            let well = source.trouble().is_none() && source.is_level(best.as_ref());
+            let well = source.trouble().is_none() && source.is_level(newest.as_ref());
             source.well_since = if well { source.well_since.or(Some(now)) } else { None };
         }
-        let Some(next) = self.next(now) else { return Decision::Wait(self.idle()) };
+        let Some(next) = self.next(newest.as_ref(), now) else { return Decision::Wait(self.idle()) };
         self.chosen = Some(next);
+        self.mined_on = self.sources.get(next).and_then(Source::stands_on);
         Decision::Use(next)
     }
 
-    /// The end of the longest chain that is known.
+    /// The end of the chain with the most work that is known; of several, the one that was told of first.
     pub(crate) fn best(&self, now: Monotonic) -> Option<ChainEnd> {
+        self.newest(now).map(|seen| seen.end)
+    }
+
+    fn newest(&self, now: Monotonic) -> Option<Seen> {
         let counted = self.sources.iter().flat_map(|source| source.counted(now));
-        counted.fold(None, |best: Option<ChainEnd>, end| match best {
-            Some(best) if !best.is_behind(&end) => Some(best),
-            Some(_) | None => Some(end),
+        counted.fold(None, |best: Option<Seen>, seen| {
+            let stays = |best: &Seen| {
+                seen.end.is_behind(&best.end) || !best.end.is_behind(&seen.end) && best.first <= seen.first
+            };
+            best.filter(stays).or(Some(seen))
         })
     }
 
@@ -199,21 +211,54 @@ impl Choice {
             .or_else(|| source.well_since.is_none().then(|| "it does not know the newest block".to_owned()))
     }
 
-    fn next(&self, now: Monotonic) -> Option<usize> {
-        let mut well =
-            self.sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.well_since?)));
+    fn next(&self, newest: Option<&Seen>, now: Monotonic) -> Option<usize> {
         let Some(chosen) = self.chosen else {
-            let (first, _) = well.next()?;
+            let first = self.well().next()?;
             let in_grace = now.saturating_since(self.started) < START_GRACE;
             let awaited = self.sources.iter().take(first).any(Source::is_awaited);
             return (!in_grace || !awaited).then_some(first);
         };
-        let works = self.sources.get(chosen).is_some_and(|source| source.well_since.is_some());
-        // Whoever is preferred to one that works must have been well for a while; when it does not, the first that is well will do.
-        let ready = |&(index, since): &(usize, Monotonic)| {
-            !works || index >= chosen || now.saturating_since(since) >= FAILBACK
+        if self.well().any(|index| index == chosen) {
+            return self.well().find(|&index| index == chosen || self.may_take_over(index, chosen, now));
+        }
+        // Miners stay on their block where they can, and else on the one that was known first.
+        let known_first = newest.map(|seen| seen.end.hash);
+        let stands_on = |tip: Option<BlockHash>| {
+            let tip = tip?;
+            self.well().find(|&index| self.sources.get(index).and_then(Source::stands_on) == Some(tip))
         };
-        well.find(ready).map(|(index, _)| index)
+        let of_ours = stands_on(self.mined_on).or_else(|| stands_on(known_first));
+        if of_ours.is_none() && newest.is_some_and(|newest| self.is_awaited_on(newest, now)) {
+            return None;
+        }
+        of_ours.or_else(|| self.well().next())
+    }
+
+    /// The nodes that can be mined on, the most preferred first.
+    fn well(&self) -> impl Iterator<Item = usize> {
+        let sources = self.sources.iter().enumerate();
+        sources.filter(|(_, source)| source.well_since.is_some()).map(|(index, _)| index)
+    }
+
+    /// Whether a preferred node takes over from one that works: it must have been well for a while. A block of the same height is
+    /// no reason to leave the one that miners are on, which may be our own.
+    fn may_take_over(&self, candidate: usize, chosen: usize, now: Monotonic) -> bool {
+        let (Some(better), Some(present)) = (self.sources.get(candidate), self.sources.get(chosen)) else {
+            return false;
+        };
+        let (Some(to), Some(from), Some(since)) = (better.offered, present.offered, better.well_since) else {
+            return false;
+        };
+        let is_no_rival = to.end.hash == from.end.hash || from.end.is_behind(&to.end);
+        candidate < chosen && is_no_rival && now.saturating_since(since) >= FAILBACK
+    }
+
+    /// Whether a template on the newest block may still come at any moment.
+    fn is_awaited_on(&self, newest: &Seen, now: Monotonic) -> bool {
+        let tells = |source: &Source| {
+            source.trouble().is_none() && source.told.is_some_and(|told| told.end.hash == newest.end.hash)
+        };
+        now.saturating_since(newest.first) < RIVAL_GRACE && self.sources.iter().any(tells)
     }
 
     fn idle(&self) -> Idle {
@@ -244,14 +289,19 @@ impl Source {
         self.state == State::Starting && !matches!(self.voice, Voice::Silent(_))
     }
 
-    /// Whether its template stands on the newest block.
-    fn is_level(&self, best: Option<&ChainEnd>) -> bool {
+    /// Whether its template stands on the newest block, or on one with as much work below it.
+    fn is_level(&self, newest: Option<&Seen>) -> bool {
         let Some(offered) = self.offered else { return false };
-        best.is_none_or(|best| !offered.end.is_behind(best))
+        newest.is_none_or(|newest| !offered.end.is_behind(&newest.end))
+    }
+
+    /// The block that its template stands on.
+    fn stands_on(&self) -> Option<BlockHash> {
+        self.offered.map(|offered| offered.end.hash)
     }
 
     /// The ends that it has told of and that count.
-    fn counted(&self, now: Monotonic) -> impl Iterator<Item = ChainEnd> {
+    fn counted(&self, now: Monotonic) -> impl Iterator<Item = Seen> {
         let agree = match (&self.told, &self.offered) {
             (Some(told), Some(offered)) => told.end.hash == offered.end.hash && self.state == State::Up,
             _ => false,
@@ -260,7 +310,7 @@ impl Source {
             let age = |since: Monotonic| now.saturating_since(since);
             age(seen.last) <= HEARSAY && (agree || age(seen.first) <= HEARSAY)
         };
-        [self.told, self.offered].into_iter().flatten().filter(counts).map(|seen| seen.end)
+        [self.told, self.offered].into_iter().flatten().filter(counts)
     }
 }
 

@@ -194,17 +194,63 @@ fn a_preferred_node_that_goes_back_to_an_old_block_is_left() {
 }
 
 #[test]
-fn of_two_blocks_of_one_height_the_preferred_nodes_is_mined_on_until_one_wins() {
+fn coming_back_to_a_preferred_node_never_moves_miners_to_a_rival_of_their_block() {
     let mut world = World::at(7);
     world.well(1, end(1, 8));
     assert_eq!(world.decide(), SECOND);
     world.well(0, end(0, 8));
-    assert_eq!(
-        world.pass(FAILBACK + Duration::from_secs(1), &[(0, end(0, 8)), (1, end(1, 8))]),
-        [SECOND, FIRST]
-    );
+    let (ours, rival) = ((1, end(1, 8)), (0, end(0, 8)));
+    assert_eq!(world.pass(FAILBACK * 3, &[rival, ours]), [SECOND], "their block may be our own");
     world.well(1, end(1, 9));
+    assert_eq!(world.pass(FAILBACK * 2, &[rival, (1, end(1, 9))]), [SECOND], "it has won");
+    world.well(0, end(1, 9));
+    let same = [(0, end(1, 9)), (1, end(1, 9))];
+    assert_eq!(world.pass(FAILBACK + Duration::from_secs(1), &same), [SECOND, FIRST]);
+
+    world.well(1, end(0, 10));
     assert_eq!(world.decide(), SECOND);
+    world.well(0, end(1, 11));
+    assert_eq!(world.decide(), FIRST, "the rival has won");
+}
+
+#[test]
+fn a_node_that_dies_is_replaced_by_one_on_the_same_block() {
+    let mut world = World::new();
+    world.choice = Choice::new(3, world.now);
+    for (index, branch) in [(0, 0), (1, 1), (2, 0)] {
+        world.well(index, end(branch, 8));
+    }
+    assert_eq!(world.decide(), FIRST);
+    world.silent(0);
+    assert_eq!(world.decide(), Decision::Use(2), "the second stands on a rival");
+    let same = [(1, end(1, 8)), (2, end(0, 8))];
+    assert_eq!(world.pass(FAILBACK * 2, &same), [Decision::Use(2)]);
+    world.down(2, "no connection");
+    assert_eq!(world.decide(), SECOND, "a rival is better than nothing");
+}
+
+#[test]
+fn a_rival_with_a_template_does_not_outrun_a_block_that_was_known_first() {
+    let mut world = World::at(7);
+    world.told(0, end(0, 8));
+    assert_eq!(world.decide(), BEHIND);
+    world.now = world.now + Duration::from_millis(300);
+    world.well(1, end(1, 8));
+    assert_eq!(world.decide(), BEHIND, "miners are on the empty job of the first");
+    assert_eq!(world.choice.best(world.now).unwrap().hash, end(0, 8).hash);
+    world.template(0, end(0, 8));
+    assert_eq!(world.decide(), FIRST);
+
+    let mut world = World::at(7);
+    world.told(0, end(0, 8));
+    world.well(1, end(1, 8));
+    let told = [(0, end(0, 8)), (1, end(1, 8))];
+    assert_eq!(world.pass(RIVAL_GRACE, &told), [BEHIND, SECOND], "but it is not waited for any longer");
+    let mut world = World::at(7);
+    world.told(0, end(0, 8));
+    world.well(1, end(1, 8));
+    world.silent(0);
+    assert_eq!(world.decide(), SECOND, "nor where nobody could give a template on it");
 }
 
 #[test]
@@ -279,7 +325,7 @@ fn no_history_leads_to_a_node_in_trouble_or_behind() {
                 assert_eq!(source.trouble(), None);
                 let ours = source.offered.unwrap().end;
                 let known = world.choice.sources.iter().flat_map(|source| source.counted(world.now));
-                assert!(known.into_iter().all(|end| !ours.is_behind(&end)));
+                assert!(known.into_iter().all(|seen| !ours.is_behind(&seen.end)));
             }
         }
     }
