@@ -124,6 +124,24 @@ impl Driver {
     fn takes(&mut self, frame: Frame<'_>) {
         assert!(frame.payload.len() <= self.session.frame_limit(&frame.header));
         self.session.handle_frame(frame, now()).unwrap();
+        self.settles();
+    }
+
+    fn takes_at_once(&mut self, frames: &FrameQueue) {
+        // Few enough that the session's lists keep their room.
+        let mut frames = frames.iter();
+        loop {
+            let mut burst = self.session.burst(now());
+            let taken = frames.by_ref().take(8).map(|frame| burst.handle_frame(frame).unwrap()).count();
+            burst.finish().unwrap();
+            self.settles();
+            if taken == 0 {
+                return;
+            }
+        }
+    }
+
+    fn settles(&mut self) {
         while self.session.poll_block().is_some() {}
         self.session.take_records(&mut self.records);
         self.durable += self.records.len() as u64;
@@ -144,6 +162,18 @@ fn an_accepted_share_takes_no_memory() {
         let counted = allocation_counter::measure(|| rest.iter().for_each(|frame| driver.takes(frame)));
         assert_eq!((counted.count_total, driver.durable), (0, 1300), "extended: {extended}");
     }
+}
+
+#[test]
+fn shares_in_a_burst_take_no_memory() {
+    let mut driver = Driver::new();
+    beginning(true).iter().for_each(|frame| driver.takes(frame));
+    shares(true, 0..1000).iter().for_each(|frame| driver.takes(frame));
+    // Room for what a burst accepts, as every driver's first bursts make it.
+    driver.takes_at_once(&shares(true, 1000..1151));
+    let rest = shares(true, 1151..1302);
+    let counted = allocation_counter::measure(|| driver.takes_at_once(&rest));
+    assert_eq!((counted.count_total, driver.durable), (0, 1302));
 }
 
 #[test]

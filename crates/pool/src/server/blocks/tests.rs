@@ -75,7 +75,7 @@ impl Bench {
         let (header, earned) = found.expect("every fourth hash is a block");
         let block = job.block(work.template(), header, &[1; 20]);
         let user = UserIdentity::from_wire(b"alice.rig").unwrap();
-        FoundBlock { block, channel: ChannelId(2), user, worker: None, work: earned }
+        FoundBlock { block, channel: ChannelId(2), user, worker: None, work: earned, record: 1 }
     }
 
     /// Waits until the chain ends with that block.
