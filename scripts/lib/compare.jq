@@ -21,7 +21,6 @@ def thousands: if . == null then "-" else
       "| \($title) | \(of($name; "adit"; f) | if . then . / $unit else null end | fixed($digits)) | \(of($name; "sri"; f) | if . then . / $unit else null end | fixed($digits)) | \(times($name; f) | fixed(1)) |";
   def saturated($title; $name):
       "| \($title) | \(of($name; "adit"; .shares.server_cpu_ns_each) | if . then . / 1000 else null end | fixed(2)) us | \(of($name; "adit"; .shares.accepted_per_second) | thousands) | \(of($name; "sri"; .shares.server_cpu_ns_each) | if . then . / 1000 else null end | fixed(2)) us | \(of($name; "sri"; .shares.accepted_per_second) | thousands) | \(times($name; .shares.server_cpu_ns_each) | fixed(1)) |";
-  def grown: .memory | (.generations[-1] - .before) / .asked;
   ([$all.runs[].name | select(startswith("tips-")) | ltrimstr("tips-") | tonumber] | unique) as $crowds
 | ($crowds | max) as $many
 | ([$all.runs[] | select(.name | startswith("generations-"))] | .[0].name) as $generations
@@ -51,6 +50,21 @@ def thousands: if . == null then "-" else
   ($crowds[] as $crowd
    | row("new tip to the first of \($crowd) connections, ms"; "tips-\($crowd)"; .tip_summary.first_micros.p50; 1000; 2),
      row("new tip to the last of \($crowd) connections, ms"; "tips-\($crowd)"; .tip_summary.last_micros.p50; 1000; 1)),
+  row("block handed to Knots, to the first of 1000 connections, ms"; "node-1000"; .tip_summary.first_micros.p50; 1000; 2),
+  row("block handed to Knots, to the last of 1000 connections, ms"; "node-1000"; .tip_summary.last_micros.p50; 1000; 1),
+  "",
+  ($all.runs[] | select(.name == "crowd") | .shares.ack_micros as $ack
+   | "This pool alone, with all processors: \(.asked.connections) connections that send \(.asked.rate) shares a second, with a new tip in between, are acknowledged after "
+     + "\($ack.p50 / 1000 | fixed(1)) ms at the median, \($ack.p90 / 1000 | fixed(1)) at p90, \($ack.p99 / 1000 | fixed(1)) at p99 and \($ack.max / 1000 | fixed(1)) at the most, "
+     + "for \(.shares.server_cpu_ns_each / 1000 | fixed(0)) us of CPU each; the tip reached the last after \(.tip_summary.last_micros.max / 1000 | fixed(0)) ms. "
+     + "A connection takes \(.memory.idle_each / 1024 | fixed(1)) KiB, and \(.memory.stranger_each / 1024 | fixed(1)) KiB before its setup."),
+  "",
+  ($all.runs[] | select(.name == "visited") | .tip_summary as $tips
+   | "\($tips.tips) new tips with \(.asked.connections) idle connections, while \(.asked.reconnects) others a second come, open a channel and leave: everybody was told of "
+     + "\($tips.told_everybody) of them, the first after \($tips.first_micros.p50 / 1000 | fixed(2)) ms (p99 \($tips.first_micros.p99 / 1000 | fixed(1))), "
+     + "the last after \($tips.last_micros.p50 / 1000 | fixed(0)) ms (p99 \($tips.last_micros.p99 / 1000 | fixed(0))). "
+     + "\(.visits.served) of \(.visits.set_out) visitors had work, after \(.visits.work_micros.p50 / 1000 | fixed(1)) ms (p99 \(.visits.work_micros.p99 / 1000 | fixed(0))), "
+     + "and \([.lost[]] | add // 0) connections were lost."),
   "",
   "\($all.subjects.cpu), Linux \($all.subjects.kernel), \($all.subjects.date); \($all.subjects.adit) and \($all.subjects.sri). Medians of \([$all.runs[].round] | max) rounds, of tips also over the tips of a round; the last column is the median of the ratios pair by pair."
   + (if $spoiled > 0 then " \($spoiled) of \($all.runs | length) measurements were not clean: do not quote them." else "" end)

@@ -141,6 +141,12 @@ pub(crate) struct BenchArgs {
     /// Start the reference implementation's pool (its program pool_sv2) on such a chain, and measure that
     #[arg(long, value_name = "POOL_SV2", group = "pool")]
     pub(crate) sri: Option<PathBuf>,
+    /// Let a node on regtest make the templates and blocks instead of a test chain: its JSON-RPC; only with --rate 0
+    #[arg(long, value_name = "URL", conflicts_with = "url", requires = "node_cookie")]
+    pub(crate) node_url: Option<String>,
+    /// That node's cookie file
+    #[arg(long, value_name = "FILE", requires = "node_url")]
+    pub(crate) node_cookie: Option<PathBuf>,
     /// Keep the pool that was started to one processor; needs `taskset`
     #[arg(long, value_name = "CPU", conflicts_with = "url")]
     pub(crate) server_cpu: Option<u16>,
@@ -219,6 +225,12 @@ pub(crate) struct BenchServerArgs {
     /// How often there is a new job on the same tip, in milliseconds; never if left out
     #[arg(long)]
     pub(crate) refresh: Option<u64>,
+    /// A node on regtest, instead of a test chain
+    #[arg(long, requires = "node_cookie")]
+    pub(crate) node_url: Option<String>,
+    /// Its cookie file
+    #[arg(long, requires = "node_url")]
+    pub(crate) node_cookie: Option<PathBuf>,
     /// The reference implementation's pool, to serve instead of ours
     #[arg(long)]
     pub(crate) sri: Option<PathBuf>,

@@ -93,6 +93,12 @@ fn server_command(args: &BenchArgs, data_dir: &Path) -> anyhow::Result<Command> 
             command.arg("--server-cpu").arg(cpu.to_string());
         }
     }
+    if let (Some(url), Some(cookie)) = (&args.node_url, &args.node_cookie) {
+        if args.rate != Rate::PerSecond(0) {
+            bail!("every second share would be a block of that node's chain; load it with --rate 0");
+        }
+        command.arg("--node-url").arg(url).arg("--node-cookie").arg(cookie);
+    }
     if args.tips > 0 {
         command.arg("--easy-blocks");
     }
@@ -113,7 +119,8 @@ fn kept_to(cpu: Option<u16>, program: &Path) -> Command {
 
 /// How many shares of a channel the pool gathers for one acknowledgement.
 fn ack_batch(args: &BenchArgs) -> u32 {
-    args.ack_batch.unwrap_or(if args.sri.is_some() { SRI_ACK_BATCH } else { 1 })
+    let usual = if args.sri.is_some() { SRI_ACK_BATCH } else { 1 };
+    args.ack_batch.unwrap_or(usual)
 }
 
 fn plan(args: &BenchArgs, url: &str) -> anyhow::Result<Plan> {

@@ -9,6 +9,9 @@ use serde::Serialize;
 use super::histogram::{Histogram, Quantiles};
 use super::tally::{Tally, TipSeen};
 
+/// The code for a share on work whose tip is no longer the newest.
+const STALE: &str = "stale-share";
+
 /// Most tips that a table shows one by one.
 const TIPS_SHOWN: usize = 12;
 
@@ -217,11 +220,13 @@ impl ShareResults {
 
 impl Report {
     /// Whether nothing was refused, left unanswered or lost, nobody was turned away, and everybody was told of every ordered tip, so that
-    /// the other numbers mean what they say.
+    /// the other numbers mean what they say. Shares that were under way while a tip was may be stale.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let Self { shares, tip_summary, visits, lost, .. } = self;
-        let shares_are = shares.refused.is_empty() && shares.unanswered <= shares.unanswered_allowed;
+        let may_be_refused = |code: &String| code == STALE && !self.tips.is_empty();
+        let are_refused_rightly = shares.refused.keys().all(may_be_refused);
+        let shares_are = are_refused_rightly && shares.unanswered <= shares.unanswered_allowed;
         let tips_are = tip_summary.is_none_or(|summary| summary.told_everybody == summary.tips);
         let visits_are = visits.as_ref().is_none_or(|visits| visits.served == visits.set_out);
         lost.is_empty() && shares_are && tips_are && visits_are
@@ -423,6 +428,13 @@ mod tests {
         assert!(!report.is_clean(), "it was refused");
         let text = report.to_string();
         assert!(text.contains("1 REFUSED duplicate-share") && text.contains("NOT CLEAN"), "{text}");
+        tally.refused.clear();
+        tally.refuse(STALE.to_owned());
+        report.shares = ShareResults::new(&tally, 0, 1, None);
+        assert!(!report.is_clean(), "there was no tip");
+        report.tips = vec![tip(None, 1)];
+        assert!(report.is_clean());
+        report.tips.clear();
         tally.refused.clear();
         report.shares = ShareResults::new(&tally, 1, 1, None);
         assert!(report.is_clean() && !report.to_string().contains("NOT CLEAN"), "one may stay unanswered");

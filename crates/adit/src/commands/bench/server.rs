@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adit_net::{Clock, Limits, OsRng, raise_descriptor_limit};
-use adit_node::{DevnetConfig, Node, Pace, Submitted};
+use adit_node::{Auth, DevnetConfig, Node, Pace, RpcConfig, Submitted};
 use adit_pool::PoolConfig;
 use adit_pool::server::{Server, ServerConfig};
 use adit_share::{Block, Template};
@@ -16,8 +16,8 @@ use adit_testkit::mining;
 use adit_transport::AuthorityKeyPair;
 use adit_units::{Target, Work};
 use anyhow::{Context as _, anyhow};
-use bitcoin::ScriptBuf;
 use bitcoin::opcodes::all::OP_PUSHNUM_1;
+use bitcoin::{Network, ScriptBuf};
 use rand_core::Rng as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -46,33 +46,49 @@ const TRY: Duration = Duration::from_millis(10);
 /// Days that the certificate of a server holds: more than any run lasts, and enough for nobody to be warned of its end.
 const CERTIFICATE_DAYS: u32 = 60;
 
-/// Serves until standard input ends. Prints the pool's URL first, with the process that it is if that is another one, then `solved` to each `solve`, and `accepted` or why not to each `submit`.
+/// Serves until standard input ends. Prints the pool's URL first, with the process that it is if that is another one, then `solved` to
+/// each `solve`, and `accepted` or why not to each `submit`.
 ///
 /// # Errors
 ///
 /// If the pool cannot be started, or its log fails.
 pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
-    let node = Node::devnet(&chain(args), || Clock.now());
-    let mut templates = node.templates();
+    let (node, orders) = nodes(args)?;
+    let mut templates = orders.templates();
     templates.wait_for(Option::is_some).await?;
     let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), CERTIFICATE_DAYS)?);
     if let Some(program) = &args.sri {
-        let pool = ReferencePool::start(program, args, node.clone(), identity).await?;
+        let pool = ReferencePool::start(program, args, node, identity).await?;
         println!("{} {}", pool.url(), pool.pid());
-        take_orders(&node, &templates).await?;
+        take_orders(&orders, &templates).await?;
         return pool.stop().await;
     }
     let authority = identity.authority();
     let blocks = pool::open_blocks(&args.data_dir, node.clone()).await?;
-    let parts = pool::open_data(&args.data_dir, rules(), node.clone(), blocks, identity).await?;
+    let parts = pool::open_data(&args.data_dir, rules(), node, blocks, identity).await?;
     let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
     config.limits = limits();
     let server = Server::start(config, parts).context("cannot start the pool")?;
     listening(server.address()).await;
     println!("stratum2+tcp://{}/{authority}", server.address());
-    take_orders(&node, &templates).await?;
+    take_orders(&orders, &templates).await?;
     let drained = server.shutdown().await;
     drained.log.unwrap_or(Ok(())).context("the share log failed")
+}
+
+/// The node that the pool follows, and the one that orders are carried out on.
+///
+/// With a test chain both are the same. A real node is spoken to a second time, so that its pool hears of a block as it would of one
+/// that somebody else has found.
+fn nodes(args: &BenchServerArgs) -> anyhow::Result<(Node, Node)> {
+    let (Some(url), Some(cookie)) = (&args.node_url, &args.node_cookie) else {
+        let node = Node::devnet(&chain(args), || Clock.now());
+        return Ok((node.clone(), node));
+    };
+    let mut config = RpcConfig::new(url, Auth::Cookie(cookie.clone()))?;
+    // Blocks are made on order, so nobody may be at work on that chain.
+    config.network = Some(Network::Regtest);
+    Ok((Node::rpc(&config), Node::rpc(&config)))
 }
 
 /// As many peers as the system has files for, all from one address and all newcomers at once.
