@@ -64,6 +64,15 @@ fn now_secs() -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signet_node_takes_empty_blocks() {
+    let Some(command) = Bitcoind::command_for("empty blocks on a signet") else { return };
+    let bitcoind = Bitcoind::start(&command, Chain::PrivateSignet).expect("the node named for tests starts");
+    for height in [2, 4] {
+        empty_block(&bitcoind, 210_000, height).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_takes_empty_blocks_before_and_at_a_halving() {
     let Some(command) = Bitcoind::command_for("empty blocks on regtest") else { return };
     let bitcoind = Bitcoind::start(&command, Chain::Regtest).expect("the node named for tests starts");

@@ -3,10 +3,10 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_share::{CoinbaseSpec, Job, Template, TemplateParts, Tip};
+use adit_share::{CoinbaseSpec, Job, Template, TemplateParts, Tip, witness_commitment};
 use adit_units::{ChannelId, Height, JobId, Monotonic, Now, Sats, TemplateId};
 use bitcoin::hashes::Hash as _;
-use bitcoin::{BlockHash, CompactTarget};
+use bitcoin::{Amount, BlockHash, CompactTarget, TxOut};
 
 use super::{
     Broadcast, Distribution, JobFactory, Latest, Work, WorkError, check_room, new_extended_mining_job,
@@ -160,13 +160,17 @@ fn nowhere(height: Height) -> Tip {
     Tip::new(BlockHash::all_zeros(), height, CompactTarget::from_consensus(0), 0)
 }
 
-/// A block on `tip` with no transaction but its coinbase, which therefore needs to commit to no witness (BIP 141).
+/// A block on `tip` with no transaction but its coinbase.
+///
+/// It commits to the witnesses of none, which BIP 141 leaves open and BIP 325 does not: without a commitment there is no place for the
+/// solution that every block of a signet has, and be it an empty one.
 fn empty_template(
     tip: Tip,
     version: u32,
     subsidy: Sats,
     time: u32,
 ) -> Result<Template, adit_share::TemplateError> {
+    let commitment = TxOut { value: Amount::ZERO, script_pubkey: witness_commitment(&[]) };
     Template::new(TemplateParts {
         id: OWN_TEMPLATE,
         tip,
@@ -177,6 +181,6 @@ fn empty_template(
         fees: Sats::ZERO,
         sigops: 0,
         transactions: Vec::new(),
-        required_outputs: Vec::new(),
+        required_outputs: vec![commitment],
     })
 }

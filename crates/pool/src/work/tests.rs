@@ -215,6 +215,23 @@ fn other_rules_hold_for_the_next_job_and_not_for_one_that_miners_have() {
 }
 
 #[test]
+fn the_empty_block_commits_to_its_witnesses_because_signets_refuse_it_otherwise() {
+    let at = |secs: u64| Now { monotonic: Monotonic::from_micros(secs * 1_000_000), ..now() };
+    let mut factory = factory();
+    let first = factory.handle_template(&template(5), at(0)).unwrap().unwrap();
+    factory.handle_timeout(at(RESERVE_DELAY.as_secs())).unwrap().expect("the reserve is out");
+    let tip = Tip { prev_hash: BlockHash::from_byte_array([1; 32]), height: Height(102), ..*first.tip() };
+    let interim = factory.handle_tip(&tip, at(3)).unwrap().unwrap();
+    let block = interim.job().block(interim.template(), [0; 80], &[0; FULL_EXTRANONCE_LEN]);
+    let block: bitcoin::Block = consensus::deserialize(&block.to_bytes()).unwrap();
+    let coinbase = &block.txdata[0];
+    let commitment = coinbase.output.last().unwrap().script_pubkey.as_bytes();
+    assert!(commitment.starts_with(&[0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed]), "{commitment:02x?}");
+    assert!(block.check_witness_commitment());
+    assert_eq!(coinbase.input[0].witness.len(), 1, "the reserved value");
+}
+
+#[test]
 fn empty_blocks_can_be_turned_off_while_miners_hold_one() {
     let at = |secs: u64| Now { monotonic: Monotonic::from_micros(secs * 1_000_000), ..now() };
     let mut factory = factory();

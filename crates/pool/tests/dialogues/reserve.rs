@@ -213,11 +213,12 @@ fn a_block_on_the_empty_job_creates_the_subsidy_and_nothing_else() {
     assert_eq!(interim.template().id, TemplateId(0), "no node has given it");
     let block: bitcoin::Block = consensus::deserialize(&found.block.to_bytes()).unwrap();
     let [coinbase] = &block.txdata[..] else { panic!("{} transactions", block.txdata.len()) };
-    let [payout] = &coinbase.output[..] else { panic!("{:?}", coinbase.output) };
+    let [payout, commitment] = &coinbase.output[..] else { panic!("{:?}", coinbase.output) };
     assert_eq!((payout.value.to_sat(), &payout.script_pubkey), (5_000_000_000, &world.config.payout_script));
     assert_eq!(block.header.prev_blockhash, world.tip().prev_hash);
     assert_eq!(block.bip34_block_height().unwrap(), u64::from(world.tip().height.0));
-    assert!(coinbase.input[0].witness.is_empty(), "there are no witnesses to commit to");
+    assert_eq!(commitment.value.to_sat(), 0);
+    assert!(block.check_witness_commitment() && coinbase.input[0].witness.len() == 1, "as signets demand");
 }
 
 #[test]
