@@ -262,35 +262,42 @@ impl<L: ShareSink> Peer<L> {
     /// Hands the whole frames that have come to the session, until there are many answers to send; a block goes out before the next
     /// frame is looked at.
     async fn take_frames(&mut self) -> Result<(), End> {
-        let Self { hall, session, connection, promises, frames_left, .. } = self;
+        loop {
+            let (taken, mut has_block) = (self.take_burst(), false);
+            while let Some(found) = self.session.poll_block() {
+                has_block = true;
+                self.promises.hold(found.record, found.block.hash);
+                // On the heap, because hardly any connection ever finds one.
+                Box::pin(self.hall.blocks.hand_over(found)).await;
+            }
+            taken?;
+            if self.frames_left || !has_block {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands frames to the session until there are no more, there is a block, or there are many answers to send.
+    fn take_burst(&mut self) -> Result<(), End> {
+        let Self { session, connection, frames_left, .. } = self;
         let mut burst = session.burst(Clock.now());
         let taken = loop {
             *frames_left = burst.answers_len() > ANSWERS_PAUSE;
-            if *frames_left {
+            if *frames_left || burst.has_block() {
                 break Ok(());
             }
-            let taken = match connection.next_frame(|header| burst.frame_limit(header)) {
-                Ok(Some(frame)) => burst.handle_frame(frame).map_err(End::from),
+            match connection.next_frame(|header| burst.frame_limit(header)) {
+                Ok(Some(frame)) => {
+                    if let Err(end) = burst.handle_frame(frame) {
+                        break Err(end.into());
+                    }
+                }
                 Ok(None) => break Ok(()),
-                Err(error) => Err(error.into()),
-            };
-            while let Some(found) = burst.poll_block() {
-                promises.hold(found.record, found.block.hash);
-                // On the heap, because hardly any connection ever finds one.
-                Box::pin(hall.blocks.hand_over(found)).await;
-            }
-            if taken.is_err() {
-                break taken;
+                Err(error) => break Err(error.into()),
             }
         };
         // What is wrong with the share that came last was so before anything that came after it.
-        let finished = burst.finish();
-        while let Some(found) = session.poll_block() {
-            promises.hold(found.record, found.block.hash);
-            // On the heap, because hardly any connection ever finds one.
-            Box::pin(hall.blocks.hand_over(found)).await;
-        }
-        finished?;
+        burst.finish()?;
         taken
     }
 
@@ -426,7 +433,7 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         let task = size_of_future(serve::<ShareLog>);
-        assert!(task <= 1_024, "{task} bytes for each stranger");
+        assert!(task <= 768, "{task} bytes for each stranger");
         let peer = size_of::<Peer<ShareLog>>();
         assert!(peer <= 1_024, "{peer} bytes more after the handshake");
     }

@@ -41,7 +41,8 @@ impl Promises {
     /// Waits until the oldest such block is safe; for ever if there is none. Cancel safe.
     pub(super) async fn released(&mut self, blocks: &FoundBlocks) {
         let Some((_, block)) = self.oldest() else { return pending().await };
-        blocks.safe(block).await;
+        // On the heap as well: there is room for this in the task of every connection.
+        Box::pin(blocks.safe(block)).await;
         self.let_go();
     }
 

@@ -131,6 +131,12 @@ impl Burst<'_> {
         self.session.poll_block()
     }
 
+    /// Whether a block is waiting to be taken.
+    #[must_use]
+    pub fn has_block(&self) -> bool {
+        !self.session.blocks.is_empty()
+    }
+
     /// There are no more frames for now: judges the share that waits, if one does. It may be a block.
     ///
     /// # Errors
