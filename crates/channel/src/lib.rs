@@ -24,5 +24,5 @@ pub use history::History;
 pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};
 pub use record::{ShareKind, ShareRecord};
 pub use reward::{Percent, Reward, RewardError, RewardKind};
-pub use user::{NameError, UserIdentity, WorkerName};
+pub use user::{NameError, UserIdentity, WorkerName, prints};
 pub use vardiff::{TargetOutOfRange, Vardiff, VardiffConfig, VardiffConfigError};

@@ -144,9 +144,10 @@ fn too_long(bytes: &[u8], max: usize) -> NameError {
     NameError::TooLong { len: bytes.len(), max }
 }
 
-/// Whether a character may stand in a name: controls, line breaks and marks that turn the direction of writing make one name look
+/// Whether a character may stand in a name or in a log: controls, line breaks and marks that turn the direction of writing make one name look
 /// like another, or break the log that it is written to.
-fn prints(character: char) -> bool {
+#[must_use]
+pub fn prints(character: char) -> bool {
     let breaks = matches!(character, '\u{2028}' | '\u{2029}');
     let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !character.is_control() && !breaks && !turns

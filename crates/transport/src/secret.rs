@@ -80,6 +80,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_secret_is_wiped_when_it_goes() {
+        fn is_wiped<T: ZeroizeOnDrop>() {}
+        is_wiped::<Secret<32>>();
+        let mut secret = Secret::new([0xaa; 32]);
+        secret.zeroize();
+        assert_eq!(secret.expose(), &[0; 32]);
+    }
+
+    #[test]
     fn a_secret_is_not_printed() {
         assert_eq!(format!("{:?}", Secret::new([0xaa; 4])), "Secret(..)");
     }

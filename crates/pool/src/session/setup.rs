@@ -1,5 +1,6 @@
 //! The beginning of a connection: what both sides can do (spec 3.6.1, extension 0x0001).
 
+use adit_channel::prints;
 use adit_messages::error_code::SetupConnectionError as Code;
 use adit_messages::extensions::{
     EXTENSIONS_NEGOTIATION, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess,
@@ -139,7 +140,7 @@ fn list(extensions: Vec<u16>) -> Seq064K<'static, u16> {
 /// What a device says of itself, in one line that is safe to log.
 fn describe(texts: [impl AsRef<str>; 3]) -> Box<str> {
     let words = texts.iter().flat_map(|text| text.as_ref().split_whitespace()).collect::<Vec<_>>().join(" ");
-    words.chars().filter(|character| !character.is_control()).take(DEVICE_MAX).collect::<String>().into()
+    words.chars().filter(|&character| prints(character)).take(DEVICE_MAX).collect::<String>().into()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod lies;
 mod model;
 mod operations;
 mod payouts;
+mod regressions;
 mod reserve;
 mod setup;
 mod shares;
