@@ -99,6 +99,7 @@ impl Session {
         if self.reserve.as_ref().is_some_and(|known| known.id() == reserve.id()) {
             return;
         }
+        self.tell_prefixes();
         let Self { channels, groups, frames, .. } = self;
         if self.state.terms().standard_jobs_only {
             for OpenChannel { channel, .. } in channels {

@@ -52,11 +52,16 @@ impl Session {
         reason: CloseChannelReason,
         now: Now,
     ) -> Result<(), OperationError> {
-        if !self.close(id, now) {
-            return Err(OperationError::UnknownChannel(id));
+        if self.dismiss(id, reason, now) { Ok(()) } else { Err(OperationError::UnknownChannel(id)) }
+    }
+
+    /// [`Self::close_channel`]; whether there was such a channel.
+    pub(super) fn dismiss(&mut self, id: ChannelId, reason: CloseChannelReason, now: Now) -> bool {
+        let was_there = self.close(id, now);
+        if was_there {
+            self.send(mining::CloseChannel { channel_id: id.0, reason_code: reason.to_wire() });
         }
-        self.send(mining::CloseChannel { channel_id: id.0, reason_code: reason.to_wire() });
-        Ok(())
+        was_there
     }
 
     /// From the next job on, blocks that are found on these channels pay in another way.
@@ -91,10 +96,15 @@ impl Session {
         }
         self.forget_groups();
         if !moved.is_empty() && !self.state.terms().standard_jobs_only {
-            let channel_ids = Seq064K::new(moved).expect("a connection has fewer than 2^16 channels");
-            self.send(mining::SetGroupChannel { group_channel_id: group.0, channel_ids });
+            self.tell_group(group, moved);
         }
         Ok(())
+    }
+
+    /// Tells channels which group they are part of from now on.
+    fn tell_group(&mut self, group: ChannelId, channels: Vec<u32>) {
+        let channel_ids = Seq064K::new(channels).expect("a connection has fewer than 2^16 channels");
+        self.send(mining::SetGroupChannel { group_channel_id: group.0, channel_ids });
     }
 
     /// From the next job on, a channel has a part of the extranonce that no channel had before, which the peer is told just before that

@@ -138,7 +138,7 @@ impl Session {
             Code::StaleShare | Code::DuplicateShare => CloseChannelReason::TooManyRepeatedShares,
             _ => CloseChannelReason::TooManyInvalidShares,
         };
-        self.close_channel(channel, reason, now).expect("the channel was there just now");
+        self.dismiss(channel, reason, now);
         Ok(())
     }
 

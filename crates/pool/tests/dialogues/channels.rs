@@ -275,6 +275,25 @@ fn no_two_channels_of_a_pool_share_an_extranonce() {
     }
 }
 
+/// Their coinbases have scripts of one length, which the job says once for all of them (spec 5.1.2.1, 5.2.3).
+#[test]
+fn all_channels_of_a_connection_have_extranonces_of_one_length() {
+    let mut world = World::new();
+    let mut client = world.connect_with(MiningSetupFlags::NONE);
+    for min_extranonce_size in [0, 4, 14] {
+        let open = mining::OpenExtendedMiningChannel { min_extranonce_size, ..open_extended(0.0, &ANY) };
+        client.sends(open, &world);
+        let answer = client.receives();
+        let Message::OpenExtendedMiningChannelSuccess(open) = answer.message() else {
+            panic!("{:?}", answer.message());
+        };
+        let prefix = open.extranonce_prefix.as_bytes().len();
+        assert_eq!(prefix + usize::from(open.extranonce_size), FULL_EXTRANONCE_LEN);
+        client.skips_all();
+    }
+    assert_eq!(client.opens_standard(&world).prefix.len(), FULL_EXTRANONCE_LEN);
+}
+
 #[test]
 fn a_connection_that_takes_standard_jobs_only_opens_no_extended_channel() {
     let mut world = World::new();

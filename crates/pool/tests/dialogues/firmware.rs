@@ -155,6 +155,68 @@ fn bitaxe_still_has_the_job_for_the_next_tip_after_a_long_block() {
     }
 }
 
+/// It mines for whoever its user name says, and is told nothing that it would ignore.
+#[test]
+fn bitaxe_mines_solo_in_frames_that_it_can_read() {
+    for user in [
+        "sri/solo/bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0/bitaxe",
+        "sri/donate/2/bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0/bitaxe",
+    ] {
+        let mut world = World::without_work(bridging());
+        world.new_tip();
+        let mut bitaxe = world.connect_with(MiningSetupFlags::NONE);
+        let open = mining::OpenExtendedMiningChannel {
+            user_identity: text(user),
+            min_extranonce_size: 2,
+            ..open_extended(1e12, &[0xff; 32])
+        };
+        bitaxe.sends(open, &world);
+        assert_eq!(bitaxe.receives().message().info().name, "OpenExtendedMiningChannel.Success");
+        for _ in 0..5 {
+            bitaxe.hears(&world.put_by(), &world);
+            bitaxe.hears(&world.refresh(), &world);
+            bitaxe.hears(&world.tip_alone().unwrap(), &world);
+            bitaxe.hears(&world.refresh(), &world);
+        }
+        while bitaxe.has_mail() {
+            let frame = bitaxe.receives();
+            assert!(frame.frame_len() <= BITAXE_FRAME, "{} bytes", frame.frame_len());
+            let name = frame.message().info().name;
+            let known = ["NewExtendedMiningJob", "SetNewPrevHash", "SetTarget"];
+            assert!(known.contains(&name), "{name} would be ignored");
+        }
+    }
+}
+
+/// It knows no `SetExtranoncePrefix`. With standard jobs that does no harm: the root in the job goes with the prefix.
+#[test]
+fn bitaxe_with_standard_jobs_earns_although_it_ignores_another_extranonce_prefix() {
+    let mut world = World::new();
+    let mut bitaxe = world.standard_miner();
+    bitaxe.session.renew_extranonce_prefix(adit_units::ChannelId(2)).unwrap();
+    let work = world.refresh();
+    bitaxe.hears(&work, &world);
+    assert_eq!(bitaxe.names(), ["SetExtranoncePrefix", "NewMiningJob"]);
+    bitaxe.submits_standard(2, work.id().0, 0, &world);
+    assert_eq!(bitaxe.records.len(), 1);
+}
+
+/// It ignores `Reconnect`, and comes back to the address that it knows when it is let go; until then it earns.
+#[test]
+fn bitaxe_ignores_reconnect_and_keeps_its_pay() {
+    let mut world = World::new();
+    let mut bitaxe = world.extended_miner();
+    bitaxe.session.reconnect("pool2.example", 34_255);
+    for nonce in 0..100 {
+        bitaxe.submits(1, nonce, &world);
+    }
+    bitaxe.is_durable(100);
+    assert_eq!(bitaxe.names(), ["Reconnect", "SubmitShares.Success"]);
+    let work = world.new_tip();
+    bitaxe.hears(&work, &world);
+    assert_eq!(bitaxe.names().last(), Some(&"SetNewPrevHash"));
+}
+
 /// BraiinsOS starts its pipeline anew with every job, so the job for the next tip comes once for each tip.
 #[test]
 fn braiins_os_gets_the_job_for_the_next_tip_once() {

@@ -9,6 +9,7 @@ mod firmware;
 mod jobs;
 mod lies;
 mod model;
+mod moves;
 mod operations;
 mod payouts;
 mod regressions;

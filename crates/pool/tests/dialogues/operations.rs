@@ -235,6 +235,21 @@ fn the_job_for_the_next_tip_keeps_the_prefix_that_it_was_given_with() {
 }
 
 #[test]
+fn a_prefix_that_changes_before_a_job_is_given_ahead_is_told_with_that_job() {
+    let mut world = World::without_work(bridging());
+    world.new_tip();
+    let mut client = world.connect_with(NONE);
+    client.opens_extended(&world);
+    client.session.renew_extranonce_prefix(ChannelId(2)).unwrap();
+    client.hears(&world.put_by(), &world);
+    assert_eq!(client.names(), ["SetExtranoncePrefix", "NewExtendedMiningJob"]);
+    let interim = world.tip_alone().unwrap();
+    client.hears(&interim, &world);
+    client.submits(interim.id().0, 0, &world);
+    assert_eq!(client.records.last().unwrap().hash, hash(&interim, &[1, 0, 0, 0, 2, 0], 0, &world));
+}
+
+#[test]
 fn a_channel_that_the_server_closes_is_told_why_and_the_others_stay() {
     let mut world = World::new();
     let mut client = world.connect_with(NONE);

@@ -41,7 +41,9 @@ fn coinbase(job: &mining::NewExtendedMiningJob<'_>, prefix: &[u8]) -> Transactio
     let mut extranonce = prefix.to_vec();
     extranonce.resize(FULL_EXTRANONCE_LEN, 0);
     let bytes = [job.coinbase_tx_prefix.as_bytes(), &extranonce, job.coinbase_tx_suffix.as_bytes()].concat();
-    consensus::deserialize(&bytes).unwrap()
+    let coinbase = consensus::deserialize(&bytes).unwrap();
+    assert_eq!(consensus::serialize(&coinbase), bytes, "it is sent without its witness (spec 5.3.16)");
+    coinbase
 }
 
 fn extended<'a>(user: &'a str) -> mining::OpenExtendedMiningChannel<'a> {
