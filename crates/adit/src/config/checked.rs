@@ -276,6 +276,7 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
         }
     };
     role.require_worker_names = written.require_worker_names.unwrap_or(false);
+    role.solo = written.solo.unwrap_or(true);
     role.successor = written.successor.as_deref().and_then(|text| successor(text, mistakes));
     match role.check() {
         Ok(()) => Some(role),

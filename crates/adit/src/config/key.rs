@@ -23,6 +23,7 @@ pub(crate) const LIVE: &[&str] = &[
     "pool.server_key",
     "pool.shares_per_minute",
     "pool.signature",
+    "pool.solo",
     "pool.successor",
 ];
 
@@ -111,6 +112,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Some("false"),
         example: "false",
         meaning: "Whether to serve only proxies and firmware that name the worker of each share (extension 0x0002).",
+    },
+    Key {
+        path: "pool.solo",
+        default: Some("true"),
+        example: "true",
+        meaning: "Whether miners may ask for blocks that pay them (sri/solo/ADDRESS, sri/donate/PERCENT/ADDRESS).",
     },
     Key {
         path: "pool.successor",

@@ -39,6 +39,7 @@ fn a_good_config_is_taken_with_its_defaults() {
     assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::UntilTemplate);
     assert_eq!(config.pool.role.network, bitcoin::Network::Regtest);
     assert!(!config.pool.role.require_worker_names);
+    assert!(config.pool.role.solo);
     assert_eq!(config.pool.role.halving_interval, 150, "the network is regtest");
     assert_eq!(config.pool.limits, adit_net::Limits::default());
     assert_eq!(config.log, None);
@@ -87,8 +88,9 @@ fn a_successor_is_host_and_port() {
 
 #[test]
 fn worker_names_can_be_required() {
-    let text = GOOD.replace("[pool]", "[pool]\nrequire_worker_names = true");
-    assert!(parse_with(&text, &[]).unwrap().pool.role.require_worker_names);
+    let text = GOOD.replace("[pool]", "[pool]\nrequire_worker_names = true\nsolo = false");
+    let role = parse_with(&text, &[]).unwrap().pool.role;
+    assert!(role.require_worker_names && !role.solo);
 }
 
 #[test]

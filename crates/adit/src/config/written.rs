@@ -45,6 +45,7 @@ pub(super) struct WrittenPool {
     pub(super) shares_per_minute: Option<u32>,
     pub(super) empty_jobs: Option<String>,
     pub(super) require_worker_names: Option<bool>,
+    pub(super) solo: Option<bool>,
     pub(super) successor: Option<String>,
     pub(super) connections: Option<u32>,
     pub(super) connections_per_address: Option<u32>,

@@ -11,7 +11,7 @@ use super::*;
 
 /// Checks that our codes are exactly the published ones, survive the wire, and obey spec 3.5.
 macro_rules! check {
-    ($name:ident, [$($published:path),+ $(,)?]) => {{
+    ($name:ident, [$($published:expr),+ $(,)?]) => {{
         let ours: BTreeSet<_> = $name::ALL.iter().map(|code| code.as_str()).collect();
         let published = BTreeSet::from([$($published),+]);
         assert_eq!(ours, published, stringify!($name));
