@@ -1,6 +1,8 @@
 //! One channel: whose it is, what its miner may search, how hard its shares are, and what it has submitted.
 
-use adit_share::{Assignment, Checked, Job, Reject, Submission, Unhashed, Verdict, check, settle};
+use adit_share::{
+    Assignment, Checked, Job, Reject, Submission, Unhashed, Verdict, check, judge, judge_hashed,
+};
 use adit_units::{ChannelId, Hashrate, Monotonic, Now, Target};
 
 use crate::duplicates::Duplicates;
@@ -296,13 +298,10 @@ impl Channel {
             return Verdict::Rejected(Reject::InvalidJobId);
         };
         let seen = self.duplicates.set_for(activation);
-        let checked = match check(job, assignment, seen, submission, now.unix) {
-            Ok(checked) => checked,
-            Err(reject) => return Verdict::Rejected(reject),
+        let verdict = match hash {
+            Some(hash) => judge_hashed(Unhashed { job, assignment, submission }, seen, hash, now.unix),
+            None => judge(job, assignment, seen, submission, now.unix),
         };
-        let share = Unhashed { job, assignment, submission };
-        debug_assert!(hash.is_none_or(|hash| hash == share.hash()), "the hash is that of another share");
-        let verdict = settle(share, seen, checked, hash.unwrap_or_else(|| share.hash()));
         if let Verdict::Valid { work, .. } | Verdict::Block { work, .. } = verdict {
             self.vardiff.handle_share(work, now.monotonic);
         }
@@ -323,8 +322,8 @@ impl Channel {
     ) -> Option<(Checked, Unhashed<'a>)> {
         let (_, assignment) = self.assignments.iter().rfind(|&&(at, _)| at == activation)?;
         let seen = self.duplicates.known_set(activation)?;
-        let checked = check(job, assignment, seen, submission, now.unix).ok()?;
-        Some((checked, Unhashed { job, assignment, submission }))
+        let share = Unhashed { job, assignment, submission };
+        Some((check(share, seen, now.unix).ok()?, share))
     }
 
     /// The place in `assignments` of the job with that activation; worked out if the channel has had no share for it.

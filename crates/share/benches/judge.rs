@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_share::{
-    Assignment, CoinbaseSpec, Job, Seen, Submission, Template, Unhashed, Verdict, check, judge, settle,
+    Assignment, CoinbaseSpec, Job, Seen, Submission, Template, Unhashed, Verdict, check, judge, judge_hashed,
 };
 use adit_units::{JobId, Target, UnixTime};
 use channels_sv2::server::extended::ExtendedChannel;
@@ -182,16 +182,16 @@ fn pairs(job: Job, assignment: Assignment) -> Batch {
         move |seen, payloads| {
             let [first, second] = &*payloads;
             let shares = [parse(first, extended), parse(second, extended)];
-            let checked = [&shares[0], &shares[1]].map(|share| check(&job, &assignment, seen, share, now));
             let shares = [&shares[0], &shares[1]].map(|submission| Unhashed {
                 job: &job,
                 assignment: &assignment,
                 submission,
             });
-            let hashes = Unhashed::hash_two(shares);
-            for ((share, checked), hash) in shares.into_iter().zip(checked).zip(hashes) {
+            let [first, second] = shares.map(|share| check(share, seen, now).expect("it is new"));
+            assert_ne!(first, second);
+            for (share, hash) in shares.into_iter().zip(Unhashed::hash_two(shares)) {
                 seen.make_room().expect("the set is renewed in time");
-                let verdict = settle(share, seen, checked.expect("it is new"), hash);
+                let verdict = judge_hashed(share, seen, hash, now);
                 assert!(matches!(black_box(&verdict), Verdict::Valid { .. }));
             }
         },

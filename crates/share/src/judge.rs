@@ -45,8 +45,6 @@ pub enum Verdict {
 /// remembered in `seen`, a refused one is not; a block that cannot be remembered is refused too, as it would be another block each
 /// time it came again. Never allocates. The checks that cost nothing come first: length of the
 /// extranonce, version bits, time, duplicate; only then is anything hashed.
-///
-/// It is [`check`], [`Unhashed::hash`] and [`settle`] in one, for a share that comes alone.
 #[must_use]
 pub fn judge(
     job: &Job,
@@ -55,57 +53,57 @@ pub fn judge(
     submission: &Submission<'_>,
     now: UnixTime,
 ) -> Verdict {
-    match check(job, assignment, seen, submission, now) {
-        Ok(checked) => {
-            let share = Unhashed { job, assignment, submission };
-            settle(share, seen, checked, share.hash())
-        }
+    let share = Unhashed { job, assignment, submission };
+    match admit(share, seen, now) {
+        Ok(place) => weigh(share, seen, place, share.hash()),
         Err(reject) => Verdict::Rejected(reject),
     }
 }
 
-/// A share that every check which costs nothing has let through.
+/// As [`judge`], for a share whose hash [`Unhashed::hash_two`] has found already.
+#[must_use]
+pub fn judge_hashed(share: Unhashed<'_>, seen: &mut Seen, hash: [u8; 32], now: UnixTime) -> Verdict {
+    debug_assert_eq!(hash, share.hash(), "the hash is that of another share");
+    match admit(share, seen, now) {
+        Ok(place) => weigh(share, seen, place, hash),
+        Err(reject) => Verdict::Rejected(reject),
+    }
+}
+
+/// A share that would be hashed if it were judged.
 ///
-/// Two of one channel are equal if they are the same share, whose hashing would be wasted on the second.
+/// Two of one channel are equal if they are the same share, of which the second would not be hashed after the first was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// What stands for it among the seen ones.
     fingerprint: u64,
 }
 
-/// The checks that need no hashing: the first third of [`judge`].
+/// Makes the checks of [`judge`] that need no hashing.
 ///
 /// # Errors
 ///
 /// Why the share is refused.
 #[inline]
-pub fn check(
-    job: &Job,
-    assignment: &Assignment,
-    seen: &Seen,
-    submission: &Submission<'_>,
-    now: UnixTime,
-) -> Result<Checked, Reject> {
-    check_extranonce(assignment, submission)?;
-    check_version(job, submission.version)?;
-    check_ntime(job, submission.ntime, now)?;
-    let fingerprint = fingerprint(job, seen, submission);
+pub fn check(share: Unhashed<'_>, seen: &Seen, now: UnixTime) -> Result<Checked, Reject> {
+    check_fields(share, now)?;
+    let fingerprint = share.fingerprint(seen);
     if seen.contains(fingerprint) { Err(Reject::DuplicateShare) } else { Ok(Checked { fingerprint }) }
 }
 
-/// A share as it is hashed: the second third of [`judge`].
+/// A share and all that goes into its hash.
 #[derive(Clone, Copy, Debug)]
 pub struct Unhashed<'a> {
     /// What it was made for.
     pub job: &'a Job,
     /// The job as its channel works on it.
     pub assignment: &'a Assignment,
-    /// What the miner says; [`check`] has let it through.
+    /// What the miner says.
     pub submission: &'a Submission<'a>,
 }
 
 impl Unhashed<'_> {
-    /// The hash of the share's header, in raw byte order.
+    /// The hash of the share's header, in raw byte order; means nothing for a share that [`check`] refuses.
     #[inline]
     #[must_use]
     pub fn hash(self) -> [u8; 32] {
@@ -134,6 +132,15 @@ impl Unhashed<'_> {
         Some(self.job.root_over(self.assignment.prefix(), rolled))
     }
 
+    /// Stands for everything that tells one share of a channel from another.
+    #[inline]
+    fn fingerprint(self, seen: &Seen) -> u64 {
+        let Self { job, submission, .. } = self;
+        let job_and_version = u64::from(job.id().0) << 32 | u64::from(submission.version);
+        let ntime_and_nonce = u64::from(submission.ntime) << 32 | u64::from(submission.nonce);
+        seen.fingerprint(job_and_version, ntime_and_nonce, submission.extranonce.unwrap_or_default())
+    }
+
     /// The header, with the merkle root of an extended share.
     #[inline]
     fn header(self, root: Option<&[u8; 32]>) -> Header {
@@ -149,17 +156,20 @@ impl Unhashed<'_> {
     }
 }
 
-/// Compares a share's hash with the targets and remembers the share if it is accepted: the last third of [`judge`].
-///
-/// Of equal shares that were checked before any of them was settled, only the first is accepted.
+/// The checks that need no hashing; gives the share's place among the seen ones.
 #[inline]
-#[must_use]
-pub fn settle(share: Unhashed<'_>, seen: &mut Seen, checked: Checked, hash: [u8; 32]) -> Verdict {
-    let Unhashed { job, assignment, .. } = share;
-    let place = seen.find(checked.fingerprint);
-    if place == Place::Taken {
-        return Verdict::Rejected(Reject::DuplicateShare);
+fn admit(share: Unhashed<'_>, seen: &Seen, now: UnixTime) -> Result<Place, Reject> {
+    check_fields(share, now)?;
+    match seen.find(share.fingerprint(seen)) {
+        Place::Taken => Err(Reject::DuplicateShare),
+        place @ (Place::Free { .. } | Place::BlockOnly { .. } | Place::NoRoom) => Ok(place),
     }
+}
+
+/// Compares a share's hash with the targets, and remembers the share if it is accepted.
+#[inline]
+fn weigh(share: Unhashed<'_>, seen: &mut Seen, place: Place, hash: [u8; 32]) -> Verdict {
+    let Unhashed { job, assignment, .. } = share;
     let earns = assignment.target().is_met_by(&hash);
     let is_block = job.tip().target.is_met_by(&hash);
     if !earns && !is_block {
@@ -180,6 +190,14 @@ pub fn settle(share: Unhashed<'_>, seen: &mut Seen, checked: Checked, hash: [u8;
     } else {
         Verdict::Valid { work, hash }
     }
+}
+
+/// The checks that need nothing but the share and its job.
+#[inline]
+fn check_fields(Unhashed { job, assignment, submission }: Unhashed<'_>, now: UnixTime) -> Result<(), Reject> {
+    check_extranonce(assignment, submission)?;
+    check_version(job, submission.version)?;
+    check_ntime(job, submission.ntime, now)
 }
 
 /// That an extended share has exactly the channel's length of extranonce, and a standard share none.
@@ -213,14 +231,6 @@ fn check_ntime(job: &Job, ntime: u32, now: UnixTime) -> Result<(), Reject> {
     } else {
         Err(Reject::InvalidNtime)
     }
-}
-
-/// Stands for everything that tells one share of a channel from another.
-#[inline]
-fn fingerprint(job: &Job, seen: &Seen, submission: &Submission<'_>) -> u64 {
-    let job_and_version = u64::from(job.id().0) << 32 | u64::from(submission.version);
-    let ntime_and_nonce = u64::from(submission.ntime) << 32 | u64::from(submission.nonce);
-    seen.fingerprint(job_and_version, ntime_and_nonce, submission.extranonce.unwrap_or_default())
 }
 
 #[cfg(test)]

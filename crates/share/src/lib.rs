@@ -5,8 +5,8 @@
 //! [`Seen`] set; [`judge()`] weighs a [`Submission`], read straight from the frame's payload, against them and answers with a
 //! [`Verdict`]. A share that is a block becomes a [`Block`], ready for every node.
 //!
-//! Shares that came together are better judged two at a time: [`check()`] each, hash both with [`Unhashed::hash_two`], and [`settle()`]
-//! them in their order.
+//! Shares that came together are better judged two at a time: [`check()`] each, hash both with [`Unhashed::hash_two`], and give
+//! each with its hash to [`judge_hashed()`], in their order.
 //!
 //! Two promises hold on the path of a share: [`judge()`] never allocates, and nothing is hashed before every cheap check has
 //! passed. Hashes are in their raw byte order everywhere, as headers carry them; only [`bitcoin::BlockHash`] prints them reversed.
@@ -42,7 +42,7 @@ pub use coinbase::{
 pub use job::{Job, JobError, JobParts, MAX_BLOCK_SIGOPS, MAX_BLOCK_WEIGHT, MAX_MERKLE_PATH_LEN};
 pub use judge::{
     Checked, MAX_FUTURE_NTIME_SECS, NETWORK_TIME_MARGIN_SECS, Unhashed, VERSION_ROLLING_MASK, Verdict, check,
-    judge, settle,
+    judge, judge_hashed,
 };
 pub use merkle::path as merkle_path;
 pub use reject::Reject;

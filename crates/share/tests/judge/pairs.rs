@@ -1,7 +1,7 @@
 //! Shares judged two at a time, against the same shares judged one by one.
 
 use adit_share::{
-    Assignment, Checked, Job, Reject, Seen, Submission, Unhashed, Verdict, check, judge, settle,
+    Assignment, Checked, Job, Reject, Seen, Submission, Unhashed, Verdict, check, judge, judge_hashed,
 };
 use adit_units::{ChannelId, JobId, SequenceNumber, Target, UnixTime};
 use proptest::prelude::*;
@@ -67,38 +67,39 @@ fn one_by_one(channels: &mut [Channel; 4], shares: &[Share]) -> Vec<Verdict> {
 
 fn checked(channels: &[Channel; 4], share: Share) -> Result<Checked, Reject> {
     let (Channel { job, assignment, seen }, rolled) = (&channels[share.0], rolled(share));
-    check(job, assignment, seen, &submission(share, &rolled), UnixTime::from_secs(TIME))
+    let share = Unhashed { job, assignment, submission: &submission(share, &rolled) };
+    check(share, seen, UnixTime::from_secs(TIME))
+}
+
+/// Hashes two shares at once.
+fn hashes(channels: &[Channel; 4], shares: [Share; 2]) -> [[u8; 32]; 2] {
+    let rolled = shares.map(rolled);
+    let submissions = [submission(shares[0], &rolled[0]), submission(shares[1], &rolled[1])];
+    Unhashed::hash_two([0, 1].map(|place| {
+        let Channel { job, assignment, .. } = &channels[shares[place].0];
+        Unhashed { job, assignment, submission: &submissions[place] }
+    }))
+}
+
+fn hashed(channels: &mut [Channel; 4], share: Share, hash: [u8; 32]) -> Verdict {
+    let (Channel { job, assignment, seen }, rolled) = (&mut channels[share.0], rolled(share));
+    let share = Unhashed { job, assignment, submission: &submission(share, &rolled) };
+    assert_eq!(share.hash(), hash);
+    let _at_limit = seen.make_room();
+    judge_hashed(share, seen, hash, UnixTime::from_secs(TIME))
 }
 
 fn in_pairs(channels: &mut [Channel; 4], shares: &[Share]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for pair in shares.chunks(2) {
-        match pair {
-            &[first, second] => match [first, second].map(|share| checked(channels, share)) {
-                [Ok(check), Ok(other)] if first.0 != second.0 || check != other => {
-                    let hashes = {
-                        let rolled = [rolled(first), rolled(second)];
-                        let shares = [submission(first, &rolled[0]), submission(second, &rolled[1])];
-                        let unhashed = |place: usize, share: Share| {
-                            let Channel { job, assignment, .. } = &channels[share.0];
-                            Unhashed { job, assignment, submission: &shares[place] }
-                        };
-                        Unhashed::hash_two([unhashed(0, first), unhashed(1, second)])
-                    };
-                    for ((share, checked), hash) in [(first, check), (second, other)].into_iter().zip(hashes)
-                    {
-                        let (Channel { job, assignment, seen }, rolled) =
-                            (&mut channels[share.0], rolled(share));
-                        let submission = submission(share, &rolled);
-                        let _at_limit = seen.make_room();
-                        let share = Unhashed { job, assignment, submission: &submission };
-                        assert_eq!(share.hash(), hash);
-                        verdicts.push(settle(share, seen, checked, hash));
-                    }
-                }
-                _ => verdicts.extend(one_by_one(channels, pair)),
-            },
-            rest => verdicts.extend(one_by_one(channels, rest)),
+        let checked: Vec<_> = pair.iter().map(|share| checked(channels, *share)).collect();
+        match (pair, &checked[..]) {
+            (&[first, second], [Ok(one), Ok(other)]) if first.0 != second.0 || one != other => {
+                let [hash, other_hash] = hashes(channels, [first, second]);
+                verdicts.push(hashed(channels, first, hash));
+                verdicts.push(hashed(channels, second, other_hash));
+            }
+            _ => verdicts.extend(one_by_one(channels, pair)),
         }
     }
     verdicts
@@ -120,18 +121,13 @@ proptest! {
 #[test]
 fn of_equal_shares_that_were_both_checked_only_one_is_accepted() {
     let mut channels = channels();
-    let share = (0..)
-        .map(|nonce| (1, nonce, 0, false))
-        .find(|share| !matches!(one_by_one(&mut channels.clone(), &[*share])[0], Verdict::Rejected(_)));
-    let share = share.unwrap();
-    let checked = [checked(&channels, share).unwrap(); 2];
-    let (Channel { job, assignment, seen }, rolled) = (&mut channels[1], rolled(share));
-    let submission = submission(share, &rolled);
-    let unhashed = Unhashed { job, assignment, submission: &submission };
-    let [hash, same] = Unhashed::hash_two([unhashed; 2]);
+    let is_good =
+        |share: &Share| !matches!(one_by_one(&mut channels.clone(), &[*share])[0], Verdict::Rejected(_));
+    let share = (0..).map(|nonce| (1, nonce, 0, false)).find(is_good).unwrap();
+    assert_eq!(checked(&channels, share), checked(&channels, share));
+    let [hash, same] = hashes(&channels, [share; 2]);
     assert_eq!(hash, same);
-    seen.make_room().unwrap();
-    assert!(!matches!(settle(unhashed, seen, checked[0], hash), Verdict::Rejected(_)));
-    seen.make_room().unwrap();
-    assert_eq!(settle(unhashed, seen, checked[1], hash), Verdict::Rejected(Reject::DuplicateShare));
+    assert!(!matches!(hashed(&mut channels, share, hash), Verdict::Rejected(_)));
+    assert_eq!(hashed(&mut channels, share, hash), Verdict::Rejected(Reject::DuplicateShare));
+    assert_eq!(checked(&channels, share), Err(Reject::DuplicateShare));
 }
