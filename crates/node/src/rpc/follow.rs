@@ -65,8 +65,9 @@ impl Follower {
     /// Makes sure that it is the right node, for another one may have been started in its place, and gets a first template.
     async fn begin(&self) -> Result<Network, NodeError> {
         let network = self.client.network().await?;
-        // A node may allow some calls and not others; what will be asked all the time is tried before it counts as up.
-        self.client.best_block_hash().await?;
+        // A node may allow some calls and not others; what will be asked all the time is tried before it counts as up. And a node that
+        // gives no template may well tell of new blocks, on which miners then have the empty job.
+        self.look_at_tip(network).await?;
         self.refresh(network).await?;
         Ok(network)
     }
@@ -115,7 +116,7 @@ impl Follower {
         if self.board.template_tip() == Some(best) {
             return Ok(false);
         }
-        if asked_at != Some(best) {
+        if asked_at.is_some_and(|known| known != best) {
             match self.client.tip_on(best, network).await {
                 Ok(Some(tip)) => drop(self.board.announce(asked_at, tip)),
                 Ok(None) => {}

@@ -203,7 +203,10 @@ impl Follower {
         match decision {
             Decision::Use(index) => self.show(index),
             Decision::Wait(Idle::Starting) => {}
-            Decision::Wait(Idle::Down) => self.board.down(self.no_source()),
+            Decision::Wait(Idle::Down) => {
+                self.announce(now);
+                self.board.down(self.no_source());
+            }
             Decision::Wait(Idle::Behind) => {
                 self.announce(now);
                 let since = *self.idle_since.get_or_insert(now);

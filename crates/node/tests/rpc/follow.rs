@@ -5,7 +5,7 @@ use std::time::Duration;
 use adit_node::{Auth, Health, Node};
 
 use crate::fake::{FakeNode, Trick, cookie, solved};
-use crate::{down, first_template, template, up};
+use crate::{down, first_template, template, tip, up};
 
 /// So long that it plays no part in a test.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -179,6 +179,26 @@ async fn the_last_template_stays_while_the_node_is_away() {
     fake.revive();
     template(&mut templates, |template| template.tip.prev_hash == hash).await;
     up(&node).await;
+}
+
+#[tokio::test]
+async fn new_tips_are_told_while_the_node_gives_no_template() {
+    let fake = FakeNode::start().await;
+    fake.without_long_poll();
+    let node = Node::rpc(&fake.config());
+    let before = first_template(&node).await;
+    fake.trick("getblocktemplate", Trick::Fault(-1, "odd"));
+    down(&node, "odd").await;
+    let mut tips = node.tips();
+    for _ in 0..3 {
+        let hash = fake.mine();
+        tip(&mut tips, hash).await;
+    }
+    assert!(matches!(*node.health().borrow(), Health::Down(_)));
+    assert_eq!(node.templates().borrow().as_deref(), Some(&*before));
+    fake.honest("getblocktemplate");
+    let hash = fake.best_block();
+    template(&mut node.templates(), |template| template.tip.prev_hash == hash).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_node::{Health, Node};
-use adit_share::Template;
+use adit_share::{Template, Tip};
+use bitcoin::BlockHash;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -32,6 +33,12 @@ async fn template(
 /// Waits for any template.
 async fn first_template(node: &Node) -> Arc<Template> {
     template(&mut node.templates(), |_| true).await
+}
+
+/// Waits until this block is told of as the newest.
+async fn tip(tips: &mut watch::Receiver<Option<Tip>>, hash: BlockHash) {
+    let found = tips.wait_for(|tip| tip.is_some_and(|tip| tip.prev_hash == hash));
+    timeout(PATIENCE, found).await.expect("the tip is told in time").expect("the node lives");
 }
 
 /// Waits until templates come.

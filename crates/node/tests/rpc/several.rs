@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::fake::{FakeNode, Trick, solved};
-use crate::{down, template, up};
+use crate::{down, template, tip, up};
 
 /// What is asked of a node that is followed.
 const METHODS: [&str; 4] = ["getbestblockhash", "getblocktemplate", "getblockchaininfo", "getblockheader"];
@@ -157,6 +157,28 @@ async fn a_block_that_is_only_told_of_ends_the_templates_below_it() {
     let mut templates = pair.node.templates();
     template(&mut templates, |template| template.tip.prev_hash == block.hash).await;
     up(&pair.node).await;
+}
+
+#[tokio::test]
+async fn new_tips_are_told_while_no_node_gives_a_template() {
+    let pair = Pair::start_equal(|fake| {
+        fake.without_long_poll();
+        fake.config()
+    })
+    .await;
+    for fake in [&pair.first, &pair.second] {
+        fake.trick("getblocktemplate", Trick::Fault(-1, "odd"));
+    }
+    down(&pair.node, "none of the configured nodes").await;
+    let mut tips = pair.node.tips();
+    for fake in [&pair.first, &pair.second, &pair.second] {
+        let block = solved(&Arc::new(fake.template()));
+        for fake in [&pair.first, &pair.second] {
+            fake.take(&block);
+        }
+        tip(&mut tips, block.hash).await;
+    }
+    assert!(matches!(*pair.node.health().borrow(), Health::Down(_)));
 }
 
 #[tokio::test]
