@@ -5,3 +5,4 @@ pub mod bitcoind;
 pub mod fuzz;
 pub mod load;
 pub mod mining;
+pub mod session_model;

@@ -1,5 +1,6 @@
-//! Messages whose every byte is damaged, whose every length lies, with anything behind them and for any channel: what the session
-//! does is what it does for the message that a plain reading gives, and where there is none it closes without a word.
+//! Messages with every byte damaged, every length a lie, anything behind them, and for any channel.
+//!
+//! What the session does is what it does for the message that a plain reading gives, and where there is none it closes without a word.
 
 use adit_messages::types::Str0255;
 use adit_messages::{Message, Protocol, decode, encode, mining};

@@ -1,8 +1,8 @@
-//! What went wrong in the Stratum Reference Implementation, by the numbers of its issues: for each that concerns a pool, the test that
-//! holds it off here. Some of them live here, the others where they belong; [`TABLE`] says where, and a test says that it is right.
+//! What went wrong in the Stratum Reference Implementation, by the numbers of its issues.
 //!
-//! Not in the table, because no pool is concerned: token reuse and other matters of job declaration (580, 645, 675, 749, 757, 759, 763,
-//! 766), the pages of a monitor (774) and SV1 without encryption (855).
+//! For each that concerns a pool there is a test that holds it off here. Some of them live here, the others where they belong;
+//! [`TABLE`] says where, and a test says that it is right. Not in the table, because no pool is concerned: token reuse and other matters
+//! of job declaration (580, 645, 675, 749, 757, 759, 763, 766), the pages of a monitor (774) and SV1 without encryption (855).
 
 use std::sync::Arc;
 

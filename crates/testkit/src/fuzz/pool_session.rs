@@ -1,13 +1,14 @@
 //! A pool session whose peer, node and disk do what the bytes say: it may refuse and disconnect, but it keeps its promises.
 
 use core::time::Duration;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::session_model::{SessionModel, Share};
 use adit_channel::{ShareKind, ShareRecord, VardiffConfig};
 use adit_messages::types::{B032, Str0255, U256};
 use adit_messages::{Direction, Message, Protocol, common, decode, encode, mining};
-use adit_pool::{GROUP_CHANNEL, JobFactory, PoolConfig, Session};
+use adit_pool::{GROUP_CHANNEL, JobFactory, PoolConfig, RESERVE_DELAY, Session};
 use adit_share::{Template, TemplateParts, Tip};
 use adit_transport::{Frame, FrameQueue, PayloadTooLong};
 use adit_units::{ConnectionId, Height, JobId, Monotonic, Now, Sats, Target, TemplateId, UnixTime, Work};
@@ -47,7 +48,9 @@ struct Stage {
     session: Session,
     records: Vec<ShareRecord>,
     blocks: usize,
-    hashes: HashSet<[u8; 32]>,
+    model: SessionModel,
+    /// Channel, sequence number and code of the share that was refused last.
+    refused: Option<(u32, u32, String)>,
     durable: u64,
     acknowledged: u64,
     /// The future job of each channel and of the group.
@@ -62,7 +65,7 @@ struct Stage {
 ///
 /// # Panics
 ///
-/// If a hash is credited twice, more is acknowledged than is durable, a tip names a job that was not announced, a block is no block
+/// If a share gets another answer than [`SessionModel`] predicts, a hash is credited twice, more is acknowledged than is durable, a tip names a job that was not announced, a block is no block
 /// or has no record, a limit is passed, or the session sends what a server may not.
 pub fn run(bytes: &[u8]) {
     let _played = play(bytes);
@@ -97,7 +100,8 @@ impl Stage {
             session: Session::new(Arc::new(config), ConnectionId(1), [3; 16], now),
             records: Vec::new(),
             blocks: 0,
-            hashes: HashSet::new(),
+            model: SessionModel::default(),
+            refused: None,
             durable: 0,
             acknowledged: 0,
             future: HashMap::new(),
@@ -110,7 +114,10 @@ impl Stage {
 
     /// One action of the peer, the node, the disk or the clock.
     fn act(&mut self, script: &mut Script<'_>) -> Result<(), Ended> {
-        match script.byte() % 12 {
+        let action = script.byte();
+        match action % 12 {
+            _ if action >= 254 => self.tip_alone(),
+            _ if action >= 252 => self.put_by(),
             0 => self.any_frame(script)?,
             1 => self.send(setup(script))?,
             2 => self.open(script)?,
@@ -154,6 +161,9 @@ impl Stage {
         let limit = self.session.frame_limit(&frame.header);
         let outcome = self.session.handle_frame(frame, self.now);
         assert!(frame.payload.len() <= limit || outcome.is_err(), "a frame beyond the limit was taken");
+        if let (Ok(()), Ok(Message::CloseChannel(close))) = (&outcome, decode(Protocol::Mining, frame)) {
+            self.model.closes(close.channel_id);
+        }
         // Even then, what was queued and recorded is still valid.
         self.check();
         outcome.map_err(|_| Ended)
@@ -185,10 +195,31 @@ impl Stage {
     fn submit(&mut self, script: &mut Script<'_>) -> Result<(), Ended> {
         let (channel_id, kind) = (script.number() % 8, script.byte());
         let job_id = (self.newest.0 + 1).saturating_sub(script.number() % 24);
-        let (nonce, ntime) = (script.number() % 8, START + script.number() % 4);
+        let (nonce, late) = (script.number() % 8, script.number() % 4);
+        let ntime = self.model.min_ntime(channel_id, job_id).unwrap_or(START) + late;
+        let extended = kind % 2 == 0;
+        let share = Share { channel: channel_id, extended, job: job_id, nonce, ntime };
+        let (predicted, before) = (self.model.predicts(&share), self.records.len());
+        self.refused = None;
+        self.send_share(&share)?;
+        match predicted {
+            Ok((work, hash)) => {
+                let record = self.records.get(before).expect("a good share was refused");
+                assert_eq!((record.work, record.hash, record.channel.0), (work, hash, channel_id));
+            }
+            Err(code) => {
+                assert_eq!(self.records.len(), before, "a share that is {code} was accepted");
+                assert_eq!(self.refused, Some((channel_id, self.sequence, code.to_owned())));
+            }
+        }
+        Ok(())
+    }
+
+    fn send_share(&mut self, share: &Share) -> Result<(), Ended> {
         self.sequence += 1;
-        let (sequence_number, version) = (self.sequence, 0x2000_0000);
-        if kind % 2 == 0 {
+        let Share { channel, extended, job, nonce, ntime } = *share;
+        let (channel_id, job_id, sequence_number, version) = (channel, job, self.sequence, 0x2000_0000);
+        if extended {
             let extranonce = rolled();
             self.send(mining::SubmitSharesExtended {
                 channel_id,
@@ -211,6 +242,29 @@ impl Stage {
         }
     }
 
+    /// The tip has stood for a while, and the pool puts a job for the next one up.
+    fn put_by(&mut self) {
+        self.now = self.now.after(RESERVE_DELAY);
+        let due = self.jobs.poll_timeout().is_some_and(|due| due <= self.now.monotonic);
+        let work = due.then(|| self.jobs.handle_timeout(self.now).expect("a small template makes a job"));
+        self.put_up(work.flatten());
+    }
+
+    /// There is another tip, and no template on it.
+    fn tip_alone(&mut self) {
+        self.height += 1;
+        let prev_hash = BlockHash::hash(&self.height.to_le_bytes());
+        let tip = Tip::new(prev_hash, Height(self.height), CompactTarget::from_consensus(0x0300_0001), START);
+        let work = self.jobs.handle_tip(&tip, self.now).expect("an empty block can be made at any height");
+        self.put_up(work);
+    }
+
+    fn put_up(&mut self, work: Option<Arc<adit_pool::Work>>) {
+        let Some(work) = work else { return };
+        self.newest = self.newest.max(work.id());
+        self.session.handle_work(work, self.now);
+    }
+
     fn update(&mut self, script: &mut Script<'_>) -> Result<(), Ended> {
         let (channel_id, nominal_hash_rate, target) =
             (script.number() % 8, rate_of(script.byte()), [script.byte(); 32]);
@@ -224,7 +278,7 @@ impl Stage {
     fn new_template(&mut self, script: &mut Script<'_>) {
         // A larger coinbase value makes the template unlike the one before.
         self.templates += 1;
-        let subsidy = Sats::from_sats(5_000_000_000 + u64::from(self.templates));
+        let (subsidy, fees) = (Sats::from_sats(5_000_000_000), Sats::from_sats(self.templates.into()));
         let nbits = if script.byte().is_multiple_of(4) { 0x207f_ffff } else { 0x0300_0001 };
         let prev_hash = BlockHash::hash(&self.height.to_le_bytes());
         let tip = Tip::new(prev_hash, Height(self.height), CompactTarget::from_consensus(nbits), START);
@@ -233,9 +287,9 @@ impl Stage {
             tip,
             version: 0x2000_0000,
             time: START,
-            coinbase_value: subsidy,
+            coinbase_value: subsidy.checked_add(fees).expect("far less than all money"),
             subsidy,
-            fees: Sats::ZERO,
+            fees,
             sigops: 0,
             transactions: Vec::new(),
             required_outputs: Vec::new(),
@@ -243,8 +297,7 @@ impl Stage {
         let template = Arc::new(template.expect("the value adds up"));
         let work = self.jobs.handle_template(&template, self.now).expect("a small template makes a job");
         let work = work.expect("no two templates are alike");
-        self.newest = work.id();
-        self.session.handle_work(work, self.now);
+        self.put_up(Some(work));
     }
 
     fn wait(&mut self, script: &mut Script<'_>) -> Result<(), Ended> {
@@ -266,7 +319,7 @@ impl Stage {
         let old = self.records.len();
         self.session.take_records(&mut self.records);
         for record in &self.records[old..] {
-            assert!(self.hashes.insert(record.hash), "a hash was credited twice");
+            self.model.earned(record.hash);
         }
         let blocks = self.records.iter().filter(|record| record.kind == ShareKind::Block).count();
         assert_eq!(self.blocks, blocks, "every block has a record");
@@ -281,7 +334,12 @@ impl Stage {
     }
 
     fn hear(&mut self, message: &Message<'_>) {
+        self.model.hears(message);
         match message {
+            Message::SubmitSharesError(error) => {
+                let code = String::from_utf8_lossy(error.error_code.as_bytes()).into_owned();
+                self.refused = Some((error.channel_id, error.sequence_number, code));
+            }
             Message::NewMiningJob(job) if job.min_ntime.as_ref().is_none() => {
                 self.future.insert(job.channel_id, job.job_id);
             }
