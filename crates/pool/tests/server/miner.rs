@@ -225,6 +225,11 @@ impl Miner {
         self.work().map(|(tip, _)| tip.prev_hash)
     }
 
+    /// The number of the job that is mined now.
+    pub(crate) fn job(&self) -> Option<u32> {
+        self.work().map(|(tip, _)| tip.job)
+    }
+
     /// The job that is mined now, and what it stands on.
     fn work(&self) -> Option<(Tip, &Job)> {
         let tip = self.tip?;

@@ -2,9 +2,13 @@
 
 use core::time::Duration;
 
+use adit_channel::VardiffConfig;
+use adit_messages::mining;
+use adit_messages::types::U256;
 use adit_net::{Clock, OutboxLimits, initiate};
-use adit_units::Height;
-use tokio::time::sleep;
+use adit_pool::{JOB_AGE_MAX, WISHED_JOB_AGE};
+use adit_units::{Height, Target, Work};
+use tokio::time::{sleep, timeout};
 
 use crate::miner::Miner;
 use crate::stage::Plan;
@@ -48,6 +52,24 @@ async fn many_shares_in_one_write_are_acknowledged_with_few_messages() {
     assert_eq!(metrics.work.to_hashes(), 1_000, "a share that every hash meets is worth one");
     assert_eq!(metrics.height, Some(Height(stage.height())));
     assert!(metrics.template_age.is_some_and(|age| age < Duration::from_secs(60)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_turns_out_much_faster_has_its_next_job_before_the_minute_is_over() {
+    let mut plan = Plan::quiet();
+    plan.pool.vardiff.hardest = VardiffConfig::default().hardest;
+    let stage = plan.start();
+    let mut proxy = stage.miner().await;
+    let (mut neighbour, first) = (stage.miner().await, proxy.job());
+    let target = Target::from_work(Work::from_hashes(1 << 40)).to_le_bytes();
+    let (channel_id, maximum_target) = (proxy.channel, U256::from(&target));
+    proxy.say(mining::UpdateChannel { channel_id, nominal_hash_rate: 0.0, maximum_target });
+    proxy.flush().await;
+    let has_another = async {
+        proxy.hear_until(|proxy| proxy.job() != first).await.unwrap();
+        neighbour.hear_until(|neighbour| neighbour.job() != first).await.unwrap();
+    };
+    timeout(JOB_AGE_MAX - WISHED_JOB_AGE, has_another).await.expect("nobody waits for the whole minute");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
