@@ -79,6 +79,8 @@ struct Source {
     told: Option<Seen>,
     /// What its template stands on.
     offered: Option<Seen>,
+    /// Whether it has told of a tip or given a template since it was last asked for its last block: the answer may be older than that.
+    is_overtaken: bool,
     /// Since when its template could be mined on without a break.
     well_since: Option<Monotonic>,
 }
@@ -121,6 +123,7 @@ impl Choice {
             voice: Voice::Unheard,
             told: None,
             offered: None,
+            is_overtaken: false,
             well_since: None,
         };
         Self { started: now, sources: (0..count).map(|_| source()).collect(), chosen: None, mined_on: None }
@@ -141,15 +144,31 @@ impl Choice {
             end.work = told.end.work;
         }
         source.offered = Some(see(source.offered, end, now));
+        source.is_overtaken = true;
     }
 
-    /// A node has said where its chain ends.
+    /// A node has told of a tip, on which it may have no template yet.
+    pub(crate) fn handle_tip(&mut self, index: usize, tip: &Tip, now: Monotonic) {
+        let Some(source) = self.sources.get_mut(index) else { return };
+        source.hear_end(ChainEnd::below(tip), now);
+        source.is_overtaken = true;
+    }
+
+    /// A node is asked for its last block.
+    pub(crate) fn handle_question(&mut self, index: usize) {
+        if let Some(source) = self.sources.get_mut(index) {
+            source.is_overtaken = false;
+        }
+    }
+
+    /// A node has answered where its chain ends, or ended when it was asked.
     pub(crate) fn handle_end(&mut self, index: usize, end: ChainEnd, now: Monotonic) {
         let Some(source) = self.sources.get_mut(index) else { return };
-        source.voice = Voice::Answers;
-        source.told = Some(see(source.told, end, now));
-        if let Some(offered) = source.offered.filter(|offered| offered.end.hash == end.hash) {
-            source.offered = Some(see(Some(offered), end, now));
+        let is_no_more = |told: Seen| told.end.hash != end.hash && !told.end.is_behind(&end);
+        if source.is_overtaken && source.told.is_some_and(is_no_more) {
+            source.voice = Voice::Answers;
+        } else {
+            source.hear_end(end, now);
         }
     }
 
@@ -281,6 +300,15 @@ impl Source {
             (State::Down(reason), _) | (_, Voice::Silent(reason)) => Some(reason.clone()),
             (State::Starting, _) => Some("it has given no template yet".to_owned()),
             (State::Up, Voice::Unheard | Voice::Answers) => None,
+        }
+    }
+
+    /// Takes down where its chain ends.
+    fn hear_end(&mut self, end: ChainEnd, now: Monotonic) {
+        self.voice = Voice::Answers;
+        self.told = Some(see(self.told, end, now));
+        if let Some(offered) = self.offered.filter(|offered| offered.end.hash == end.hash) {
+            self.offered = Some(see(Some(offered), end, now));
         }
     }
 

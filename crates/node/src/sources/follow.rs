@@ -33,6 +33,8 @@ enum News {
     /// A tip on which it may have no template yet.
     Tip(Tip),
     State(State),
+    /// It is asked for its last block.
+    Question,
     End(ChainEnd),
     Silence(String),
 }
@@ -118,6 +120,10 @@ async fn listen_for_state(index: usize, node: &Node, news: &mpsc::Sender<(usize,
 /// is not flooded and is heard the moment it wakes up.
 async fn feel_pulse(index: usize, node: &Node, news: &mpsc::Sender<(usize, News)>) {
     loop {
+        // Whatever it has told before is on its way to the choice already, and older than the answer.
+        if news.send((index, News::Question)).await.is_err() {
+            return;
+        }
         let mut question = pin!(node.chain_end());
         let answer = match timeout(SILENCE, &mut question).await {
             Ok(answer) => answer,
@@ -181,8 +187,9 @@ impl Follower {
         match news {
             News::State(state) => self.choice.handle_state(index, state),
             News::End(end) => self.choice.handle_end(index, end, now),
+            News::Question => self.choice.handle_question(index),
             News::Tip(tip) => {
-                self.choice.handle_end(index, ChainEnd::below(&tip), now);
+                self.choice.handle_tip(index, &tip, now);
                 self.tip = Some(tip);
             }
             News::Silence(reason) => self.choice.handle_silence(index, reason),

@@ -160,6 +160,32 @@ async fn a_block_that_is_only_told_of_ends_the_templates_below_it() {
 }
 
 #[tokio::test]
+async fn a_late_answer_does_not_take_a_new_tip_back() {
+    let pair = Pair::start_equal(|fake| {
+        fake.without_long_poll();
+        let mut config = fake.config();
+        (config.timing.refresh, config.timing.template) = (crate::PATIENCE * 2, crate::PATIENCE * 2);
+        config
+    })
+    .await;
+    up(&pair.node).await;
+    let late = Duration::from_millis(700);
+    pair.first.trick("getblocktemplate", Trick::Silence);
+    pair.first.trick("getblockchaininfo", Trick::LatePlainAnswer(late));
+    let mut tips = pair.node.tips();
+    let before = pair.first.best_block();
+    // The answer that was on its way before the trick is over, and one that knows nothing of the block is on its way.
+    let calls = pair.first.calls("getblockchaininfo");
+    while pair.first.calls("getblockchaininfo") == calls {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let block = pair.first.mine();
+    tip(&mut tips, block).await;
+    let back = timeout(late * 2, tips.wait_for(|tip| tip.is_some_and(|tip| tip.prev_hash == before))).await;
+    assert!(back.is_err(), "the tip went back");
+}
+
+#[tokio::test]
 async fn new_tips_are_told_while_no_node_gives_a_template() {
     let pair = Pair::start_equal(|fake| {
         fake.without_long_poll();

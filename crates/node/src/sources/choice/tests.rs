@@ -30,6 +30,12 @@ fn with_work(end: ChainEnd, work: u64) -> ChainEnd {
     ChainEnd { work: Some(Work::from_be_bytes(bytes)), ..end }
 }
 
+fn tip(on: ChainEnd) -> Tip {
+    let (height, nbits) = (Height(on.height.0 + 1), CompactTarget::from_consensus(0x207f_ffff));
+    let target = Target::from_compact(nbits);
+    Tip { prev_hash: on.hash, height, nbits, target, min_ntime: 0 }
+}
+
 impl World {
     fn new() -> Self {
         let now = Monotonic::from_micros(1_000_000_000);
@@ -46,13 +52,20 @@ impl World {
     }
 
     fn template(&mut self, index: usize, on: ChainEnd) {
-        let (height, nbits) = (Height(on.height.0 + 1), CompactTarget::from_consensus(0x207f_ffff));
-        let target = Target::from_compact(nbits);
-        let tip = Tip { prev_hash: on.hash, height, nbits, target, min_ntime: 0 };
-        self.choice.handle_template(index, &tip, self.now);
+        self.choice.handle_template(index, &tip(on), self.now);
     }
 
+    fn tip(&mut self, index: usize, on: ChainEnd) {
+        self.choice.handle_tip(index, &tip(on), self.now);
+    }
+
+    /// A node is asked, and answers at once.
     fn told(&mut self, index: usize, end: ChainEnd) {
+        self.choice.handle_question(index);
+        self.answers(index, end);
+    }
+
+    fn answers(&mut self, index: usize, end: ChainEnd) {
         self.choice.handle_end(index, end, self.now);
     }
 
@@ -293,6 +306,24 @@ fn a_block_that_its_node_takes_back_is_forgotten() {
     assert_eq!(world.choice.best(world.now).unwrap().hash, end(0, 7).hash);
 }
 
+#[test]
+fn a_late_answer_does_not_take_back_a_tip_that_was_told_after_the_question() {
+    let mut world = World::at(7);
+    world.choice.handle_question(0);
+    world.tip(0, end(0, 8));
+    assert_eq!(world.decide(), BEHIND);
+    world.answers(0, end(0, 7));
+    assert_eq!(world.decide(), BEHIND, "the answer was on its way");
+    assert_eq!(world.choice.best(world.now).unwrap().hash, end(0, 8).hash);
+    world.answers(0, end(0, 9));
+    assert_eq!(world.choice.best(world.now).unwrap().hash, end(0, 9).hash, "but it may be newer");
+
+    let mut world = World::at(7);
+    world.tip(0, end(0, 8));
+    world.told(0, end(0, 7));
+    assert_eq!(world.decide(), FIRST, "who was asked afterwards has really gone back");
+}
+
 /// Random lives of three nodes: whatever happens, the node in use is up, answers, and is behind nobody who counts.
 #[test]
 fn no_history_leads_to_a_node_in_trouble_or_behind() {
@@ -310,11 +341,13 @@ fn no_history_leads_to_a_node_in_trouble_or_behind() {
         for _ in 0..200 {
             let index = usize::try_from(draw(3)).unwrap();
             let end = end(u8::try_from(draw(2)).unwrap(), 5 + u32::try_from(draw(4)).unwrap());
-            match draw(7) {
+            match draw(9) {
                 0 => world.silent(index),
                 1 => world.down(index, "down"),
                 2 => world.up(index),
                 3 => world.told(index, end),
+                7 => world.tip(index, end),
+                8 => world.answers(index, end),
                 4 => world.template(index, end),
                 _ => world.well(index, end),
             }
