@@ -158,8 +158,6 @@ enum Ended {
     Open(#[from] OpenError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the server does not read what it is sent")]
-    Stalled,
     #[error("the server sends its clients to {0}")]
     Redirected(Url),
 }
@@ -312,16 +310,10 @@ impl Shift {
     ) -> Result<(), Ended> {
         loop {
             connection.queue(client.frames())?;
-            let deadlines = [Some(client.poll_timeout()), connection.deadline()];
-            let deadline = deadlines.into_iter().flatten().min().unwrap_or_default();
+            let deadline = client.poll_timeout();
             tokio::select! {
                 () = told_to_stop(&mut self.stopped) => return Ok(()),
-                () = sleep_until(Clock.instant(deadline)) => {
-                    client.handle_timeout(Clock.monotonic())?;
-                    if connection.is_stalled(Clock.monotonic()) {
-                        return Err(Ended::Stalled);
-                    }
-                }
+                () = sleep_until(Clock.instant(deadline)) => client.handle_timeout(Clock.monotonic())?,
                 Some(solution) = self.solutions.recv(), if !connection.is_congested() => {
                     self.submit(client, &solution);
                 }

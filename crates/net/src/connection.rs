@@ -215,18 +215,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outbox.len() > self.outbox.limits().bytes / 2
     }
 
-    /// When the peer will have left data unread for too long, unless it reads some before.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Monotonic> {
-        self.outbox.deadline()
-    }
-
-    /// Whether [`Self::deadline`] has passed: drop this peer, it does not read.
-    #[must_use]
-    pub fn is_stalled(&self, now: Monotonic) -> bool {
-        self.outbox.deadline().is_some_and(|deadline| deadline <= now)
-    }
-
     /// Closes gently: writes what is queued, says that no more comes, and waits until the peer has closed too, but no longer than
     /// `patience` in all.
     ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adit_net::{
     Accepted, Admission, Clock, Connection, HandshakeLane, Intake, Limits, Listener, OsRng, OutboxLimits,
-    Timer, connect,
+    connect,
 };
 use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, FrameQueue, Identity, Initiator, StaticKeyPair};
 use adit_units::UnixTime;
@@ -93,16 +93,10 @@ async fn serve(
         turned_away.fetch_add(1, Relaxed);
         return;
     };
-    let (mut timer, mut frames, mut pours) = (Timer::default(), FrameQueue::default(), false);
+    let (mut frames, mut pours) = (FrameQueue::default(), false);
     loop {
-        timer.set(connection.deadline());
         tokio::select! {
             biased;
-            () = timer.fired() => {
-                if connection.is_stalled(Clock.monotonic()) {
-                    return;
-                }
-            }
             () = sleep(Duration::from_millis(1)), if pours => {
                 frames.push(0, false, POUR, &[0; 8 * 1024]).unwrap();
             }

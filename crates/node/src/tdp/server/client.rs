@@ -43,8 +43,6 @@ enum End {
     Open(#[from] OpenError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("client has not read for too long")]
-    Deaf,
 }
 
 /// Serves an admitted client from handshake to end.
@@ -87,8 +85,7 @@ impl Client {
 
     /// Waits for the next thing to do, and does it.
     async fn step(&mut self) -> Result<(), End> {
-        let deadlines = [self.session.poll_timeout(), self.connection.deadline()];
-        self.timer.set(deadlines.into_iter().flatten().min());
+        self.timer.set(self.session.poll_timeout());
         // A client that lags behind is not sent every template, only the newest once it has caught up.
         let congested = self.connection.is_congested();
         let intake = if congested { Intake::Paused } else { Intake::Open };
@@ -100,13 +97,7 @@ impl Client {
                 let newest = Arc::clone(&self.offers.borrow_and_update());
                 self.session.handle_offers(newest, Clock.now())?;
             }
-            () = timer.fired() => {
-                let now = Clock.now();
-                if self.connection.is_stalled(now.monotonic) {
-                    return Err(End::Deaf);
-                }
-                self.session.handle_timeout(now)?;
-            }
+            () = timer.fired() => self.session.handle_timeout(Clock.now())?,
             done = connection.io(intake) => match done? {
                 Io::Read(_) | Io::Written => {}
             },
