@@ -4,6 +4,7 @@
 //! `fuzz_corpus` replays every stored input through its body on a stable compiler and keeps this table, the files of
 //! `fuzz/fuzz_targets/` and the folders of `fuzz/corpus/` in step.
 
+pub mod channel;
 pub mod frame_stream;
 pub mod handshake;
 pub mod key_text;
@@ -26,6 +27,7 @@ pub struct FuzzTarget {
 
 /// Every fuzz target, by name.
 pub const TARGETS: &[FuzzTarget] = &[
+    FuzzTarget { name: "channel", run: channel::run },
     FuzzTarget { name: "frame_stream", run: frame_stream::run },
     FuzzTarget { name: "handshake", run: handshake::run },
     FuzzTarget { name: "key_text", run: key_text::run },

@@ -210,8 +210,12 @@ impl SessionModel {
             return Err("duplicate-share");
         }
         let network = Target::from_compact(CompactTarget::from_consensus(job.nbits));
-        let is_good = target.is_met_by(&hash) || network.is_met_by(&hash);
-        if is_good { Ok((target.to_work(), hash)) } else { Err("difficulty-too-low") }
+        match (target.is_met_by(&hash), network.is_met_by(&hash)) {
+            (true, _) => Ok((target.to_work(), hash)),
+            // A block is a block, but its work was not asked for.
+            (false, true) => Ok((Work::ZERO, hash)),
+            (false, false) => Err("difficulty-too-low"),
+        }
     }
 
     /// A hash has earned.
