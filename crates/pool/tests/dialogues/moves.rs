@@ -1,5 +1,6 @@
-//! A client that believes only what messages say, while the server moves its channels about: under one job number a channel is given one
-//! job, every share is hashed as its job was given, and no hash earns twice.
+//! A client that believes only what messages say, while the server moves its channels about.
+//!
+//! Under one job number a channel is given one job, every share is hashed as its job was given, and no hash earns twice.
 
 use std::collections::{HashMap, HashSet};
 

@@ -488,9 +488,9 @@ fn wishes_bring_no_more_than_one_job_a_minute() {
     for _ in 0..600 {
         world.wait(1);
         world.factory.handle_wish(world.now.monotonic);
-        made += usize::from(world.factory.handle_timeout(world.now).unwrap().is_some());
+        made += u64::from(world.factory.handle_timeout(world.now).unwrap().is_some());
     }
-    let minutes = 600 / WISH_INTERVAL.as_secs() as usize;
+    let minutes = 600 / WISH_INTERVAL.as_secs();
     assert!((minutes..=2 * minutes + 1).contains(&made), "{made} jobs in {minutes} minutes");
 }
 
