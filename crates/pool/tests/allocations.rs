@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_channel::ShareRecord;
 use adit_messages::types::{B032, Str0255, U256};
 use adit_messages::{Message, common, encode, mining};
-use adit_pool::{JobFactory, PoolConfig, Session, Work};
+use adit_pool::{JOB_AGE_MAX, JobFactory, PoolConfig, Session, Work};
 use adit_share::{Template, TemplateParts, Tip};
 use adit_transport::{Frame, FrameQueue};
 use adit_units::{ConnectionId, Height, Monotonic, Now, Sats, Target, TemplateId, UnixTime};
@@ -52,8 +52,19 @@ fn frames<'a>(messages: impl IntoIterator<Item = Message<'a>>) -> FrameQueue {
     queue
 }
 
+/// A user whose blocks pay the pool.
+const POOLED: &str = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq.rig";
+
+/// A user whose blocks pay the miner.
+const SOLO: &str = "sri/solo/bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq/rig";
+
 /// The messages that set a connection up and open one channel.
 fn beginning(extended: bool) -> FrameQueue {
+    beginning_as(POOLED, extended)
+}
+
+/// The same, as that user.
+fn beginning_as(user: &str, extended: bool) -> FrameQueue {
     let text = |text| Str0255::try_from(text).unwrap();
     let setup = common::SetupConnection {
         protocol: common::Protocol::MiningProtocol,
@@ -67,8 +78,7 @@ fn beginning(extended: bool) -> FrameQueue {
         firmware: text("firmware"),
         device_id: text("device"),
     };
-    let (user_identity, max_target) =
-        (text("bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq.rig"), U256::from(&[0xff; 32]));
+    let (user_identity, max_target) = (text(user), U256::from(&[0xff; 32]));
     let open = if extended {
         Message::from(mining::OpenExtendedMiningChannel {
             request_id: 1,
@@ -153,9 +163,9 @@ impl Driver {
 
 #[test]
 fn an_accepted_share_takes_no_memory() {
-    for extended in [true, false] {
+    for (extended, user) in [(true, POOLED), (false, POOLED), (true, SOLO), (false, SOLO)] {
         let mut driver = Driver::new();
-        beginning(extended).iter().for_each(|frame| driver.takes(frame));
+        beginning_as(user, extended).iter().for_each(|frame| driver.takes(frame));
         // Until the set of seen shares has the room that the rest will need.
         shares(extended, 0..1000).iter().for_each(|frame| driver.takes(frame));
         let rest = shares(extended, 1000..1300);
@@ -207,4 +217,32 @@ fn an_idle_connection_with_a_channel_is_small() {
         assert!(bytes <= IDLE_CONNECTION, "extended: {extended}, {bytes} bytes");
         assert!(kept.is_some_and(|session| session.channels() == 1));
     }
+}
+
+/// Jobs of the same tip that can earn are many; those of a group of its own are made anew for late shares.
+#[test]
+fn a_connection_whose_blocks_pay_the_miner_is_small_after_many_jobs() {
+    let (config, beginning) = (config(), beginning_as(SOLO, true));
+    let mut factory = JobFactory::new(&config, 0).unwrap();
+    let first = factory.handle_template(work(&config).template(), now()).unwrap().unwrap();
+    let renewed = |minute| {
+        let later = now().after(JOB_AGE_MAX * minute);
+        factory.handle_timeout(later).unwrap().expect("a minute is over")
+    };
+    let jobs: Vec<_> = core::iter::once(first).chain((1..30).map(renewed)).collect();
+    let mut kept = None;
+    let counted = allocation_counter::measure(|| {
+        let mut session = Session::new(config, ConnectionId(1), [1; 16], now());
+        for (number, work) in jobs.iter().enumerate() {
+            session.handle_work(Arc::clone(work), now());
+            if number == 0 {
+                beginning.iter().for_each(|frame| session.handle_frame(frame, now()).unwrap());
+            }
+        }
+        *session.frames() = FrameQueue::default();
+        kept = Some(Box::new(session));
+    });
+    let bytes = u64::try_from(counted.bytes_current).unwrap();
+    assert!(bytes <= 2 * IDLE_CONNECTION, "{bytes} bytes");
+    assert!(kept.is_some_and(|session| session.channels() == 1));
 }
