@@ -68,7 +68,8 @@ impl Node {
     /// Several nodes as one, the most preferred first; `clock` says what time it is. One node alone stays what it is.
     ///
     /// Templates come from the first node that is well and knows the newest block that any of them has told of. A node that dies, hangs
-    /// or gives bad templates is left within two seconds; a preferred one is taken up again when it has been well for ten.
+    /// or gives bad templates is left within two seconds for one that is well; a preferred one is taken up again when it has been well for
+    /// ten and moves miners to no rival of their block.
     /// Every block goes to all of them at once, and is accepted when one accepts it.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 mod choice;
 mod follow;
 mod verdict;
+mod voice;
 
 use core::pin::Pin;
 use core::time::Duration;

@@ -6,6 +6,8 @@ use adit_share::Tip;
 use adit_units::{Height, Monotonic};
 use bitcoin::{BlockHash, Work};
 
+use super::voice::Voice;
+
 /// How long a preferred node must have been well before it takes over from one that works.
 pub(crate) const FAILBACK: Duration = Duration::from_secs(10);
 /// How long a preferred node may take over its first template, at the start, before another one is used.
@@ -51,16 +53,6 @@ pub(crate) enum State {
     Up,
     /// With the reason.
     Down(String),
-}
-
-/// Whether a node answers at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Voice {
-    /// Not known yet.
-    Unheard,
-    Answers,
-    /// With what is wrong.
-    Silent(String),
 }
 
 /// A chain's end, and when it was told.
@@ -120,7 +112,7 @@ impl Choice {
     pub(crate) fn new(count: usize, now: Monotonic) -> Self {
         let source = || Source {
             state: State::Starting,
-            voice: Voice::Unheard,
+            voice: Voice::default(),
             told: None,
             offered: None,
             is_overtaken: false,
@@ -144,6 +136,7 @@ impl Choice {
             end.work = told.end.work;
         }
         source.offered = Some(see(source.offered, end, now));
+        source.voice.hear(now);
         source.is_overtaken = true;
     }
 
@@ -151,12 +144,14 @@ impl Choice {
     pub(crate) fn handle_tip(&mut self, index: usize, tip: &Tip, now: Monotonic) {
         let Some(source) = self.sources.get_mut(index) else { return };
         source.hear_end(ChainEnd::below(tip), now);
+        source.voice.hear(now);
         source.is_overtaken = true;
     }
 
     /// A node is asked for its last block.
-    pub(crate) fn handle_question(&mut self, index: usize) {
+    pub(crate) fn handle_question(&mut self, index: usize, now: Monotonic) {
         if let Some(source) = self.sources.get_mut(index) {
+            source.voice.ask(now);
             source.is_overtaken = false;
         }
     }
@@ -165,17 +160,16 @@ impl Choice {
     pub(crate) fn handle_end(&mut self, index: usize, end: ChainEnd, now: Monotonic) {
         let Some(source) = self.sources.get_mut(index) else { return };
         let is_no_more = |told: Seen| told.end.hash != end.hash && !told.end.is_behind(&end);
-        if source.is_overtaken && source.told.is_some_and(is_no_more) {
-            source.voice = Voice::Answers;
-        } else {
+        source.voice.answer(now);
+        if !source.is_overtaken || !source.told.is_some_and(is_no_more) {
             source.hear_end(end, now);
         }
     }
 
-    /// A node has not answered in time, or cannot be asked.
-    pub(crate) fn handle_silence(&mut self, index: usize, reason: String) {
+    /// A node cannot be asked.
+    pub(crate) fn handle_failure(&mut self, index: usize, reason: String, now: Monotonic) {
         if let Some(source) = self.sources.get_mut(index) {
-            source.voice = Voice::Silent(reason);
+            source.voice.fail(reason, now);
         }
     }
 
@@ -183,10 +177,14 @@ impl Choice {
     pub(crate) fn decide(&mut self, now: Monotonic) -> Decision {
         let newest = self.newest(now);
         for source in &mut self.sources {
-            let well = source.trouble().is_none() && source.is_level(newest.as_ref());
-            source.well_since = if well { source.well_since.or(Some(now)) } else { None };
+            if source.is_shaken(now) {
+                source.voice.shake(now);
+            }
+            let well = source.trouble(now).is_none() && source.is_level(newest.as_ref());
+            let since = source.well_since.filter(|&since| source.voice.is_sound_since(since));
+            source.well_since = well.then(|| since.unwrap_or(now));
         }
-        let Some(next) = self.next(newest.as_ref(), now) else { return Decision::Wait(self.idle()) };
+        let Some(next) = self.next(newest.as_ref(), now) else { return Decision::Wait(self.idle(now)) };
         self.chosen = Some(next);
         self.mined_on = self.sources.get(next).and_then(Source::stands_on);
         Decision::Use(next)
@@ -218,15 +216,15 @@ impl Choice {
     }
 
     /// What is wrong with a node itself, whatever block the others know; `None` when nothing is.
-    pub(crate) fn fault(&self, index: usize) -> Option<String> {
-        self.sources.get(index)?.trouble()
+    pub(crate) fn fault(&self, index: usize, now: Monotonic) -> Option<String> {
+        self.sources.get(index)?.trouble(now)
     }
 
     /// What keeps a node from being used; `None` when nothing does.
-    pub(crate) fn trouble(&self, index: usize) -> Option<String> {
+    pub(crate) fn trouble(&self, index: usize, now: Monotonic) -> Option<String> {
         let source = self.sources.get(index)?;
         source
-            .trouble()
+            .trouble(now)
             .or_else(|| source.well_since.is_none().then(|| "it does not know the newest block".to_owned()))
     }
 
@@ -234,11 +232,15 @@ impl Choice {
         let Some(chosen) = self.chosen else {
             let first = self.well().next()?;
             let in_grace = now.saturating_since(self.started) < START_GRACE;
-            let awaited = self.sources.iter().take(first).any(Source::is_awaited);
+            let awaited = self.sources.iter().take(first).any(|source| source.is_awaited(now));
             return (!in_grace || !awaited).then_some(first);
         };
+        let is_usable = |source: &Source| source.lives(now) && source.is_level(newest);
         if self.well().any(|index| index == chosen) {
             return self.well().find(|&index| index == chosen || self.may_take_over(index, chosen, now));
+        }
+        if self.sources.get(chosen).is_some_and(is_usable) {
+            return self.well().find(|&index| self.is_better_than_slow(index, now)).or(Some(chosen));
         }
         // Miners stay on their block where they can, and else on the one that was known first.
         let known_first = newest.map(|seen| seen.end.hash);
@@ -250,7 +252,7 @@ impl Choice {
         if of_ours.is_none() && newest.is_some_and(|newest| self.is_awaited_on(newest, now)) {
             return None;
         }
-        of_ours.or_else(|| self.well().next())
+        of_ours.or_else(|| self.well().next()).or_else(|| self.sources.iter().position(is_usable))
     }
 
     /// The nodes that can be mined on, the most preferred first.
@@ -272,20 +274,27 @@ impl Choice {
         candidate < chosen && is_no_rival && now.saturating_since(since) >= FAILBACK
     }
 
+    /// Whether a node is better than one that hesitates, which costs nothing as long as there is a template on the same block.
+    fn is_better_than_slow(&self, candidate: usize, now: Monotonic) -> bool {
+        self.sources
+            .get(candidate)
+            .is_some_and(|source| source.voice.is_steady(now) && source.stands_on() == self.mined_on)
+    }
+
     /// Whether a template on the newest block may still come at any moment.
     fn is_awaited_on(&self, newest: &Seen, now: Monotonic) -> bool {
         let tells = |source: &Source| {
-            source.trouble().is_none() && source.told.is_some_and(|told| told.end.hash == newest.end.hash)
+            source.trouble(now).is_none() && source.told.is_some_and(|told| told.end.hash == newest.end.hash)
         };
         now.saturating_since(newest.first) < RIVAL_GRACE && self.sources.iter().any(tells)
     }
 
-    fn idle(&self) -> Idle {
-        if self.sources.iter().any(|source| source.offered.is_some() && source.trouble().is_none()) {
+    fn idle(&self, now: Monotonic) -> Idle {
+        if self.sources.iter().any(|source| source.offered.is_some() && source.lives(now)) {
             // Its template is there, but something newer is known.
             return if self.chosen.is_some() { Idle::Behind } else { Idle::Starting };
         }
-        if self.chosen.is_none() && self.sources.iter().any(Source::is_awaited) {
+        if self.chosen.is_none() && self.sources.iter().any(|source| source.is_awaited(now)) {
             Idle::Starting
         } else {
             Idle::Down
@@ -295,17 +304,27 @@ impl Choice {
 
 impl Source {
     /// What is wrong with it, whatever the others know.
-    fn trouble(&self) -> Option<String> {
-        match (&self.state, &self.voice) {
-            (State::Down(reason), _) | (_, Voice::Silent(reason)) => Some(reason.clone()),
-            (State::Starting, _) => Some("it has given no template yet".to_owned()),
-            (State::Up, Voice::Unheard | Voice::Answers) => None,
+    fn trouble(&self, now: Monotonic) -> Option<String> {
+        let hesitation = || self.voice.hesitation(now);
+        match &self.state {
+            State::Down(reason) => Some(reason.clone()),
+            State::Starting => hesitation().or_else(|| Some("it has given no template yet".to_owned())),
+            State::Up => hesitation(),
         }
+    }
+
+    /// Whether something is wrong with it that tells against it for a while.
+    fn is_shaken(&self, now: Monotonic) -> bool {
+        matches!(self.state, State::Down(_)) || self.voice.hesitation(now).is_some()
+    }
+
+    /// Whether its templates can be used, though it be slow.
+    fn lives(&self, now: Monotonic) -> bool {
+        self.state == State::Up && !self.voice.is_lost(now)
     }
 
     /// Takes down where its chain ends.
     fn hear_end(&mut self, end: ChainEnd, now: Monotonic) {
-        self.voice = Voice::Answers;
         self.told = Some(see(self.told, end, now));
         if let Some(offered) = self.offered.filter(|offered| offered.end.hash == end.hash) {
             self.offered = Some(see(Some(offered), end, now));
@@ -313,8 +332,8 @@ impl Source {
     }
 
     /// Whether its first template may come at any moment.
-    fn is_awaited(&self) -> bool {
-        self.state == State::Starting && !matches!(self.voice, Voice::Silent(_))
+    fn is_awaited(&self, now: Monotonic) -> bool {
+        self.state == State::Starting && self.voice.hesitation(now).is_none()
     }
 
     /// Whether its template stands on the newest block, or on one with as much work below it.

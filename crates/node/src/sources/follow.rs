@@ -1,6 +1,5 @@
 //! Listens to several nodes and puts up the templates of the one to use.
 
-use core::pin::pin;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use adit_share::{Template, Tip};
 use adit_units::{Monotonic, Now, TemplateId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use super::choice::{Choice, Decision, Idle, State};
@@ -18,10 +17,8 @@ use crate::{Health, Node, NodeError};
 
 /// How long after its last answer a node is asked for its last block again.
 const PULSE: Duration = Duration::from_millis(500);
-/// How long it may take over that answer before another node is used. With [`PULSE`] it keeps a change of nodes under two seconds.
-const SILENCE: Duration = Duration::from_secs(1);
 /// How often the decision is looked at when nothing has been heard.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(100);
 /// How long a known block may lack a template before that is worth a line in the log.
 const BEHIND_PATIENCE: Duration = Duration::from_secs(2);
 /// How much news may wait; whoever brings more waits with it.
@@ -36,7 +33,8 @@ enum News {
     /// It is asked for its last block.
     Question,
     End(ChainEnd),
-    Silence(String),
+    /// It cannot be asked.
+    Failure(String),
 }
 
 /// Follows all nodes for ever.
@@ -116,7 +114,7 @@ async fn listen_for_state(index: usize, node: &Node, news: &mpsc::Sender<(usize,
     }
 }
 
-/// Asks the node for its last block, again and again. A question that is not answered in time stays open, so that a node that hangs
+/// Asks the node for its last block, again and again. A question that is not answered stays open, so that a node that hangs
 /// is not flooded and is heard the moment it wakes up.
 async fn feel_pulse(index: usize, node: &Node, news: &mpsc::Sender<(usize, News)>) {
     loop {
@@ -124,20 +122,9 @@ async fn feel_pulse(index: usize, node: &Node, news: &mpsc::Sender<(usize, News)
         if news.send((index, News::Question)).await.is_err() {
             return;
         }
-        let mut question = pin!(node.chain_end());
-        let answer = match timeout(SILENCE, &mut question).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let reason = format!("it has not answered within {} s", SILENCE.as_secs());
-                if news.send((index, News::Silence(reason))).await.is_err() {
-                    return;
-                }
-                question.await
-            }
-        };
-        let heard = match answer {
+        let heard = match node.chain_end().await {
             Ok(end) => News::End(end),
-            Err(error) => News::Silence(error.to_string()),
+            Err(error) => News::Failure(error.to_string()),
         };
         if news.send((index, heard)).await.is_err() {
             return;
@@ -187,12 +174,12 @@ impl Follower {
         match news {
             News::State(state) => self.choice.handle_state(index, state),
             News::End(end) => self.choice.handle_end(index, end, now),
-            News::Question => self.choice.handle_question(index),
+            News::Question => self.choice.handle_question(index, now),
             News::Tip(tip) => {
                 self.choice.handle_tip(index, &tip, now);
                 self.tip = Some(tip);
             }
-            News::Silence(reason) => self.choice.handle_silence(index, reason),
+            News::Failure(reason) => self.choice.handle_failure(index, reason, now),
             News::Template(template) => {
                 self.choice.handle_template(index, &template.tip, now);
                 if let Some(latest) = self.latest.get_mut(index) {
@@ -208,11 +195,11 @@ impl Follower {
         let standing = Standing { level: self.choice.level(now), best: self.choice.best(now) };
         self.standing.send_replace(standing);
         match decision {
-            Decision::Use(index) => self.show(index),
+            Decision::Use(index) => self.show(index, now),
             Decision::Wait(Idle::Starting) => {}
             Decision::Wait(Idle::Down) => {
                 self.announce(now);
-                self.board.down(self.no_source());
+                self.board.down(self.no_source(now));
             }
             Decision::Wait(Idle::Behind) => {
                 self.announce(now);
@@ -220,7 +207,7 @@ impl Follower {
                 if now.saturating_since(since) < BEHIND_PATIENCE {
                     self.board.pause(NodeError::Behind);
                 } else {
-                    self.board.down(self.no_source());
+                    self.board.down(self.no_source(now));
                 }
             }
         }
@@ -234,12 +221,12 @@ impl Follower {
         }
     }
 
-    fn show(&mut self, index: usize) {
+    fn show(&mut self, index: usize, now: Monotonic) {
         self.idle_since = None;
         let Some(Some(template)) = self.latest.get(index).cloned() else { return };
         let before = self.used.as_ref().map(|(index, _)| *index);
         if before != Some(index) {
-            self.tell(before, index);
+            self.tell(before, index, now);
         }
         let known = self.used.as_ref().is_some_and(|(_, known)| Arc::ptr_eq(known, &template));
         if !known || self.board.tip() != Some(template.tip.prev_hash) {
@@ -253,14 +240,14 @@ impl Follower {
     }
 
     /// Tells of a change of nodes. That one node knows a block sooner than another is nothing to tell.
-    fn tell(&mut self, before: Option<usize>, now: usize) {
-        let to = self.name(now);
+    fn tell(&mut self, before: Option<usize>, next: usize, now: Monotonic) {
+        let to = self.name(next);
         let Some(before) = before else { return info!(source = to, "templates come from this node") };
         let from = self.name(before);
-        if let Some(reason) = self.choice.fault(before) {
+        if let Some(reason) = self.choice.fault(before, now) {
             warn!(from, to, reason, "another node is used");
             self.left_in_trouble = true;
-        } else if now < before && self.left_in_trouble {
+        } else if next < before && self.left_in_trouble {
             info!(from, to, "a preferred node is used again");
             self.left_in_trouble = false;
         } else {
@@ -273,9 +260,10 @@ impl Follower {
     }
 
     /// What is wrong with each node.
-    fn no_source(&self) -> NodeError {
-        let reason =
-            |(index, node): (usize, &Node)| Some(format!("{}: {}", node.name(), self.choice.trouble(index)?));
+    fn no_source(&self, now: Monotonic) -> NodeError {
+        let reason = |(index, node): (usize, &Node)| {
+            Some(format!("{}: {}", node.name(), self.choice.trouble(index, now)?))
+        };
         let reasons: Vec<_> = self.nodes.iter().enumerate().filter_map(reason).collect();
         NodeError::NoSource(reasons.join("; "))
     }

@@ -5,6 +5,7 @@ use bitcoin::CompactTarget;
 use bitcoin::hashes::Hash as _;
 
 use super::*;
+use crate::sources::voice::{PATIENCE, PATIENCE_MAX, SILENCE, STEADY};
 
 /// Two nodes and the time.
 struct World {
@@ -61,7 +62,7 @@ impl World {
 
     /// A node is asked, and answers at once.
     fn told(&mut self, index: usize, end: ChainEnd) {
-        self.choice.handle_question(index);
+        self.choice.handle_question(index, self.now);
         self.answers(index, end);
     }
 
@@ -77,8 +78,37 @@ impl World {
         self.choice.handle_state(index, State::Down(reason.to_owned()));
     }
 
+    /// A node is asked, and does not answer in time.
     fn silent(&mut self, index: usize) {
-        self.choice.handle_silence(index, "silent".to_owned());
+        self.choice.handle_question(index, self.now);
+        self.now = self.now + SILENCE + Duration::from_millis(1);
+    }
+
+    /// Lets both nodes be asked for a while as the program does it, and answer each after a time of its own; the decisions that were new.
+    fn live(
+        &mut self,
+        time: Duration,
+        on: ChainEnd,
+        mut latency: impl FnMut(usize) -> Duration,
+    ) -> Vec<Decision> {
+        let (mut decisions, until) = (Vec::new(), self.now + time);
+        // Of each node, whether it owes an answer, and when that comes or the next question.
+        let mut next = [(false, self.now), (false, self.now + Duration::from_millis(300))];
+        while self.now < until {
+            self.now = self.now + Duration::from_millis(50);
+            for (index, (owes, at)) in next.iter_mut().enumerate().filter(|(_, (_, at))| *at <= self.now) {
+                if *owes {
+                    self.choice.handle_end(index, on, self.now);
+                } else {
+                    self.choice.handle_question(index, self.now);
+                }
+                let pause = if *owes { Duration::from_millis(500) } else { latency(index) };
+                (*owes, *at) = (!*owes, self.now + pause);
+            }
+            decisions.push(self.decide());
+        }
+        decisions.dedup();
+        decisions
     }
 
     /// A node that answers, has a template on `end`, and says that it is up.
@@ -139,7 +169,7 @@ fn a_node_that_dies_hangs_or_gives_bad_templates_is_left_at_once() {
     let mut world = World::at(7);
     world.down(0, "the node's template is refused");
     assert_eq!(world.decide(), SECOND);
-    assert_eq!(world.choice.fault(0).unwrap(), "the node's template is refused");
+    assert_eq!(world.choice.fault(0, world.now).unwrap(), "the node's template is refused");
     world.down(1, "no connection");
     assert_eq!(world.decide(), DOWN);
 }
@@ -166,8 +196,91 @@ fn a_node_that_has_just_come_back_is_better_than_none() {
     assert_eq!(world.decide(), SECOND);
     world.told(0, end(0, 7));
     assert_eq!(world.decide(), SECOND);
+    world.down(1, "no connection");
+    assert_eq!(world.decide(), FIRST);
+}
+
+#[test]
+fn a_node_that_hesitates_is_left_only_for_one_that_has_answered_in_time_for_a_while() {
+    let mut world = World::at(7);
     world.silent(1);
     assert_eq!(world.decide(), FIRST);
+    world.told(1, end(0, 7));
+    world.silent(0);
+    assert_eq!(world.decide(), FIRST, "the second was no better a moment ago");
+    let told = [(1, end(0, 7))];
+    assert_eq!(world.pass(PATIENCE - SILENCE - Duration::from_millis(500), &told), [FIRST]);
+    assert_eq!(
+        world.pass(Duration::from_secs(1), &told),
+        [SECOND],
+        "whoever says nothing for so long is left"
+    );
+
+    let mut world = World::at(7);
+    world.silent(1);
+    world.told(1, end(0, 7));
+    assert_eq!(world.pass(STEADY, &[(0, end(0, 7)), (1, end(0, 7))]), [FIRST]);
+    world.silent(0);
+    assert_eq!(world.decide(), SECOND, "it has been steady since");
+}
+
+#[test]
+fn nodes_that_are_slow_alike_make_no_job_storm() {
+    for latency in [1.2, 2.5, 2.9].map(Duration::from_secs_f64) {
+        let mut world = World::at(7);
+        let decisions = world.live(Duration::from_secs(300), end(0, 7), |_| latency);
+        assert!(decisions == [FIRST, SECOND] || decisions == [FIRST], "{latency:?}: {decisions:?}");
+    }
+    // Slower than anybody waits for at first, but not for ever.
+    let mut world = World::at(7);
+    let decisions = world.live(Duration::from_secs(300), end(0, 7), |_| Duration::from_secs(6));
+    assert!(decisions.len() < 6, "{decisions:?}");
+
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut world = World::at(7);
+    let decisions = world.live(Duration::from_secs(3600), end(0, 7), |_| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        Duration::from_millis(200 + random % 2300)
+    });
+    assert!(decisions.len() < 100, "{} changes in an hour", decisions.len());
+}
+
+#[test]
+fn a_slow_node_that_is_the_only_one_alive_does_not_flap() {
+    for (latency, most) in [(1.2, 1), (2.9, 1), (4.0, 3), (14.0, 9)] {
+        let mut world = World::at(7);
+        world.down(1, "no connection");
+        let latency = Duration::from_secs_f64(latency);
+        let decisions = world.live(Duration::from_secs(300), end(0, 7), |_| latency);
+        assert!(decisions.len() <= most, "{latency:?}: {decisions:?}");
+    }
+    let mut world = World::at(7);
+    world.down(1, "no connection");
+    world.silent(0);
+    assert_eq!(world.pass(PATIENCE_MAX, &[]), [FIRST, DOWN], "one that hangs is noticed all the same");
+}
+
+#[test]
+fn a_slow_node_is_left_for_a_quick_one_and_stays_so() {
+    let mut world = World::at(7);
+    let latency = |index| Duration::from_millis(if index == 0 { 1300 } else { 20 });
+    assert_eq!(world.live(Duration::from_secs(120), end(0, 7), latency), [FIRST, SECOND]);
+    let quick = |_| Duration::from_millis(20);
+    assert_eq!(world.live(FAILBACK * 2, end(0, 7), quick), [SECOND, FIRST]);
+}
+
+#[test]
+fn whatever_is_heard_of_a_node_is_its_voice() {
+    let mut world = World::at(7);
+    world.choice.handle_question(0, world.now);
+    for _ in 0..20 {
+        world.now = world.now + Duration::from_millis(700);
+        world.template(0, end(0, 7));
+        assert_eq!(world.decide(), FIRST);
+    }
+    assert_eq!(world.pass(SILENCE + Duration::from_millis(500), &[]), [FIRST, SECOND]);
 }
 
 #[test]
@@ -285,7 +398,7 @@ fn a_lost_block_is_mined_on_no_longer_when_nobody_alive_knows_it() {
     assert_eq!(world.decide(), SECOND);
     world.silent(1);
     let decisions = world.pass(HEARSAY + Duration::from_secs(1), &[(0, end(0, 7))]);
-    assert_eq!(decisions, [BEHIND, FIRST], "for a minute the block may still be good");
+    assert_eq!(decisions, [SECOND, BEHIND, FIRST], "for a minute the block may still be good");
 }
 
 #[test]
@@ -309,7 +422,7 @@ fn a_block_that_its_node_takes_back_is_forgotten() {
 #[test]
 fn a_late_answer_does_not_take_back_a_tip_that_was_told_after_the_question() {
     let mut world = World::at(7);
-    world.choice.handle_question(0);
+    world.choice.handle_question(0, world.now);
     world.tip(0, end(0, 8));
     assert_eq!(world.decide(), BEHIND);
     world.answers(0, end(0, 7));
@@ -355,7 +468,7 @@ fn no_history_leads_to_a_node_in_trouble_or_behind() {
             if let Decision::Use(index) = world.decide() {
                 used[index] += 1;
                 let source = &world.choice.sources[index];
-                assert_eq!(source.trouble(), None);
+                assert!(source.lives(world.now), "{source:?}");
                 let ours = source.offered.unwrap().end;
                 let known = world.choice.sources.iter().flat_map(|source| source.counted(world.now));
                 assert!(known.into_iter().all(|seen| !ours.is_behind(&seen.end)));
