@@ -138,7 +138,7 @@ async fn end_of(mut miner: Miner, number: u32) -> End {
             match miner.connection.read().await {
                 Ok(_) => {}
                 Err(IoError::Closed) => return true,
-                Err(IoError::Broken(_)) => return false,
+                Err(IoError::Broken(_) | IoError::Deaf) => return false,
             }
         }
     };

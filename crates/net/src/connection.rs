@@ -10,7 +10,6 @@ use std::io;
 use adit_transport::{
     Frame, FrameQueue, Header, OpenError, Opener, RecvBuffer, SealError, Sealer, Transport, sealed_frame_len,
 };
-use adit_units::Monotonic;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;

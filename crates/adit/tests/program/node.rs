@@ -70,10 +70,10 @@ fn serve(mut stream: TcpStream, trouble: Trouble) -> Option<()> {
 }
 
 fn content_length(head: &str) -> usize {
-    let lengths = head
+    let length = head
         .lines()
-        .filter_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
-    lengths.last().and_then(|length| length.trim().parse().ok()).unwrap_or(0)
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+    length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The result of a call, or the error's number and text.

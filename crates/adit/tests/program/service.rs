@@ -103,16 +103,22 @@ struct Connection {
 
 /// Shakes hands with a pool that is trusted if its certificate holds at that time.
 fn shake_hands(
-    mut stream: TcpStream,
+    stream: TcpStream,
     trusted: AuthorityPublicKey,
     at: UnixTime,
 ) -> Result<Connection, HandshakeError> {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let initiator = Initiator::new(Some(trusted), &mut OsRng);
+    let (stream, act2) = answered(stream, &initiator);
+    Ok(Connection { transport: initiator.finish(&act2, at)?, stream })
+}
+
+/// What the pool says to the first act.
+fn answered(mut stream: TcpStream, initiator: &Initiator) -> (TcpStream, [u8; ACT2_LEN]) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&initiator.act1()).unwrap();
     let mut act2 = [0; ACT2_LEN];
     stream.read_exact(&mut act2).expect("the pool answers");
-    Ok(Connection { transport: initiator.finish(&act2, at)?, stream })
+    (stream, act2)
 }
 
 impl Connection {

@@ -34,9 +34,9 @@ pub enum ReloadError {
     #[error("the certificate is by the authority {new}, but miners pin {pinned} and would refuse the server")]
     Authority {
         /// Who signed the certificate that the server shows now.
-        pinned: AuthorityPublicKey,
+        pinned: Box<AuthorityPublicKey>,
         /// Who signed the other one.
-        new: AuthorityPublicKey,
+        new: Box<AuthorityPublicKey>,
     },
 }
 
@@ -61,7 +61,8 @@ impl Server {
             return Err(ReloadError::Restart("the network"));
         }
         if identity.authority() != shown {
-            return Err(ReloadError::Authority { pinned: shown, new: identity.authority() });
+            let (pinned, new) = (Box::new(shown), Box::new(identity.authority()));
+            return Err(ReloadError::Authority { pinned, new });
         }
         self.admission.set_limits(possible(limits));
         self.identity.send_replace(identity);
