@@ -13,7 +13,8 @@ use crate::board::Board;
 use crate::devnet::Runner;
 use crate::rpc::{Client, follow};
 use crate::sources::{self, ChainEnd, Sources, Standing};
-use crate::{DevnetConfig, Fate, Health, NodeError, NodeInfo, RpcConfig, Submitted};
+use crate::tdp::{self, Provider, TdpConfig};
+use crate::{DevnetConfig, Fate, Health, NodeConfig, NodeError, NodeInfo, RpcConfig, Submitted};
 
 /// A Bitcoin node, shared by cloning; its background work ends with the last clone.
 #[derive(Clone, Debug)]
@@ -32,11 +33,25 @@ struct Inner {
 #[derive(Debug)]
 enum Backend {
     Rpc(Arc<Client>),
+    Tdp(Provider),
     Devnet(Runner),
     Several(Sources),
 }
 
 impl Node {
+    /// A node of any kind.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn open(config: &NodeConfig) -> Self {
+        match config {
+            NodeConfig::Rpc(config) => Self::rpc(config),
+            NodeConfig::Tdp(config) => Self::tdp(config),
+        }
+    }
+
     /// A real node, spoken to over JSON-RPC.
     ///
     /// It need not be there yet: whatever is wrong shows in [`Self::health`], and is tried again until it works.
@@ -50,6 +65,22 @@ impl Node {
         let client = Arc::new(Client::new(config));
         let task = tokio::spawn(follow(Arc::clone(&client), Arc::clone(&board)));
         Self { inner: Arc::new(Inner { board, backend: Backend::Rpc(client), task }) }
+    }
+
+    /// A template provider, spoken to over the template distribution protocol (spec 7).
+    ///
+    /// It need not be there yet: whatever is wrong shows in [`Self::health`], and is tried again until it works. The protocol carries
+    /// only blocks of the provider's own templates, and no answer to them: the next block that it tells of is one.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn tdp(config: &TdpConfig) -> Self {
+        let board = Arc::new(Board::new(config.name()));
+        let (provider, requests) = Provider::new(config);
+        let task = tokio::spawn(tdp::follow(config.clone(), Arc::clone(&board), requests));
+        Self { inner: Arc::new(Inner { board, backend: Backend::Tdp(provider), task }) }
     }
 
     /// A chain in memory; `clock` says what time it is.
@@ -68,8 +99,7 @@ impl Node {
     /// Several nodes as one, the most preferred first; `clock` says what time it is. One node alone stays what it is.
     ///
     /// Templates come from the first node that is well and knows the newest block that any of them has told of. A node that dies, hangs
-    /// or gives bad templates is left within two seconds for one that is well; a preferred one is taken up again when it has been well for
-    /// ten and moves miners to no rival of their block.
+    /// or gives bad templates is left within two seconds; a preferred one is taken up again when it has been well for ten.
     /// Every block goes to all of them at once, and is accepted when one accepts it.
     ///
     /// # Panics
@@ -98,6 +128,7 @@ impl Node {
     pub(crate) async fn chain_end(&self) -> Result<ChainEnd, NodeError> {
         match &self.inner.backend {
             Backend::Rpc(client) => client.chain_end().await,
+            Backend::Tdp(provider) => provider.chain_end().await,
             Backend::Devnet(runner) => runner.chain_end().await,
             Backend::Several(sources) => sources.chain_end().await,
         }
@@ -131,6 +162,7 @@ impl Node {
     pub async fn submit_bytes(&self, block: &[u8]) -> Submitted {
         match &self.inner.backend {
             Backend::Rpc(client) => client.submit(&block.to_lower_hex_string()).await,
+            Backend::Tdp(provider) => provider.submit(block).await,
             Backend::Devnet(runner) => runner.submit(block.to_vec()).await,
             Backend::Several(sources) => sources.submit(block).await,
         }
@@ -140,6 +172,7 @@ impl Node {
     pub async fn fate(&self, hash: BlockHash) -> Fate {
         match &self.inner.backend {
             Backend::Rpc(client) => client.fate(hash).await,
+            Backend::Tdp(provider) => provider.fate(hash).await,
             Backend::Devnet(runner) => runner.fate(hash).await,
             Backend::Several(sources) => sources.fate(hash).await,
         }
@@ -153,6 +186,7 @@ impl Node {
     pub async fn probe(&self) -> Result<NodeInfo, NodeError> {
         match &self.inner.backend {
             Backend::Rpc(client) => client.probe().await,
+            Backend::Tdp(provider) => provider.probe().await,
             Backend::Devnet(runner) => runner.probe().await,
             Backend::Several(sources) => sources.probe().await,
         }

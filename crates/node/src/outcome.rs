@@ -52,7 +52,7 @@ pub enum Health {
 /// What a node says of itself.
 #[derive(Clone, Debug)]
 pub struct NodeInfo {
-    /// The network that it is on.
+    /// The network that it is on; of a template provider, the configured one, as it cannot be asked.
     pub network: Network,
     /// The height of its last block.
     pub height: Height,
@@ -62,8 +62,8 @@ pub struct NodeInfo {
     pub initial_block_download: bool,
     /// Its name and version, as it tells its peers.
     pub user_agent: String,
-    /// How many peers it has.
-    pub peers: u32,
+    /// How many peers it has, where it tells.
+    pub peers: Option<u32>,
     /// Why its templates cannot be used, if they cannot.
     pub trouble: Option<Arc<NodeError>>,
 }

@@ -10,6 +10,7 @@ pub(crate) use client::Client;
 pub use config::{Auth, CoinbaseReserve, ConfigError, Password, RpcConfig, Timing};
 pub use error::NodeError;
 pub(crate) use follow::follow;
+pub(crate) use template::halving_interval;
 pub use template::{RpcTemplate, TemplateRefused, read_template};
 
 use crate::NodeInfo;

@@ -1,13 +1,21 @@
 //! The template distribution protocol (spec 7), both sides of it: templates to whoever speaks it, and found blocks back.
 //!
+//! [`Client`] is the client's side of one connection as a pure state machine, behind [`crate::Node::tdp`].
 //! [`Session`] is the server's side of one connection as a pure state machine over [`Offers`], the templates that were given out and may
 //! still be asked for. [`TemplateProvider`] drives sessions with sockets, fed by any [`crate::Node`].
 
+mod client;
 mod offers;
 mod server;
 mod session;
 mod solution;
 
+pub use client::{
+    Candidate, Client, ClientConfig, ClientEnd, CoinbaseTooLong, Event, FIRST_TEMPLATE_PATIENCE,
+    FUTURES_KEPT, HANDED_KEPT, OFFERED_KEPT, Offered, QUIET_PATIENCE, REQUEST_PAUSE, Room, SETUP_PATIENCE,
+    TIPS_KEPT, TRANSACTIONS_PATIENCE, TdpConfig,
+};
+pub(crate) use client::{Provider, follow, probe};
 pub use offers::{Found, OFFERS_KEPT, Offer, Offers, STALE_OFFERS_KEPT};
 pub use server::{BLOCKS_PATIENCE, ProviderConfig, ProviderStartError, TemplateProvider, provider_limits};
 pub use session::{CONSTRAINTS_TIMEOUT, SETUP_TIMEOUT, Session, SessionEnd};

@@ -15,6 +15,7 @@ pub mod pool_session;
 pub mod share_judge;
 pub mod share_log_segment;
 pub mod target_arithmetic;
+pub mod template_distribution;
 
 /// One fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -38,4 +39,5 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "share_judge", run: share_judge::run },
     FuzzTarget { name: "share_log_segment", run: share_log_segment::run },
     FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
+    FuzzTarget { name: "template_distribution", run: template_distribution::run },
 ];

@@ -165,7 +165,8 @@ async fn check_nodes(config: &Config, report: &mut Report) {
 
 fn describe_node(config: &RpcConfig, info: &NodeInfo, report: &mut Report) {
     let NodeInfo { network, height, user_agent, peers, .. } = info;
-    let text = format!("{user_agent} at {}, {network}, height {height}, {peers} peers", config.url());
+    let peers = peers.map_or_else(String::new, |peers| format!(", {peers} peers"));
+    let text = format!("{user_agent} at {}, {network}, height {height}{peers}", config.url());
     report.good("node", &text);
     match &info.trouble {
         None => report.good("node", &format!("{} gives templates", config.url())),

@@ -70,7 +70,7 @@ impl Runner {
             best_block,
             initial_block_download: false,
             user_agent: concat!("/adit-devnet:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
-            peers: 0,
+            peers: Some(0),
             trouble: None,
         })
     }

@@ -19,6 +19,7 @@ use tracing::debug;
 use super::template::TemplateOffer;
 use super::{Auth, NodeError, RpcConfig, RpcTemplate};
 use crate::sources::ChainEnd;
+use crate::zmq::{Notification, Zmq, ZmqAddress, discovered};
 use crate::{Fate, NodeInfo, Submitted};
 
 /// The longest answer that is read, in bytes. A template of a full block is about nine million; its JSON can at most triple that.
@@ -226,6 +227,19 @@ impl Client {
         }
     }
 
+    /// Where the node tells of new blocks, if it does.
+    pub(crate) async fn zmq_address(&self) -> Result<Option<ZmqAddress>, NodeError> {
+        match &self.config.zmq_hashblock {
+            Zmq::At(address) => Ok(Some(address.clone())),
+            Zmq::Discover if self.config.is_on_this_machine() => {
+                let told: Vec<Notification> =
+                    self.call("getzmqnotifications", &json!([]), self.config.timing.answer).await?;
+                Ok(discovered(&told))
+            }
+            Zmq::Discover | Zmq::Off => Ok(None),
+        }
+    }
+
     /// What the node says of itself.
     pub(crate) async fn probe(&self) -> Result<NodeInfo, NodeError> {
         let chain = self.chain_info().await?;
@@ -237,7 +251,7 @@ impl Client {
             best_block: self.block_hash(&chain.bestblockhash)?,
             initial_block_download: chain.initialblockdownload,
             user_agent: peers.subversion,
-            peers: peers.connections,
+            peers: Some(peers.connections),
             trouble: self.template(network, None).await.err().map(Arc::new),
         })
     }

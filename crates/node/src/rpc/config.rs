@@ -1,11 +1,14 @@
 //! Where a node is, how it lets us in, and how long it may take.
 
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
 use bitcoin::Network;
 use reqwest::Url;
+
+use crate::Zmq;
 
 /// An address that no node can be reached at; the configuration is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +138,8 @@ pub struct RpcConfig {
     pub network: Option<Network>,
     /// Room for our coinbase.
     pub coinbase: CoinbaseReserve,
+    /// Where it tells of new blocks, which are then not waited for until it is asked the next time.
+    pub zmq_hashblock: Zmq,
     /// Deadlines and intervals.
     pub timing: Timing,
 }
@@ -164,6 +169,7 @@ impl RpcConfig {
             auth,
             network: None,
             coinbase: CoinbaseReserve::default(),
+            zmq_hashblock: Zmq::default(),
             timing: Timing::default(),
         })
     }
@@ -178,6 +184,12 @@ impl RpcConfig {
     #[must_use]
     pub const fn auth(&self) -> &Auth {
         &self.auth
+    }
+
+    /// Whether the node is on this machine.
+    pub(crate) fn is_on_this_machine(&self) -> bool {
+        let host = self.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
     pub(crate) const fn address(&self) -> &Url {
@@ -211,6 +223,14 @@ mod tests {
         assert_eq!(parse("http://u:p@n:8332").unwrap_err(), ConfigError::Credentials);
         assert!(matches!(parse("http://n:99999").unwrap_err(), ConfigError::Address { .. }));
         assert!(matches!(parse("").unwrap_err(), ConfigError::Address { .. }));
+    }
+
+    #[test]
+    fn a_node_on_this_machine_is_known_as_one() {
+        let auth = || Auth::Cookie(PathBuf::new());
+        let here = |url| RpcConfig::new(url, auth()).unwrap().is_on_this_machine();
+        assert!(here("127.0.0.1:8332") && here("[::1]:8332") && here("localhost:8332"));
+        assert!(!here("192.0.2.1:8332") && !here("node.example:8332"));
     }
 
     #[test]

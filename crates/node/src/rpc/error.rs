@@ -129,6 +129,14 @@ pub enum NodeError {
     /// A block is known that no template stands on.
     #[error("a new block is known, but no node has given a template on it yet; wait")]
     Behind,
+    /// It is a template provider, and gives no templates.
+    #[error("the template provider at {url} gives no templates: {reason}")]
+    Provider {
+        /// Its address.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// It was in this process and is no more.
     #[error("{0}")]
     Gone(String),

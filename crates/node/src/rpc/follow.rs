@@ -1,30 +1,45 @@
 //! Keeps the board up to date with a node: long polling, a look at the tip every second beside it, and patience with trouble.
 //!
-//! Two loops run side by side. One looks at the tip, refreshes the template and says how the node is; whatever fails, it begins anew
-//! after a pause. The other holds the long poll, which is why a new tip usually needs no look. They share no fate: a node keeps a
+//! Three loops run side by side. One looks at the tip, refreshes the template and says how the node is; whatever fails, it begins anew
+//! after a pause. Another holds the long poll, which is why a new template usually needs no look. They share no fate: a node keeps a
 //! thread busy for each long poll until it has news, even when we have hung up, so a long poll is only given up when its own
-//! connection breaks.
+//! connection breaks. The third listens where the node tells of new blocks (ZeroMQ), and then has the first look at once: a tip is
+//! known long before there is a template on it.
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use bitcoin::Network;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
 use super::{Client, NodeError};
 use crate::board::{Board, Offered};
+use crate::zmq::{Subscription, ZmqError};
 
 /// The least time between two long polls, so that a node that answers them at once is not flooded.
 const LONG_POLL_PAUSE: Duration = Duration::from_millis(100);
 
+/// The longest pause between two questions where the node tells of new blocks.
+const NO_PUBLISHER_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why new blocks are not heard of.
+#[derive(Debug, thiserror::Error)]
+enum Unheard {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Publisher(#[from] ZmqError),
+}
+
 /// Follows the node for ever.
 pub(crate) async fn follow(client: Arc<Client>, board: Arc<Board>) {
-    let follower = Follower { client, board, last: watch::Sender::new(None) };
+    let follower = Follower { client, board, last: watch::Sender::new(None), news: Notify::new() };
     tokio::select! {
         () = follower.keep_watching() => {}
         () = follower.keep_long_polling() => {}
+        () = follower.keep_listening() => {}
     }
 }
 
@@ -41,6 +56,8 @@ struct Follower {
     board: Arc<Board>,
     /// Set anew with each template that was asked for without waiting.
     last: watch::Sender<Option<Last>>,
+    /// The node has told of a block.
+    news: Notify,
 }
 
 impl Follower {
@@ -97,6 +114,7 @@ impl Follower {
             let due = tokio::select! {
                 _ = refresh.tick() => Ok(true),
                 _ = tip.tick() => self.look_at_tip(network).await,
+                () = self.news.notified() => self.look_at_tip(network).await,
             };
             match due {
                 Ok(false) => {}
@@ -135,6 +153,37 @@ impl Follower {
             if let Err(error) = self.long_poll(network, long_poll_id).await {
                 // The other loop meets the same trouble if it is more than a broken connection.
                 debug!(%error, "the long poll ended");
+            }
+        }
+    }
+
+    /// Listens where the node tells of new blocks, whenever it says where; whatever fails, it is asked again after a pause. Nothing but
+    /// speed depends on this.
+    async fn keep_listening(&self) {
+        let mut pause = self.client.config().timing.first_retry;
+        loop {
+            match self.listen(&mut pause).await {
+                // Without a node that publishes there is little to hope for; it may be started with that one day.
+                Ok(()) => sleep(NO_PUBLISHER_PAUSE).await,
+                Err(error) => {
+                    debug!(source = self.board.source(), %error, "new blocks are not heard of over ZeroMQ");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(NO_PUBLISHER_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Hears of new blocks until that fails; ends at once where the node tells nobody.
+    async fn listen(&self, pause: &mut Duration) -> Result<(), Unheard> {
+        let Some(address) = self.client.zmq_address().await? else { return Ok(()) };
+        let mut subscription = Subscription::open(&address).await?;
+        debug!(source = self.board.source(), %address, "new blocks are heard of over ZeroMQ");
+        *pause = self.client.config().timing.first_retry;
+        loop {
+            let hash = subscription.next().await?;
+            if self.board.tip() != Some(hash) {
+                self.news.notify_one();
             }
         }
     }

@@ -57,6 +57,21 @@ pub enum TemplateRefused {
         "it leaves no room for the coinbase, and does not tell the fees; raise blockreservedweight in the node's bitcoin.conf"
     )]
     NoRoom,
+    /// A coinbase must begin with more, or something else, than the height.
+    #[error("its coinbase_prefix is not the height as coinbases begin with (BIP 34), or says more than that")]
+    CoinbasePrefix,
+    /// The outputs that every coinbase must carry are none, or are not as many.
+    #[error("its coinbase_tx_outputs cannot be read, or are not as many as it says")]
+    CoinbaseOutputs,
+    /// The transactions are not those that the merkle path was made of.
+    #[error("its merkle path is not that of its transactions")]
+    Path,
+    /// The transactions leave less room than was asked for.
+    #[error("its transactions leave less room for the coinbase than was asked for")]
+    TooHeavy,
+    /// No block of the network is so easy.
+    #[error("its difficulty is below the least of {}; check that the provider's node is on that network", .0.to_core_arg())]
+    NotOn(Network),
     /// It contradicts itself.
     #[error("{0}")]
     Contradiction(#[from] TemplateError),
@@ -287,7 +302,7 @@ fn cut(parts: TemplateParts, offered: &[Offered], count: usize) -> Result<Templa
 }
 
 /// How many blocks pass between two halvings of the subsidy.
-fn halving_interval(network: Network) -> u32 {
+pub(crate) fn halving_interval(network: Network) -> u32 {
     if network == Network::Regtest { 150 } else { 210_000 }
 }
 

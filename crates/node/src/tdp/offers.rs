@@ -1,11 +1,12 @@
 //! The templates that a template provider has given out, numbered, for as long as somebody may come back to them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use adit_share::{RawTransaction, Template, TemplateParts, witness_commitment};
+use adit_share::{Template, TemplateParts, Tip, witness_commitment};
 use adit_units::{Sats, TemplateId, UnixTime};
-use bitcoin::{BlockHash, TxOut, Wtxid};
+use bitcoin::{BlockHash, TxOut};
+
+use super::client::share;
 
 /// Most templates that are remembered. Those on the newest tip that came before them are forgotten; nobody mines on them any more.
 pub const OFFERS_KEPT: usize = 64;
@@ -15,6 +16,10 @@ pub const STALE_OFFERS_KEPT: usize = 8;
 
 /// Bits of a template's id below the number of its offer.
 const NUMBER_SHIFT: u32 = 8;
+
+/// The subsidy changes at no other heights than multiples of this, on any network: regtest halves it every 150 blocks, the others every
+/// 210 000.
+const HALVING_GRID: u32 = 150;
 
 /// How many ids one offer has for each of its two forms.
 pub(super) const ISSUES_PER_OFFER: u8 = 128;
@@ -114,6 +119,18 @@ impl Offers {
         Self { earlier, newest }
     }
 
+    /// The same with an empty block on `tip`, on which the node has no template yet, at the time `now`; `None` if that is no news, or if
+    /// it is not sure what such a block pays.
+    #[must_use]
+    pub fn ahead(&self, tip: &Tip, now: UnixTime) -> Option<Self> {
+        let known = &self.newest.full;
+        let same_subsidy = tip.height.0 / HALVING_GRID == known.tip.height.0 / HALVING_GRID;
+        if tip.prev_hash == known.tip.prev_hash || !same_subsidy {
+            return None;
+        }
+        Some(self.with(Arc::new(empty(known, *tip, now.to_secs()))))
+    }
+
     /// The offer that is to be mined on.
     #[must_use]
     pub fn newest(&self) -> &Arc<Offer> {
@@ -131,49 +148,51 @@ impl Offers {
     }
 }
 
-/// The template with the bytes of transactions that `before` has too taken from there, so that they are in memory once.
+/// The template with the bytes of transactions that `before` has too taken from there.
 fn sharing(template: Arc<Template>, before: &Template) -> Arc<Template> {
-    let known: HashMap<Wtxid, &RawTransaction> =
-        before.transactions.iter().map(|transaction| (transaction.wtxid(), transaction)).collect();
-    if known.is_empty() {
+    if before.transactions.is_empty() {
         return template;
     }
     let mut own = Arc::unwrap_or_clone(template);
-    for transaction in &mut own.transactions {
-        if let Some(&same) = known.get(&transaction.wtxid()) {
-            *transaction = same.clone();
-        }
-    }
+    share(&mut own.transactions, before);
     Arc::new(own)
 }
 
 /// The template of a block that has only its coinbase, and pays only the subsidy.
 fn without_transactions(full: &Template) -> Template {
-    let (before, after) = (witness_commitment(&full.transactions), witness_commitment(&[]));
+    empty(full, full.tip, full.time)
+}
+
+/// The template of a block on `tip` that has only its coinbase and pays only the subsidy; the rest is as in `like`.
+fn empty(like: &Template, tip: Tip, time: u32) -> Template {
+    let (before, after) = (witness_commitment(&like.transactions), witness_commitment(&[]));
     let commits = |output: &TxOut| output.script_pubkey.as_bytes().starts_with(before.as_bytes());
-    let required_outputs = full.required_outputs.iter().map(|output| {
+    let required_outputs = like.required_outputs.iter().map(|output| {
         if commits(output) { TxOut { script_pubkey: after.clone(), ..*output } } else { output.clone() }
     });
     let parts = TemplateParts {
-        id: full.id,
-        tip: full.tip,
-        version: full.version,
-        time: full.time,
-        coinbase_value: full.subsidy,
-        subsidy: full.subsidy,
+        id: like.id,
+        tip,
+        version: like.version,
+        time,
+        coinbase_value: like.subsidy,
+        subsidy: like.subsidy,
         fees: Sats::from_sats(0),
         sigops: 0,
         transactions: Vec::new(),
         required_outputs: required_outputs.collect(),
     };
-    Template::new(parts).expect("what was checked with transactions holds without them")
+    let template = Template::new(parts).expect("what was checked with transactions holds without them");
+    template.with_coinbase_form(like.coinbase_form.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use core::time::Duration;
 
-    use adit_units::{Monotonic, Now, Work};
+    use adit_share::RawTransaction;
+    use adit_units::{Height, Monotonic, Now, Work};
+    use bitcoin::hashes::Hash as _;
 
     use super::*;
     use crate::{Devnet, DevnetConfig, Pace};
@@ -261,5 +280,22 @@ mod tests {
         let empty = without_transactions(&full);
         assert_eq!((empty.coinbase_value, empty.weight, empty.tip), (full.subsidy, 0, full.tip));
         assert!(empty.merkle_path.is_empty() && empty.has_witness_commitment());
+    }
+
+    #[test]
+    fn a_tip_without_a_template_is_offered_as_an_empty_block() {
+        let full = template(&mut devnet(1), 20);
+        let offers = Offers::first(NOW.unix, Arc::clone(&full));
+        let now = UnixTime::from_secs(1_700_000_100);
+        let tip = Tip { prev_hash: BlockHash::from_byte_array([9; 32]), height: Height(2), ..full.tip };
+        let ahead = offers.ahead(&tip, now).unwrap();
+        let offered = ahead.newest().template(Form::Full);
+        assert_eq!((offered.tip, offered.coinbase_value, offered.time), (tip, full.subsidy, now.to_secs()));
+        assert!(offered.transactions.is_empty() && offered.has_witness_commitment());
+        assert!(ahead.newest().id(Form::Full, 0) > offers.newest().id(Form::Empty, 127));
+        assert!(ahead.ahead(&tip, now).is_none(), "no news any more");
+        assert!(offers.ahead(&full.tip, now).is_none(), "its template is there");
+        let halving = Tip { height: Height(150), ..tip };
+        assert!(offers.ahead(&halving, now).is_none(), "it might pay less");
     }
 }

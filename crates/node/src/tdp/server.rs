@@ -19,7 +19,7 @@ use adit_net::{
     BindError, Bound, Clock, Draining, HandshakeLane, Limits, Listener, OutboxLimits, Shutdown,
     raise_descriptor_limit,
 };
-use adit_share::{Block, Template};
+use adit_share::{Block, Template, Tip};
 use adit_transport::Identity;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -47,6 +47,8 @@ pub struct ProviderConfig {
     pub listen: SocketAddr,
     /// How many clients.
     pub limits: Limits,
+    /// Whether clients are told of a new block before the node has a template on it, with an empty template that stands on it.
+    pub empty_templates: bool,
     /// What may wait for a client that does not read. More than half of it must hold all transactions of a block.
     pub outbox: OutboxLimits,
 }
@@ -57,7 +59,7 @@ impl ProviderConfig {
     pub fn new(listen: SocketAddr) -> Self {
         // Two answers with all transactions of a block, and what is said beside them.
         let outbox = OutboxLimits { bytes: 9 << 20, ..OutboxLimits::default() };
-        Self { listen, limits: provider_limits(), outbox }
+        Self { listen, limits: provider_limits(), empty_templates: true, outbox }
     }
 }
 
@@ -128,7 +130,7 @@ impl TemplateProvider {
     ) -> Result<Self, ProviderStartError> {
         let bound = Bound::new(config.listen)?;
         let lane = HandshakeLane::start(HANDSHAKES_WAITING).map_err(ProviderStartError::Thread)?;
-        let mut templates = node.templates();
+        let (mut templates, tips) = (node.templates(), config.empty_templates.then(|| node.tips()));
         let first = match templates.wait_for(Option::is_some).await {
             Ok(template) => template.clone(),
             Err(_) => None,
@@ -152,7 +154,7 @@ impl TemplateProvider {
             address,
             shutdown,
             acceptor: tokio::spawn(accept(listener, hall, draining)),
-            offers: tokio::spawn(follow(templates, publish)),
+            offers: tokio::spawn(follow(templates, tips, publish)),
             blocks: tokio::spawn(blocks::hand_over(node, found)),
         })
     }
@@ -176,23 +178,41 @@ impl TemplateProvider {
     }
 }
 
-/// Makes an offer of each template that the node gives, until nobody wants any.
-async fn follow(mut templates: watch::Receiver<Option<Arc<Template>>>, publish: watch::Sender<Arc<Offers>>) {
+/// Makes an offer of each template that the node gives, and of each tip that it tells of before, until nobody wants any.
+async fn follow(
+    mut templates: watch::Receiver<Option<Arc<Template>>>,
+    mut tips: Option<watch::Receiver<Option<Tip>>>,
+    publish: watch::Sender<Arc<Offers>>,
+) {
     // The first template is an offer already; one that came since counts as a change.
     loop {
-        let changed = tokio::select! {
-            changed = templates.changed() => changed,
+        let next = tokio::select! {
+            // The template first: a tip is never behind it, so one that is looked at after it has none yet.
+            biased;
+            Ok(()) = templates.changed() => {
+                let template = templates.borrow_and_update().clone();
+                template.map(|template| publish.borrow().with(template))
+            }
+            tip = next_tip(&mut tips) => publish.borrow().ahead(&tip, Clock.unix()),
             () = publish.closed() => return,
         };
-        if changed.is_err() {
-            return;
-        }
-        let template = templates.borrow_and_update().clone();
-        if let Some(template) = template {
-            let offers = publish.borrow().with(template);
+        if let Some(offers) = next {
             publish.send_replace(Arc::new(offers));
         }
     }
+}
+
+/// The next tip that the node tells of; none ever where nobody listens.
+async fn next_tip(tips: &mut Option<watch::Receiver<Option<Tip>>>) -> Tip {
+    if let Some(tips) = tips {
+        while tips.changed().await.is_ok() {
+            let tip = *tips.borrow_and_update();
+            if let Some(tip) = tip {
+                return tip;
+            }
+        }
+    }
+    core::future::pending().await
 }
 
 /// Lets clients in until the shutdown, then sees them out.

@@ -25,7 +25,7 @@ use adit_transport::{Frame, FrameQueue, Header};
 use adit_units::{Monotonic, Now, TemplateId};
 use bitcoin::hashes::Hash as _;
 use bitcoin::script::Builder;
-use bitcoin::{BlockHash, Sequence, consensus, transaction};
+use bitcoin::{BlockHash, consensus};
 use tracing::{debug, warn};
 
 use super::offers::{Form, ISSUES_PER_OFFER, Offer};
@@ -369,21 +369,26 @@ impl Session {
         let Ok(outputs) = B064K::new(&outputs) else {
             return warn!(template = id.0, "not sent: its outputs do not fit into a message");
         };
+        let form = &template.coinbase_form;
         // The height, as consensus wants it at the beginning of the coinbase (BIP 34).
-        let height = Builder::new().push_int(i64::from(template.tip.height.0)).into_bytes();
+        let mut prefix = Builder::new().push_int(i64::from(template.tip.height.0)).into_bytes();
+        prefix.extend_from_slice(form.after_height.as_bytes());
+        let Ok(prefix) = B0255::new(&prefix) else {
+            return warn!(template = id.0, "not sent: its coinbase prefix does not fit into a message");
+        };
         let path: Vec<U256<'_>> = template.merkle_path.iter().map(U256::from).collect();
         let count = u32::try_from(template.required_outputs.len());
         self.send(NewTemplate {
             template_id: id.0,
             future_template: is_future,
             version: template.version,
-            coinbase_tx_version: transaction::Version::TWO.0.cast_unsigned(),
-            coinbase_prefix: B0255::new(&height).expect("a height takes five bytes at most"),
-            coinbase_tx_input_sequence: Sequence::MAX.to_consensus_u32(),
+            coinbase_tx_version: form.version.0.cast_unsigned(),
+            coinbase_prefix: prefix,
+            coinbase_tx_input_sequence: form.sequence.to_consensus_u32(),
             coinbase_tx_value_remaining: template.coinbase_value.to_sats(),
             coinbase_tx_outputs_count: count.expect("outputs in 64 KiB are few"),
             coinbase_tx_outputs: outputs,
-            coinbase_tx_locktime: 0,
+            coinbase_tx_locktime: form.lock_time.to_consensus_u32(),
             merkle_path: Seq0255::new(path).expect("no block has so many transactions"),
         });
     }

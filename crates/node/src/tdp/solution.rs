@@ -57,8 +57,11 @@ fn header_bytes(header: &Header) -> [u8; HEADER_LEN] {
 /// Gives the coinbase the witness that the template's commitment was made with (spec 7.2), where a client has stripped it.
 ///
 /// The specification wants it left on here and stripped in jobs (spec 3.7), which is easily confused; and without it the block is lost.
+/// A coinbase that commits to nothing, which a block without transactions may have, is lost with it.
 fn restore_witness(coinbase: &mut Transaction, template: &Template) {
-    if let (true, [input]) = (template.has_witness_commitment(), coinbase.input.as_mut_slice())
+    let commits = template.has_witness_commitment()
+        && template.required_outputs.iter().any(|required| coinbase.output.contains(required));
+    if let (true, [input]) = (commits, coinbase.input.as_mut_slice())
         && input.witness.is_empty()
     {
         input.witness = Witness::from_slice(&[[0_u8; 32]]);
@@ -66,7 +69,7 @@ fn restore_witness(coinbase: &mut Transaction, template: &Template) {
 }
 
 /// The root over the coinbase and its neighbours up the tree.
-fn merkle_root(coinbase: &Transaction, path: &[[u8; 32]]) -> TxMerkleNode {
+pub(super) fn merkle_root(coinbase: &Transaction, path: &[[u8; 32]]) -> TxMerkleNode {
     let leaf = coinbase.compute_txid().to_raw_hash();
     let root = path.iter().fold(leaf, |left, right| {
         let mut engine = sha256d::Hash::engine();

@@ -93,7 +93,10 @@ async fn a_probe_tells_what_the_node_is() {
     let fake = FakeNode::start().await;
     let info = probe(&fake.config()).await.unwrap();
     assert_eq!((info.network, info.height.0, info.best_block), (Network::Regtest, 0, fake.best_block()));
-    assert_eq!((info.user_agent.as_str(), info.peers, info.initial_block_download), ("/Fake:1.0/", 3, false));
+    assert_eq!(
+        (info.user_agent.as_str(), info.peers, info.initial_block_download),
+        ("/Fake:1.0/", Some(3), false)
+    );
     assert!(info.trouble.is_none());
 
     fake.trick("getblocktemplate", Trick::Fault(-10, "is in initial sync"));

@@ -7,6 +7,7 @@ mod follow;
 mod several;
 mod submit;
 mod template;
+mod zmq;
 
 use std::sync::Arc;
 use std::time::Duration;

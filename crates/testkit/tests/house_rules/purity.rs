@@ -16,6 +16,7 @@ pub(crate) const PURE_FOLDERS: &[&str] = &[
 
 /// Parts of those folders that drive the pure code with real sockets and clocks.
 const SHELLS: &[&str] = &[
+    "crates/node/src/tdp/client/follow.rs",
     "crates/node/src/tdp/server.rs",
     "crates/node/src/tdp/server/",
     "crates/pool/src/server.rs",

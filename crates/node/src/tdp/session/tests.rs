@@ -6,7 +6,7 @@ use adit_units::{UnixTime, Work};
 use bitcoin::absolute::LockTime;
 use bitcoin::consensus::{deserialize, deserialize_partial, serialize};
 use bitcoin::hashes::sha256d;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, transaction};
 
 use super::*;
 use crate::{Devnet, DevnetConfig, Fate, Pace};

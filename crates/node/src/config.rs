@@ -1,0 +1,54 @@
+//! How to reach a node, whichever kind it is.
+
+use crate::rpc::{self, CoinbaseReserve, RpcConfig};
+use crate::tdp::{self, TdpConfig};
+use crate::{NodeError, NodeInfo};
+
+/// Everything about one node; [`crate::Node::open`] makes a handle of it.
+#[derive(Clone, Debug)]
+pub enum NodeConfig {
+    /// One that is spoken to over JSON-RPC.
+    Rpc(RpcConfig),
+    /// A template provider.
+    Tdp(TdpConfig),
+}
+
+impl NodeConfig {
+    /// The node's address, for logs.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Rpc(config) => config.url(),
+            Self::Tdp(config) => config.name(),
+        }
+    }
+
+    /// Room that every block keeps for the coinbase.
+    pub const fn coinbase(&mut self) -> &mut CoinbaseReserve {
+        match self {
+            Self::Rpc(config) => &mut config.coinbase,
+            Self::Tdp(config) => &mut config.coinbase,
+        }
+    }
+
+    /// Whether the node takes every block, and not only those of its own templates.
+    #[must_use]
+    pub const fn takes_any_block(&self) -> bool {
+        match self {
+            Self::Rpc(_) => true,
+            Self::Tdp(_) => false,
+        }
+    }
+
+    /// Asks the node what it is and whether its templates can be used; starts nothing that stays.
+    ///
+    /// # Errors
+    ///
+    /// When the node cannot be asked, or is on another network than configured.
+    pub async fn probe(&self) -> Result<NodeInfo, NodeError> {
+        match self {
+            Self::Rpc(config) => rpc::probe(config).await,
+            Self::Tdp(config) => tdp::probe(config).await,
+        }
+    }
+}
