@@ -3,43 +3,45 @@
 mod checked;
 mod key;
 mod mistake;
+mod node;
 mod values;
 mod written;
 
 use std::path::Path;
 
-pub(crate) use checked::{Config, ProviderSettings};
+pub(crate) use checked::{Config, ProviderSettings, Roles};
 pub(crate) use key::{KEYS, Key, LIVE};
 use mistake::Mistake;
 pub(crate) use mistake::Mistakes;
 pub(crate) use values::Values;
 use written::{Reading, Written};
 
-/// Reads, overrides from the environment, and checks the config of a pool at `path`.
+/// Reads, overrides from the environment, and checks the config of a pool at `path`; gives all values as they stand too, to hold later ones
+/// against.
 ///
 /// # Errors
 ///
 /// Every mistake that can be found without asking anybody, all at once.
-pub(crate) fn load(path: &Path) -> Result<Config, Mistakes> {
-    load_as(path, checked::check)
-}
-
-/// [`load`], with all values as they stand, to hold later ones against.
-///
-/// # Errors
-///
-/// As [`load`].
 pub(crate) fn load_with_values(path: &Path) -> Result<(Config, Values), Mistakes> {
     load_both(path, checked::check)
 }
 
-/// [`load`] for the config of a template provider, in which nothing about a pool needs to stand.
+/// [`load_with_values`] for the config of a template provider, in which nothing about a pool needs to stand.
 ///
 /// # Errors
 ///
-/// As [`load`].
+/// As [`load_with_values`].
 pub(crate) fn load_provider(path: &Path) -> Result<ProviderSettings, Mistakes> {
     load_as(path, checked::check_provider)
+}
+
+/// [`load_with_values`] for whichever roles the file is written for.
+///
+/// # Errors
+///
+/// As [`load_with_values`].
+pub(crate) fn load_roles(path: &Path) -> Result<Roles, Mistakes> {
+    load_as(path, checked::check_roles)
 }
 
 /// Makes checked values of written ones, relative to a folder, and notes mistakes.

@@ -1,16 +1,16 @@
-//! `adit check`: reads a config, reports every mistake at once, tries the keys, the disk and the node.
+//! `adit check`: reads a config, reports every mistake at once, tries the keys, the disk and the nodes.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use adit_net::Clock;
-use adit_node::{Auth, NodeInfo, RpcConfig, probe};
+use adit_node::{Auth, NodeConfig, NodeInfo};
 use anyhow::bail;
 
 use super::keys;
 use crate::cli::ConfigArgs;
-use crate::config::{self, Config};
+use crate::config::{self, Roles};
 
 /// Below this many days of validity left, the certificate is worth a warning.
 const EXPIRY_WARNING_DAYS: u32 = 30;
@@ -38,24 +38,40 @@ impl Report {
     }
 }
 
-/// Checks everything and says what it found.
+/// Checks everything that the config's roles need, and says what it found.
 ///
 /// # Errors
 ///
-/// If anything would keep the pool from running.
+/// If anything would keep one of them from running.
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    let config = config::load(&args.config)?;
+    let Roles { pool, provider } = config::load_roles(&args.config)?;
     let mut report = Report::default();
     report.good("config", &format!("{} has no mistakes", args.config.display()));
-    check_privacy(&args.config, &config, &report);
-    check_keys(&config.pool.server_key, &mut report);
-    check_data_dir(&config.data_dir, &mut report);
-    check_listen(config.pool.listen, &mut report);
-    check_nodes(&config, &mut report).await;
+    let nodes = match (&pool, &provider) {
+        (Some(pool), _) => pool.nodes.as_slice(),
+        (None, Some(provider)) => provider.nodes.as_slice(),
+        (None, None) => &[],
+    };
+    check_privacy(&args.config, nodes, &report);
+    if let Some(pool) = &pool {
+        check_keys(&pool.pool.server_key, &mut report);
+        check_data_dir(&pool.data_dir, &mut report);
+        check_listen(pool.pool.listen, &mut report);
+    }
+    if let Some(provider) = &provider {
+        if pool.as_ref().is_none_or(|pool| pool.pool.server_key != provider.server_key) {
+            check_keys(&provider.server_key, &mut report);
+        }
+        check_listen(provider.listen, &mut report);
+    }
+    check_nodes(nodes, &mut report).await;
     match report.failures {
         0 => {
             println!();
-            println!("ready: adit pool --config {}", args.config.display());
+            let commands = [(pool.is_some(), "pool"), (provider.is_some(), "template-provider")];
+            for (_, command) in commands.into_iter().filter(|(is_there, _)| *is_there) {
+                println!("ready: adit {command} --config {}", args.config.display());
+            }
             Ok(())
         }
         1 => bail!("one check failed"),
@@ -64,19 +80,22 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 }
 
 /// The config, where it holds a password.
-fn check_privacy(file: &Path, config: &Config, report: &Report) {
-    let has_password = config.nodes.iter().any(|node| matches!(node.auth(), Auth::UserPass { .. }));
+fn check_privacy(file: &Path, nodes: &[NodeConfig], report: &Report) {
+    let has_password = nodes.iter().any(|node| match node {
+        NodeConfig::Rpc(node) => matches!(node.auth(), Auth::UserPass { .. }),
+        NodeConfig::Tdp(_) => false,
+    });
     if let (true, Ok(Some(complaint))) = (has_password, keys::open_to_others(file)) {
         report.warn("config", &format!("{complaint}, as it may hold the node's password"));
     }
 }
 
-/// The address for miners, unless a pool listens there already.
+/// The address for miners or clients, unless somebody listens there already.
 fn check_listen(address: SocketAddr, report: &mut Report) {
     match TcpListener::bind(address) {
         Ok(_) => report.good("listen", &format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            report.warn("listen", &format!("{address} is taken, which is right only while the pool runs"));
+            report.warn("listen", &format!("{address} is taken, which is right only while the server runs"));
         }
         Err(error) => report.bad("listen", &format!("cannot listen at {address}: {error}")),
     }
@@ -138,10 +157,10 @@ fn check_data_dir(dir: &Path, report: &mut Report) {
 }
 
 /// Each node: reachable, on the right network, in sync, giving templates; and all of them on one height.
-async fn check_nodes(config: &Config, report: &mut Report) {
+async fn check_nodes(nodes: &[NodeConfig], report: &mut Report) {
     let mut highest: Option<(u32, String)> = None;
-    for node in &config.nodes {
-        let info = match probe(node).await {
+    for node in nodes {
+        let info = match node.probe().await {
             Ok(info) => info,
             Err(error) => {
                 report.bad("node", &error.to_string());
@@ -152,24 +171,29 @@ async fn check_nodes(config: &Config, report: &mut Report) {
         let height = info.height.0;
         match &highest {
             Some((other, url)) if *other != height => {
-                let text = format!("{} is at height {height}, {url} at {other}", node.url());
+                let text = format!("{} is at height {height}, {url} at {other}", node.name());
                 report.warn("node", &text);
             }
             Some(_) | None => {}
         }
         if highest.as_ref().is_none_or(|(other, _)| *other < height) {
-            highest = Some((height, node.url()));
+            highest = Some((height, node.name()));
         }
+    }
+    if !nodes.iter().any(NodeConfig::takes_any_block) {
+        let text = "a template provider takes blocks of its own templates only, and none from before a restart; a node with \
+                    RPC beside it takes all";
+        report.warn("node", text);
     }
 }
 
-fn describe_node(config: &RpcConfig, info: &NodeInfo, report: &mut Report) {
+fn describe_node(config: &NodeConfig, info: &NodeInfo, report: &mut Report) {
     let NodeInfo { network, height, user_agent, peers, .. } = info;
     let peers = peers.map_or_else(String::new, |peers| format!(", {peers} peers"));
-    let text = format!("{user_agent} at {}, {network}, height {height}{peers}", config.url());
+    let text = format!("{user_agent} at {}, {network}, height {height}{peers}", config.name());
     report.good("node", &text);
     match &info.trouble {
-        None => report.good("node", &format!("{} gives templates", config.url())),
-        Some(error) => report.bad("node", &format!("{}: {error}", config.url())),
+        None => report.good("node", &format!("{} gives templates", config.name())),
+        Some(error) => report.bad("node", &format!("{}: {error}", config.name())),
     }
 }

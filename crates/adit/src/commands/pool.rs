@@ -44,7 +44,7 @@ pub(crate) async fn run(
     let (config, values) = config::load_with_values(&args.config)?;
     logging.set(config.log.as_ref());
     let mut reloader = Reloader::new(&args.config, &config, values, logging.clone());
-    let node = Node::several(config.nodes.iter().map(Node::rpc).collect(), || Clock.now());
+    let node = Node::several(config.nodes.iter().map(Node::open).collect(), || Clock.now());
     // Blocks first: whatever keeps the pool from starting, those of an earlier run are on their way.
     let blocks = open_blocks(&config.data_dir, node.clone()).await?;
     let outcome = match start(config, node, blocks.clone(), supervisor.socket()).await {

@@ -29,8 +29,10 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
     identity.verify(Clock.unix()).context("clients would refuse this server; see `adit keys rotate`")?;
     let authority = identity.authority();
 
-    let node = Node::several(config.nodes.iter().map(Node::rpc).collect(), || Clock.now());
-    let start = TemplateProvider::start(ProviderConfig::new(config.listen), node, Arc::new(identity));
+    let node = Node::several(config.nodes.iter().map(Node::open).collect(), || Clock.now());
+    let provider =
+        ProviderConfig { empty_templates: config.empty_templates, ..ProviderConfig::new(config.listen) };
+    let start = TemplateProvider::start(provider, node, Arc::new(identity));
     let provider = tokio::select! {
         biased;
         signal = signals.received() => {

@@ -1,12 +1,13 @@
 //! The config once it is known to be right.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use adit_net::Limits;
+use adit_node::NodeConfig;
 use adit_node::tdp::FIXED_COINBASE_WEIGHT;
-use adit_node::{Auth, Password, RpcConfig};
 use adit_pool::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
 use adit_units::ShareRate;
 use bitcoin::address::NetworkUnchecked;
@@ -14,7 +15,8 @@ use bitcoin::opcodes::all::OP_PUSHNUM_1;
 use bitcoin::{Address, Network, ScriptBuf};
 
 use super::mistake::Mistake;
-use super::written::{Written, WrittenNode, WrittenPool, WrittenProvider};
+use super::node::{Surroundings, nodes};
+use super::written::{Written, WrittenPool, WrittenProvider};
 use crate::logging::LogLevels;
 
 /// How many blocks pass between two halvings on regtest.
@@ -30,7 +32,7 @@ pub(crate) struct Config {
     /// How much is logged.
     pub(crate) log: Option<LogLevels>,
     /// The Bitcoin nodes, the most preferred first; at least one.
-    pub(crate) nodes: Vec<RpcConfig>,
+    pub(crate) nodes: Vec<NodeConfig>,
     /// The pool role.
     pub(crate) pool: PoolSettings,
 }
@@ -58,9 +60,11 @@ pub(crate) struct ProviderSettings {
     /// How much is logged.
     pub(crate) log: Option<LogLevels>,
     /// The Bitcoin nodes, the most preferred first, told how much room clients need; at least one.
-    pub(crate) nodes: Vec<RpcConfig>,
+    pub(crate) nodes: Vec<NodeConfig>,
     /// Where clients connect.
     pub(crate) listen: SocketAddr,
+    /// Whether clients are told of a new block before the node has a template on it.
+    pub(crate) empty_templates: bool,
     /// The file of the server's key and certificate.
     pub(crate) server_key: PathBuf,
 }
@@ -68,49 +72,120 @@ pub(crate) struct ProviderSettings {
 /// Most bytes that templates can be told to leave for coinbase outputs.
 const MAX_COINBASE_BYTES: u32 = 100_000;
 
-/// Checks everything; what is wrong is added to `mistakes`, and `None` means that something needed is missing.
-pub(super) fn check(written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
-    let network = network(written.network, mistakes);
-    let log = log(written.log, mistakes);
-    let nodes = nodes(written.node, written.nodes, network, folder, mistakes);
-    let pool = pool(written.pool, network, folder, mistakes);
+/// Everything that a file says, whichever roles it is written for.
+#[derive(Clone, Debug)]
+pub(crate) struct Roles {
+    /// What `adit pool` needs; there unless the file is for a template provider only.
+    pub(crate) pool: Option<Config>,
+    /// What `adit template-provider` needs, where the file has a table for it.
+    pub(crate) provider: Option<ProviderSettings>,
+}
+
+/// What every role needs, as far as it is right.
+struct Common {
+    network: Option<Network>,
+    log: Option<LogLevels>,
+    nodes: Option<Vec<NodeConfig>>,
+}
+
+impl Common {
+    /// Takes its keys out of what is written.
+    fn take(written: &mut Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Self {
+        let network = network(written.network.take(), mistakes);
+        let log = log(written.log.take(), mistakes);
+        let (one, several) = (mem::take(&mut written.node), mem::take(&mut written.nodes));
+        let nodes = nodes(one, several, Surroundings { network, folder }, mistakes);
+        Self { network, log, nodes }
+    }
+
+    fn with_pool(self, written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
+        let pool = pool(written.pool.unwrap_or_default(), self.network, folder, mistakes);
+        let data_dir = folder.join(written.data_dir.unwrap_or_else(|| "adit-data".to_owned()));
+        let Self { network, log, nodes } = self;
+        Some(Config { network: network?, data_dir, log, nodes: nodes?, pool: pool? })
+    }
+
+    fn with_provider(self, provider: Option<Provider>) -> Option<ProviderSettings> {
+        let Provider { listen, server_key, coinbase_bytes, empty_templates } = provider?;
+        let Self { network, log, nodes } = self;
+        let mut nodes = nodes?;
+        for node in &mut nodes {
+            node.coinbase().weight = FIXED_COINBASE_WEIGHT + 4 * u64::from(coinbase_bytes);
+        }
+        Some(ProviderSettings { network: network?, log, nodes, listen, empty_templates, server_key })
+    }
+}
+
+/// Checks what a pool needs; what is wrong is added to `mistakes`, and `None` means that something needed is missing.
+pub(super) fn check(mut written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
+    let common = Common::take(&mut written, folder, mistakes);
     // A mistake there is one, whether this command needs it or not.
-    provider(written.template_provider, folder, mistakes);
-    let data_dir = folder.join(written.data_dir.unwrap_or_else(|| "adit-data".to_owned()));
-    Some(Config { network: network?, data_dir, log, nodes: nodes?, pool: pool? })
+    provider(written.template_provider.take(), folder, mistakes);
+    common.with_pool(written, folder, mistakes)
 }
 
 /// Checks what a template provider needs, which may stand alone in a config without a pool.
 pub(super) fn check_provider(
-    written: Written,
+    mut written: Written,
     folder: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<ProviderSettings> {
-    let network = network(written.network, mistakes);
-    let log = log(written.log, mistakes);
-    let nodes = nodes(written.node, written.nodes, network, folder, mistakes);
-    let (listen, server_key, coinbase_bytes) = provider(written.template_provider, folder, mistakes)?;
-    let mut nodes = nodes?;
-    for node in &mut nodes {
-        node.coinbase.weight = FIXED_COINBASE_WEIGHT + 4 * u64::from(coinbase_bytes);
-    }
-    Some(ProviderSettings { network: network?, log, nodes, listen, server_key })
+    let common = Common::take(&mut written, folder, mistakes);
+    common.with_provider(provider(written.template_provider, folder, mistakes))
 }
 
-/// The table `[template_provider]`: where to listen, the key's file, and room for outputs in bytes.
+/// Checks what the roles need that a file is written for: a pool, unless there is a table for a template provider and none for a pool.
+pub(super) fn check_roles(mut written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Roles> {
+    let is_for_provider = written.template_provider.is_some();
+    let is_for_pool = written.pool.is_some() || !is_for_provider;
+    let common = Common::take(&mut written, folder, mistakes);
+    let again = Common { network: common.network, log: common.log.clone(), nodes: common.nodes.clone() };
+    let provider = provider(written.template_provider.take(), folder, mistakes);
+    let provider = if is_for_provider { Some(again.with_provider(provider)?) } else { None };
+    let pool = if is_for_pool { Some(common.with_pool(written, folder, mistakes)?) } else { None };
+    Some(Roles { pool, provider })
+}
+
+/// The table `[template_provider]`.
+struct Provider {
+    listen: SocketAddr,
+    server_key: PathBuf,
+    coinbase_bytes: u32,
+    empty_templates: bool,
+}
+
+/// Checks the table `[template_provider]`.
 fn provider(
-    written: WrittenProvider,
+    written: Option<WrittenProvider>,
     folder: &Path,
     mistakes: &mut Vec<Mistake>,
-) -> Option<(SocketAddr, PathBuf, u32)> {
+) -> Option<Provider> {
     const BYTES: &str = "template_provider.coinbase_bytes";
+    let written = written.unwrap_or_default();
     let listen = listen("template_provider.listen", written.listen, "127.0.0.1:8442", mistakes);
     let server_key = folder.join(written.server_key.as_deref().unwrap_or("keys/server.key"));
-    let bytes = written.coinbase_bytes.unwrap_or(1000);
-    if bytes > MAX_COINBASE_BYTES {
-        mistakes.push(Mistake::at(BYTES, format!("{bytes} is out of range; use 0 to {MAX_COINBASE_BYTES}")));
+    let coinbase_bytes = written.coinbase_bytes.unwrap_or(1000);
+    if coinbase_bytes > MAX_COINBASE_BYTES {
+        let text = format!("{coinbase_bytes} is out of range; use 0 to {MAX_COINBASE_BYTES}");
+        mistakes.push(Mistake::at(BYTES, text));
     }
-    Some((listen?, server_key, bytes))
+    let empty = written.empty_templates.as_deref();
+    let empty_templates = empty_jobs("template_provider.empty_templates", empty, mistakes);
+    let empty_templates = empty_templates == EmptyJobs::UntilTemplate;
+    Some(Provider { listen: listen?, server_key, coinbase_bytes, empty_templates })
+}
+
+/// Whether to bridge the time until a template with an empty block.
+fn empty_jobs(path: &str, text: Option<&str>, mistakes: &mut Vec<Mistake>) -> EmptyJobs {
+    match text {
+        None | Some("until-template") => EmptyJobs::UntilTemplate,
+        Some("never") => EmptyJobs::Never,
+        Some(other) => {
+            let text = format!("{other:?} is not known; use until-template or never");
+            mistakes.push(Mistake::at(path, text));
+            EmptyJobs::Never
+        }
+    }
 }
 
 /// The chain by its name.
@@ -133,75 +208,6 @@ fn network(name: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<Network>
 /// How much is logged.
 fn log(text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<LogLevels> {
     LogLevels::from_str(&text?).map_err(|error| mistakes.push(Mistake::at("log", error.to_string()))).ok()
-}
-
-/// The table `[node]`, or the list `[[nodes]]`.
-fn nodes(
-    one: WrittenNode,
-    several: Vec<WrittenNode>,
-    network: Option<Network>,
-    folder: &Path,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<Vec<RpcConfig>> {
-    if several.is_empty() {
-        return node("node", one, network, folder, mistakes).map(|node| vec![node]);
-    }
-    if one != WrittenNode::default() {
-        mistakes.push(Mistake::at("node", "give either [node] or a list of [[nodes]], not both"));
-    }
-    let mut nodes: Vec<Option<RpcConfig>> = Vec::new();
-    for (index, written) in several.into_iter().enumerate() {
-        let node = node(&format!("nodes.{index}"), written, network, folder, mistakes);
-        let same = |known: &Option<RpcConfig>| match (known, &node) {
-            (Some(known), Some(node)) => known.url() == node.url(),
-            _ => false,
-        };
-        if let Some(first) = nodes.iter().position(same) {
-            let text = format!("the same node as nodes.{first}; give each node once");
-            mistakes.push(Mistake::at(format!("nodes.{index}.url"), text));
-        }
-        nodes.push(node);
-    }
-    nodes.into_iter().collect()
-}
-
-/// One node, whose keys are at `path`.
-fn node(
-    path: &str,
-    written: WrittenNode,
-    network: Option<Network>,
-    folder: &Path,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<RpcConfig> {
-    let at = |key: &str| format!("{path}.{key}");
-    let url =
-        required(&at("url"), written.url, "the node's JSON-RPC, such as http://127.0.0.1:8332", mistakes);
-    let auth = match (written.cookie_file, written.user, written.password) {
-        (Some(file), None, None) => Ok(Auth::Cookie(folder.join(file))),
-        (None, Some(user), Some(password)) => Ok(Auth::UserPass { user, password: Password::from(password) }),
-        (None, None, None) => Err((
-            "cookie_file",
-            format!("missing; say how to log in: {path}.cookie_file, or {path}.user with {path}.password"),
-        )),
-        (Some(_), _, _) => {
-            Err(("cookie_file", "give either a cookie file or a user with a password, not both".to_owned()))
-        }
-        (None, Some(_), None) => Err(("password", format!("missing; {path}.user needs it"))),
-        (None, None, Some(_)) => Err(("user", format!("missing; {path}.password needs it"))),
-    };
-    // The address is looked at even where the login is missing, so that both are told at once.
-    let shown = auth.clone().unwrap_or_else(|_| Auth::Cookie(PathBuf::new()));
-    let config = url.and_then(|url| {
-        RpcConfig::new(&url, shown)
-            .map_err(|error| mistakes.push(Mistake::at(at("url"), error.to_string())))
-            .ok()
-    });
-    if let Err((key, text)) = auth {
-        mistakes.push(Mistake::at(at(key), text));
-    }
-    let mut config = config?;
-    config.network = network;
-    Some(config)
 }
 
 /// The table `[pool]`.
@@ -266,15 +272,7 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
         }
         role.vardiff.rate = ShareRate::from_shares_per_minute(shares);
     }
-    role.empty_jobs = match written.empty_jobs.as_deref() {
-        None | Some("until-template") => EmptyJobs::UntilTemplate,
-        Some("never") => EmptyJobs::Never,
-        Some(other) => {
-            let text = format!("{other:?} is not known; use until-template or never");
-            mistakes.push(Mistake::at("pool.empty_jobs", text));
-            EmptyJobs::Never
-        }
-    };
+    role.empty_jobs = empty_jobs("pool.empty_jobs", written.empty_jobs.as_deref(), mistakes);
     role.require_worker_names = written.require_worker_names.unwrap_or(false);
     role.solo = written.solo.unwrap_or(true);
     role.successor = written.successor.as_deref().and_then(|text| successor(text, mistakes));
@@ -350,7 +348,12 @@ fn payout_address(
 }
 
 /// The value of a key that must be there.
-fn required<T>(path: &str, value: Option<T>, what: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
+pub(super) fn required<T>(
+    path: &str,
+    value: Option<T>,
+    what: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<T> {
     if value.is_none() {
         mistakes.push(Mistake::at(path, format!("missing; give {what}")));
     }

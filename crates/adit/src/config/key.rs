@@ -72,6 +72,18 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "That user's password; better given as ADIT__NODE__PASSWORD.",
     },
     Key {
+        path: "node.zmq_hashblock",
+        default: None,
+        example: "\"tcp://127.0.0.1:28332\"",
+        meaning: "Where the node tells of new blocks (its zmqpubhashblock), or off. On this machine it is found by itself.",
+    },
+    Key {
+        path: "node.tdp",
+        default: None,
+        example: "\"stratum2+tcp://127.0.0.1:8442/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72\"",
+        meaning: "A template provider with its key, in the place of a node's RPC. Give it a node with RPC beside it.",
+    },
+    Key {
         path: "pool.listen",
         default: Some("\"0.0.0.0:34254\""),
         example: "\"0.0.0.0:34254\"",
@@ -160,5 +172,11 @@ pub(crate) const KEYS: &[Key] = &[
         default: Some("1000"),
         example: "1000",
         meaning: "Room that templates leave for the coinbase outputs of their clients, in bytes, 0 to 100000.",
+    },
+    Key {
+        path: "template_provider.empty_templates",
+        default: Some("\"until-template\""),
+        example: "\"until-template\"",
+        meaning: "What to tell clients at a new tip: an empty template until the node has a full one, or never an empty one.",
     },
 ];

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adit_node::{Auth, Password};
+use adit_node::{Auth, NodeConfig, Password, RpcConfig, Zmq};
 
 use super::*;
 
@@ -16,6 +16,12 @@ cookie_file = "cookie"
 [pool]
 payout_address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 "#;
+
+/// A node that is one with RPC.
+fn rpc(node: &NodeConfig) -> &RpcConfig {
+    let NodeConfig::Rpc(config) = node else { panic!("{node:?}") };
+    config
+}
 
 fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     parse_as(text, environment, checked::check)
@@ -166,7 +172,7 @@ fn the_environment_overrides_the_file() {
     for password in ["12345", "\"quoted\"", "true", "[pool]"] {
         let config = parse_with(&text, &[("ADIT__NODE__PASSWORD", password)]).unwrap();
         let expected = Auth::UserPass { user: "u".to_owned(), password: Password::from(password.to_owned()) };
-        assert_eq!(*config.nodes[0].auth(), expected, "a password is taken letter by letter");
+        assert_eq!(*rpc(&config.nodes[0]).auth(), expected, "a password is taken letter by letter");
     }
 
     let answer = parse_with(GOOD, &[("ADIT__POOL__LISTEN", "here")]).unwrap_err();
@@ -219,7 +225,7 @@ fn a_template_provider_needs_no_pool() {
     );
     assert_eq!(provider.server_key, Path::new("/etc/adit/keys/server.key"));
     assert_eq!(provider.network, bitcoin::Network::Regtest);
-    assert_eq!(provider.nodes[0].coinbase.weight, 836 + 4 * 1000);
+    assert_eq!(rpc(&provider.nodes[0]).coinbase.weight, 836 + 4 * 1000);
 
     let text = format!("{text}[template_provider]\nlisten = \"here\"\ncoinbase_bytes = 100001\n");
     for answer in [
@@ -241,9 +247,9 @@ fn two_nodes() -> String {
 #[test]
 fn several_nodes_keep_their_order() {
     let config = parse_with(&two_nodes(), &[]).unwrap();
-    let urls: Vec<_> = config.nodes.iter().map(adit_node::RpcConfig::url).collect();
+    let urls: Vec<_> = config.nodes.iter().map(NodeConfig::name).collect();
     assert_eq!(urls, ["http://127.0.0.1:18443", "http://127.0.0.1:18444"]);
-    assert!(config.nodes.iter().all(|node| node.network == Some(bitcoin::Network::Regtest)));
+    assert!(config.nodes.iter().all(|node| rpc(node).network == Some(bitcoin::Network::Regtest)));
     let one = parse_with(GOOD, &[]).unwrap();
     assert_eq!(one.nodes.len(), 1, "the table of one node is as good");
 }
@@ -277,9 +283,95 @@ fn the_mistakes_of_each_node_name_it_and_its_line() {
 fn the_environment_reaches_each_node_by_its_number() {
     let text = two_nodes().replace("password = \"p\"\n", "");
     let config = parse_with(&text, &[("ADIT__NODES__1__PASSWORD", "hunter2")]).unwrap();
-    assert!(matches!(config.nodes[1].auth(), Auth::UserPass { .. }));
+    assert!(matches!(rpc(&config.nodes[1]).auth(), Auth::UserPass { .. }));
     for name in ["ADIT__NODES__7__PASSWORD", "ADIT__NODES__FIRST__PASSWORD"] {
         let answer = parse_with(&two_nodes(), &[(name, "p")]).unwrap_err();
         assert!(answer.contains("nodes is a list of 2; say which with a number from 0"), "{answer}");
+    }
+}
+
+/// [`GOOD`] with other keys for its node.
+fn with_node(keys: &str) -> String {
+    GOOD.replace("url = \"http://127.0.0.1:18443\"\ncookie_file = \"cookie\"", keys)
+}
+
+const KEY: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
+
+#[test]
+fn a_template_provider_may_stand_in_for_a_node() {
+    for (text, name) in [
+        (format!("tdp = \"stratum2+tcp://tp.example:8442/{KEY}\""), "stratum2+tcp://tp.example:8442"),
+        ("tdp = \"127.0.0.1:8442\"".to_owned(), "stratum2+tcp://127.0.0.1:8442"),
+    ] {
+        let config = parse_with(&with_node(&text), &[]).unwrap();
+        let [NodeConfig::Tdp(provider)] = &config.nodes[..] else { panic!("{:?}", config.nodes) };
+        assert_eq!((provider.name().as_str(), provider.network), (name, bitcoin::Network::Regtest));
+    }
+    let mixed = two_nodes().replace(
+        "url = \"127.0.0.1:18444\"\nuser = \"u\"\npassword = \"p\"",
+        &format!("tdp = \"stratum2+tcp://tp.example:8442/{KEY}\""),
+    );
+    let config = parse_with(&mixed, &[]).unwrap();
+    assert!(matches!(&config.nodes[..], [NodeConfig::Rpc(_), NodeConfig::Tdp(_)]));
+}
+
+#[test]
+fn a_template_providers_mistakes_are_told() {
+    for (keys, part) in [
+        ("tdp = \"tp.example:8442\"", "adit.toml:5: node.tdp: the key is missing"),
+        ("tdp = \"https://tp.example\"", "adit.toml:5: node.tdp: only stratum2+tcp:// is spoken"),
+        (
+            "tdp = \"127.0.0.1:1\"\nurl = \"127.0.0.1:2\"",
+            "adit.toml:6: node.url: a template provider has only node.tdp",
+        ),
+        (
+            "tdp = \"127.0.0.1:1\"\npassword = \"p\"",
+            "adit.toml:6: node.password: a template provider has only node.tdp",
+        ),
+    ] {
+        let answer = parse_with(&with_node(keys), &[]).unwrap_err();
+        assert!(answer.contains(part), "{part} is not in:\n{answer}");
+        assert_eq!(answer.lines().count(), 1, "{answer}");
+    }
+    let twice =
+        format!("{}\n[[nodes]]\ntdp = \"127.0.0.1:1\"\n[[nodes]]\ntdp = \"127.0.0.1:1\"\n", two_nodes());
+    let answer = parse_with(&twice, &[]).unwrap_err();
+    assert!(answer.contains("nodes.3.tdp: the same node as nodes.2"), "{answer}");
+}
+
+#[test]
+fn where_a_node_tells_of_blocks_is_found_or_given() {
+    let zmq = |keys: &str| {
+        let text = GOOD.replace("cookie_file", &format!("{keys}cookie_file"));
+        parse_with(&text, &[]).map(|config| rpc(&config.nodes[0]).zmq_hashblock.clone())
+    };
+    assert_eq!(zmq("").unwrap(), Zmq::Discover);
+    assert_eq!(zmq("zmq_hashblock = \"off\"\n").unwrap(), Zmq::Off);
+    let given = zmq("zmq_hashblock = \"tcp://192.0.2.1:28332\"\n").unwrap();
+    assert_eq!(given, Zmq::At("tcp://192.0.2.1:28332".parse().unwrap()));
+    let answer = zmq("zmq_hashblock = \"28332\"\n").unwrap_err();
+    assert!(
+        answer.contains("adit.toml:6: node.zmq_hashblock: \"28332\" is not where a node publishes"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_file_is_checked_for_the_roles_that_it_is_written_for() {
+    let roles = |text: &str| {
+        let roles = parse_as(text, &[], checked::check_roles)?;
+        Ok::<_, String>((roles.pool.is_some(), roles.provider.is_some()))
+    };
+    let node = GOOD.split("[pool]").next().unwrap();
+    assert_eq!(roles(GOOD), Ok((true, false)));
+    assert_eq!(roles(&format!("{node}[template_provider]\n")), Ok((false, true)));
+    assert_eq!(roles(&format!("{GOOD}[template_provider]\n")), Ok((true, true)));
+    assert!(roles(node).unwrap_err().contains("pool.payout_address: missing"), "as a pool, if as nothing");
+    let wrong = format!("{node}[template_provider]\nempty_templates = \"sometimes\"\n[pool]\n");
+    let answer = roles(&wrong).unwrap_err();
+    for part in
+        ["template_provider.empty_templates: \"sometimes\" is not known", "pool.payout_address: missing"]
+    {
+        assert!(answer.contains(part), "{part} is not in:\n{answer}");
     }
 }

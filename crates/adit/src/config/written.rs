@@ -20,8 +20,8 @@ pub(super) struct Written {
     pub(super) log: Option<String>,
     pub(super) node: WrittenNode,
     pub(super) nodes: Vec<WrittenNode>,
-    pub(super) pool: WrittenPool,
-    pub(super) template_provider: WrittenProvider,
+    pub(super) pool: Option<WrittenPool>,
+    pub(super) template_provider: Option<WrittenProvider>,
 }
 
 /// The table `[node]`, or one of `[[nodes]]`.
@@ -32,6 +32,8 @@ pub(super) struct WrittenNode {
     pub(super) cookie_file: Option<String>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
+    pub(super) zmq_hashblock: Option<String>,
+    pub(super) tdp: Option<String>,
 }
 
 /// The table `[pool]`.
@@ -59,6 +61,7 @@ pub(super) struct WrittenProvider {
     pub(super) listen: Option<String>,
     pub(super) server_key: Option<String>,
     pub(super) coinbase_bytes: Option<u32>,
+    pub(super) empty_templates: Option<String>,
 }
 
 /// What is written, where each key comes from, and what is wrong so far.
@@ -91,7 +94,8 @@ pub(super) fn read(
 fn deserialize(mut table: Table, mistakes: &mut Vec<Mistake>) -> Written {
     loop {
         let mut unknown = Vec::new();
-        let mut remember = |path: serde_ignored::Path<'_>| unknown.push(path.to_string());
+        // A table that may be left out is a question mark of its own to serde.
+        let mut remember = |path: serde_ignored::Path<'_>| unknown.push(path.to_string().replace(".?", ""));
         let ignored = serde_ignored::Deserializer::new(Value::Table(table.clone()), &mut remember);
         let error: serde_path_to_error::Error<toml::de::Error> =
             match serde_path_to_error::deserialize(ignored) {

@@ -14,8 +14,12 @@ fn devnet_template() -> Template {
     Devnet::new(&config, NOW).template(NOW)
 }
 
-/// What a provider would say of a template, changed by `change`, and what is made of that.
-fn candidate(template: &Template, change: impl FnOnce(&mut NewTemplate<'_>)) -> Read {
+/// What is made of what a provider would say of a template, changed by `change`.
+fn told<T>(
+    template: &Template,
+    change: impl FnOnce(&mut NewTemplate<'_>),
+    read: impl FnOnce(&NewTemplate<'_>) -> T,
+) -> T {
     let outputs: Vec<u8> = template.required_outputs.iter().flat_map(consensus::serialize).collect();
     let path: Vec<U256<'_>> = template.merkle_path.iter().map(U256::from).collect();
     let prefix = Builder::new().push_int(i64::from(template.tip.height.0)).into_bytes();
@@ -33,17 +37,22 @@ fn candidate(template: &Template, change: impl FnOnce(&mut NewTemplate<'_>)) -> 
         merkle_path: Seq0255::new(path).unwrap(),
     };
     change(&mut new);
-    Draft::read(&new).map(|draft| Candidate {
-        draft,
+    read(&new)
+}
+
+/// Such a template with its transactions.
+fn candidate(
+    template: &Template,
+    change: impl FnOnce(&mut NewTemplate<'_>),
+) -> Result<Candidate, TemplateRefused> {
+    Ok(Candidate {
+        draft: told(template, change, Draft::read)?,
         tip: template.tip,
         time: template.time,
         room: Room { bytes: 100, sigops: 40 },
         transactions: template.transactions.iter().map(|tx| tx.as_bytes().to_vec()).collect(),
     })
 }
-
-/// A template with its transactions, if it can be read.
-type Read = Result<Candidate, TemplateRefused>;
 
 fn refused(change: impl FnOnce(&mut NewTemplate<'_>)) -> TemplateRefused {
     match candidate(&devnet_template(), change) {
