@@ -241,3 +241,40 @@ fn empty_blocks_can_be_turned_off_while_miners_hold_one() {
     let tip = Tip { prev_hash: BlockHash::from_byte_array([1; 32]), height: Height(102), ..*first.tip() };
     assert!(factory.handle_tip(&tip, at(3)).unwrap().is_none());
 }
+
+/// The bytes of the longest output that pays an address.
+const LONGEST_OUTPUT: u64 = 8 + 1 + 42;
+
+#[test]
+fn a_template_without_room_for_every_way_to_pay_makes_no_job() {
+    let mut template = Template::new(parts(5)).unwrap();
+    template.weight = adit_share::MAX_BLOCK_WEIGHT;
+    let made = |template: &Template| factory().handle_template(&Arc::new(template.clone()), now());
+    let Err(WorkError::Job(JobError::TooHeavy { weight })) = made(&template) else { panic!("it is full") };
+    // Now the pool's own coinbase has room, and not a byte more.
+    template.weight -= weight - adit_share::MAX_BLOCK_WEIGHT;
+    let weight = adit_share::MAX_BLOCK_WEIGHT + 4 * LONGEST_OUTPUT;
+    assert_eq!(made(&template).unwrap_err(), WorkError::Job(JobError::TooHeavy { weight }));
+    template.weight -= 4 * LONGEST_OUTPUT;
+    let work = made(&template).unwrap().unwrap();
+    let (pool, miner) = (adit_channel::Percent::new(1).unwrap(), ScriptBuf::from_bytes(vec![0x51; 42]));
+    assert_eq!(work.variant(&Distribution::Split { pool, miner }).tag(), Some(work.tag()));
+}
+
+#[cfg(feature = "server")] // for what nodes are asked to leave free
+#[test]
+fn the_room_that_nodes_leave_holds_every_way_to_pay() {
+    let reserve = adit_node::CoinbaseReserve::default();
+    let mut template = Template::new(parts(5)).unwrap();
+    let header_and_count = 4 * (80 + 3);
+    template.weight = adit_share::MAX_BLOCK_WEIGHT - header_and_count - reserve.weight;
+    template.sigops = u32::try_from(adit_share::MAX_BLOCK_SIGOPS - reserve.sigops).unwrap();
+    // The longest signature, and the address of a pool that takes the most room.
+    let config = PoolConfig {
+        payout_script: ScriptBuf::from_bytes(vec![0x51; 42]),
+        signature: "x".repeat(adit_share::MAX_SIGNATURE_LEN),
+        ..config()
+    };
+    let work = JobFactory::new(&config, 3).unwrap().handle_template(&Arc::new(template), now());
+    assert!(work.unwrap().is_some());
+}
