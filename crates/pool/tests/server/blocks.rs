@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use adit_channel::ShareKind;
 use adit_ledger::BlockStore;
+use adit_messages::mining;
 use adit_net::Clock;
 use adit_pool::server::{BlockOutcome, Event};
 use adit_pool::{JobFactory, Session};
@@ -72,6 +73,34 @@ async fn a_block_does_not_wait_for_the_share_log_nor_for_the_disk_of_blocks() {
     assert_eq!(miner.acknowledged, 0);
     drop(held);
     miner.hear_until(|miner| miner.last_acknowledged == number).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_goes_out_whatever_came_with_it() {
+    let stage = Plan::with_blocks().start();
+    let mut height = stage.height();
+    // What servers say is no message for them, and ends the connection; a block that ends a read follows below.
+    let wrong = || mining::SubmitSharesSuccess {
+        channel_id: 2,
+        last_sequence_number: 0,
+        new_submits_accepted_count: 1,
+        new_shares_sum: 1,
+    };
+    for shares_before in [0, 1, 2] {
+        let mut miner = stage.miner().await;
+        (0..shares_before).for_each(|_| _ = miner.share());
+        miner.block();
+        miner.say(wrong());
+        miner.flush().await;
+        height += 1;
+        stage.reaches(height).await;
+        assert!(miner.is_closed().await);
+    }
+    let mut miner = stage.miner().await;
+    (miner.share(), miner.share());
+    miner.block();
+    miner.flush().await;
+    stage.reaches(height + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
