@@ -1,9 +1,10 @@
 //! One channel: whose it is, what its miner may search, how hard its shares are, and what it has submitted.
 
 use adit_share::{
-    Assignment, Checked, Job, Reject, Submission, Unhashed, Verdict, check, judge, judge_hashed,
+    Assignment, Checked, Extranonce, HEADER_LEN, Job, Reject, Submission, Unhashed, Verdict, block, check,
+    judge, judge_hashed,
 };
-use adit_units::{ChannelId, Hashrate, Monotonic, Now, Target};
+use adit_units::{ChannelId, Hashrate, Monotonic, Now, Target, UnixTime};
 
 use crate::duplicates::Duplicates;
 use crate::{Activation, ExtranoncePrefix, History, JobTable, TargetOutOfRange, UserIdentity, Vardiff};
@@ -53,6 +54,15 @@ pub struct Arrival<'a> {
     pub submission: &'a Submission<'a>,
     /// The hash of its header in raw byte order, if somebody has hashed it already.
     pub hash: Option<[u8; 32]>,
+}
+
+/// What a share that cannot earn makes of its job all the same, see [`Channel::late_block`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateBlock {
+    /// The block's header.
+    pub header: [u8; HEADER_LEN],
+    /// The whole extranonce.
+    pub extranonce: Extranonce,
 }
 
 /// A standard or extended channel of a server.
@@ -264,7 +274,8 @@ impl Channel {
 
     /// Judges a share on a job that the connection's table says is open; an accepted one moves the difficulty.
     ///
-    /// Takes no memory but for the first share on a job, and when the set of seen shares doubles.
+    /// The wall clock of `now` is the network's time. Takes no memory but for the first share on a job, and when the set of seen shares
+    /// doubles.
     ///
     /// # Panics
     ///
@@ -308,6 +319,38 @@ impl Channel {
         verdict
     }
 
+    /// The block that a share makes on a job of the tip before, where it can no longer earn. The chain may well come back to that tip, or
+    /// the block may be heavier than its rival.
+    ///
+    /// It is taken to be made with the extranonce prefix that the channel has now; where that was changed with the tip, nothing is found.
+    /// `now` is the network's time.
+    ///
+    /// # Panics
+    ///
+    /// If the job's extranonce has another length than this crate's prefixes are made for.
+    #[must_use]
+    pub fn late_block(&self, job: &Job, submission: &Submission<'_>, now: UnixTime) -> Option<LateBlock> {
+        let assignment = self.assign(job, job.tip().target, self.extranonce());
+        let header = block(Unhashed { job, assignment: &assignment, submission }, now)?;
+        Some(LateBlock { header, extranonce: assignment.extranonce(submission) })
+    }
+
+    /// Whether a share on a job that can earn meets the network's target, which is told without judging it. `now` is the network's time.
+    ///
+    /// # Panics
+    ///
+    /// If the job's extranonce has another length than this crate's prefixes are made for.
+    pub fn is_block(
+        &mut self,
+        job: &Job,
+        activation: Activation,
+        submission: &Submission<'_>,
+        now: UnixTime,
+    ) -> bool {
+        let assignment = self.assignment(job, activation);
+        assignment.is_some_and(|assignment| block(Unhashed { job, assignment, submission }, now).is_some())
+    }
+
     /// A share that would be hashed if it were judged now, to be hashed together with another; those with equal marks are the same
     /// share.
     ///
@@ -334,15 +377,20 @@ impl Channel {
         }
         let target = self.targets.at(activation)?;
         let extranonce = self.places.at(activation)?.extranonce;
-        let assignment = match self.kind {
-            ChannelKind::Standard => Assignment::standard(job, target, &extranonce.to_full()),
-            ChannelKind::Extended => Assignment::extended(job, target, extranonce.as_bytes()),
-        };
-        let assignment = assignment.expect("every job of a server has an extranonce of the full length");
+        let assignment = self.assign(job, target, extranonce);
         let place = self.assignments.partition_point(|&(at, _)| at < activation);
         reserve_first(&mut self.assignments);
         self.assignments.insert(place, (activation, assignment));
         Some(place)
+    }
+
+    /// A job as a channel with that target and prefix works on it.
+    fn assign(&self, job: &Job, target: Target, extranonce: ExtranoncePrefix) -> Assignment {
+        let assignment = match self.kind {
+            ChannelKind::Standard => Assignment::standard(job, target, &extranonce.to_full()),
+            ChannelKind::Extended => Assignment::extended(job, target, extranonce.as_bytes()),
+        };
+        assignment.expect("every job of a server has an extranonce of the full length")
     }
 }
 

@@ -33,6 +33,9 @@ pub struct JobTable<T> {
     future: VecDeque<(JobId, T)>,
     /// Oldest first; the last one is active, the others are past jobs of the same tip.
     open: VecDeque<(JobId, T)>,
+    /// What was open at the tip before. On the heap, because every connection has this field and few ask for it.
+    #[expect(clippy::box_collection, reason = "see above")]
+    former: Option<Box<VecDeque<(JobId, T)>>>,
     /// The activation of the oldest job in `open`.
     oldest: Activation,
     /// The highest id that was ever here.
@@ -57,7 +60,8 @@ pub enum Lookup<'a, T> {
 
 impl<T> Default for JobTable<T> {
     fn default() -> Self {
-        Self { future: VecDeque::new(), open: VecDeque::new(), oldest: Activation::default(), highest: None }
+        let (future, open) = (VecDeque::new(), VecDeque::new());
+        Self { future, open, former: None, oldest: Activation::default(), highest: None }
     }
 }
 
@@ -79,7 +83,7 @@ impl<T> JobTable<T> {
         let job = self.future.swap_remove_back(index)?;
         self.future.clear();
         let activation = self.next_activation();
-        self.open.clear();
+        self.former = Some(Box::new(core::mem::take(&mut self.open)));
         self.open.push_back(job);
         self.oldest = activation;
         Some(activation)
@@ -112,6 +116,19 @@ impl<T> JobTable<T> {
         }
     }
 
+    /// A job that could earn until the present tip came; a share on it earns nothing, but may still be a block.
+    #[must_use]
+    pub fn former(&self, id: JobId) -> Option<&T> {
+        self.former.as_ref()?.iter().find(|&&(former, _)| former == id).map(|(_, job)| job)
+    }
+
+    /// The block of that former job has been found, so there is nothing more to look for in it.
+    pub fn forget_former(&mut self, id: JobId) {
+        if let Some(jobs) = &mut self.former {
+            jobs.retain(|&(former, _)| former != id);
+        }
+    }
+
     /// The job that miners work on, and when it became active.
     #[must_use]
     pub fn active(&self) -> Option<(Activation, &T)> {
@@ -138,6 +155,7 @@ impl<T> JobTable<T> {
             self.oldest = self.oldest.next();
         }
         self.open.shrink_to_fit();
+        self.former = None;
     }
 }
 
@@ -194,6 +212,11 @@ mod tests {
         }
         assert_eq!(open(&table, 3), Some("next tip"));
         assert_eq!(table.lookup(JobId(5)), Lookup::Unknown);
+        assert_eq!(table.former(JobId(1)), Some(&"tip"), "may still be a block");
+        assert_eq!(table.former(JobId(2)), None, "nobody worked on it");
+        table.announce(JobId(6), "tip after that");
+        table.set_tip(JobId(6)).unwrap();
+        assert_eq!((table.former(JobId(1)), table.former(JobId(3))), (None, Some(&"next tip")));
     }
 
     #[test]

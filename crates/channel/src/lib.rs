@@ -18,7 +18,7 @@ mod reward;
 mod user;
 mod vardiff;
 
-pub use channel::{Arrival, Channel, ChannelKind, ChannelTerms, REMEMBERED_MAX};
+pub use channel::{Arrival, Channel, ChannelKind, ChannelTerms, LateBlock, REMEMBERED_MAX};
 pub use extranonce::{ExtranoncePrefix, ExtranonceSpace};
 pub use history::History;
 pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};

@@ -10,7 +10,7 @@ use adit_messages::types::{B064K, Seq0255, Sv2Option, U256};
 use adit_messages::{Message, MessageInfo, mining};
 use adit_share::{CoinbaseSpec, FULL_EXTRANONCE_LEN, Job, JobError, Template, TemplateError, Tip};
 use adit_transport::{FrameQueue, PayloadTooLong};
-use adit_units::{ChannelId, Height, JobId, JobTag, Monotonic, Now, Sats};
+use adit_units::{ChannelId, Height, JobId, JobTag, Monotonic, Now, Sats, UnixTime};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, ScriptBuf};
 
@@ -46,6 +46,8 @@ pub struct Work {
     order: u64,
     /// When its tip was first heard of.
     tip_seen: Monotonic,
+    /// What the node's clock said.
+    node_time: NodeTime,
     /// Whether it is the subsidy-only job of a tip that has no template yet.
     is_interim: bool,
     /// The job that miners may be given ahead for the next tip.
@@ -71,6 +73,7 @@ impl Work {
             coinbase,
             order: place.order,
             tip_seen: place.tip_seen,
+            node_time: place.node_time,
             is_interim: place.is_interim,
             reserve: place.reserve,
         }
@@ -85,6 +88,14 @@ impl Work {
     #[must_use]
     pub const fn tip_seen(&self) -> Monotonic {
         self.tip_seen
+    }
+
+    /// The network's time, by which a share's is judged: what the node's clock said, moved on by how long ago that was.
+    ///
+    /// Nodes judge the block. The clock of this host has no say in it: were it set back by two hours, no share would be taken.
+    #[must_use]
+    pub fn network_time(&self, now: Monotonic) -> UnixTime {
+        UnixTime::from_secs(self.node_time.at(now))
     }
 
     /// Whether it only bridges the time until the node has built a template on this tip: a block without transactions.
@@ -134,6 +145,7 @@ impl Work {
 struct Place {
     order: u64,
     tip_seen: Monotonic,
+    node_time: NodeTime,
     is_interim: bool,
     reserve: Option<Arc<Reserve>>,
 }
@@ -266,7 +278,6 @@ struct Latest {
     /// When its job was made.
     made: Monotonic,
     work: Arc<Work>,
-    node_time: NodeTime,
     /// Whether a miner waits for the next job.
     is_wished: bool,
 }
@@ -379,8 +390,8 @@ impl JobFactory {
             return Ok(Some(work));
         }
         let due = self.latest.as_ref().filter(|latest| now.monotonic >= latest.renewal_due());
-        let Some(&Latest { ref work, node_time, .. }) = due else { return Ok(None) };
-        let is_interim = work.is_interim;
+        let Some(Latest { work, .. }) = due else { return Ok(None) };
+        let (is_interim, node_time) = (work.is_interim, work.node_time);
         let mut template = Template::clone(&work.template);
         template.time = node_time.at(now.monotonic);
         self.make(Arc::new(template), is_interim, node_time, now).map(Some)
@@ -399,27 +410,27 @@ impl JobFactory {
         let job = Job::new(id, &template, &coinbase)?;
         check_room(id, &template, &coinbase)?;
         self.last_id = id;
-        let place = self.place(template.tip.prev_hash, is_interim, now.monotonic);
-        Ok(self.put_up(Work::new(template, job, coinbase, place), node_time, now))
+        let place = self.place(template.tip.prev_hash, node_time, is_interim, now.monotonic);
+        Ok(self.put_up(Work::new(template, job, coinbase, place), now))
     }
 
     /// What a work on the block `prev_hash` is beside its job.
-    fn place(&self, prev_hash: BlockHash, is_interim: bool, now: Monotonic) -> Place {
+    fn place(&self, prev_hash: BlockHash, node_time: NodeTime, is_interim: bool, now: Monotonic) -> Place {
         let known = self.latest.as_ref().map(|latest| &latest.work);
         let same_tip = known.filter(|work| work.tip().prev_hash == prev_hash);
         Place {
             order: self.last_order + 1,
             tip_seen: same_tip.map_or(now, |work| work.tip_seen),
+            node_time,
             is_interim,
             reserve: same_tip.and_then(|work| work.reserve.clone()),
         }
     }
 
-    fn put_up(&mut self, work: Work, node_time: NodeTime, now: Now) -> Arc<Work> {
+    fn put_up(&mut self, work: Work, now: Now) -> Arc<Work> {
         let work = Arc::new(work);
         self.last_order = work.order;
-        self.latest =
-            Some(Latest { made: now.monotonic, work: Arc::clone(&work), node_time, is_wished: false });
+        self.latest = Some(Latest { made: now.monotonic, work: Arc::clone(&work), is_wished: false });
         work
     }
 

@@ -41,7 +41,7 @@ pub enum Verdict {
 
 /// Judges a share of `job` on the channel that holds `assignment` and `seen`.
 ///
-/// The caller has found the job by the submission's number and calls [`Seen::make_room`] beforehand. An accepted share is
+/// `now` is the network's time, which is the node's that gave the template and not this host's. The caller has found the job by the submission's number and calls [`Seen::make_room`] beforehand. An accepted share is
 /// remembered in `seen`, a refused one is not; a block that cannot be remembered is refused too, as it would be another block each
 /// time it came again. Never allocates. The checks that cost nothing come first: length of the
 /// extranonce, version bits, time, duplicate; only then is anything hashed.
@@ -68,6 +68,16 @@ pub fn judge_hashed(share: Unhashed<'_>, seen: &mut Seen, hash: [u8; 32], now: U
         Ok(place) => weigh(share, seen, place, hash),
         Err(reject) => Verdict::Rejected(reject),
     }
+}
+
+/// The block that a share makes which cannot earn: its header, if it meets the network's target and the job allows it.
+///
+/// Nothing is remembered, so the same share makes the same block each time it comes.
+#[must_use]
+pub fn block(share: Unhashed<'_>, now: UnixTime) -> Option<[u8; HEADER_LEN]> {
+    check_fields(share, now).ok()?;
+    let header = share.header(share.root().as_ref());
+    share.job.tip().target.is_met_by(&header.hash()).then(|| header.to_bytes())
 }
 
 /// A share that would be hashed if it were judged.

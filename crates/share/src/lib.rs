@@ -41,8 +41,8 @@ pub use coinbase::{
 };
 pub use job::{Job, JobError, JobParts, MAX_BLOCK_SIGOPS, MAX_BLOCK_WEIGHT, MAX_MERKLE_PATH_LEN};
 pub use judge::{
-    Checked, MAX_FUTURE_NTIME_SECS, NETWORK_TIME_MARGIN_SECS, Unhashed, VERSION_ROLLING_MASK, Verdict, check,
-    judge, judge_hashed,
+    Checked, MAX_FUTURE_NTIME_SECS, NETWORK_TIME_MARGIN_SECS, Unhashed, VERSION_ROLLING_MASK, Verdict, block,
+    check, judge, judge_hashed,
 };
 pub use merkle::path as merkle_path;
 pub use reject::Reject;

@@ -84,7 +84,8 @@ impl Session {
             return None;
         }
         let job = self.groups.kept_job(open.channel.group_at(activation)?, work)?;
-        let (checked, share) = open.channel.candidate(job, activation, share, now)?;
+        let judged_at = Now { unix: work.network_time(now.monotonic), ..now };
+        let (checked, share) = open.channel.candidate(job, activation, share, judged_at)?;
         Some((open.channel.id(), checked, share))
     }
 }

@@ -1,7 +1,7 @@
 //! Shares are judged, blocks found, records emitted (spec 5.3.11, 5.3.12).
 
 use adit_channel::{
-    Arrival, ChannelKind, Lookup, REMEMBERED_MAX, ShareKind, ShareRecord, UserIdentity, WorkerName,
+    Arrival, ChannelKind, LateBlock, Lookup, REMEMBERED_MAX, ShareKind, ShareRecord, UserIdentity, WorkerName,
 };
 use adit_messages::error_code::{CloseChannelReason, SubmitSharesError as Code};
 use adit_messages::mining;
@@ -24,7 +24,7 @@ pub struct FoundBlock {
     pub user: UserIdentity,
     /// The device that found it, where the miner names one.
     pub worker: Option<WorkerName>,
-    /// What it earns as a share.
+    /// What it earns as a share; nothing, where it came too late for that.
     pub work: Work,
     /// The number of its record among all that the session has emitted, counted from one as [`Session::handle_durable`] does.
     pub record: u64,
@@ -75,18 +75,26 @@ impl Session {
         if channel.kind() != kind {
             return Err(Code::InvalidChannelId);
         }
-        let names_worker = kind == ChannelKind::Extended && self.state.terms().worker_names;
-        let worker = if names_worker { worker_name(share.rest)? } else { None };
         let (mined, activation) = match self.jobs.lookup(share.job_id) {
             Lookup::Open { job, activation } => (job, activation),
-            Lookup::Stale => return Err(Reject::StaleShare.into()),
+            Lookup::Stale => {
+                self.look_for_late_block(place, share, now);
+                return Err(Reject::StaleShare.into());
+            }
             Lookup::Unknown => return Err(Reject::InvalidJobId.into()),
         };
         let group = channel.group_at(activation).ok_or(Reject::InvalidJobId)?;
         let job = self.groups.job(group, mined);
+        let judged_at = Now { unix: mined.network_time(now.monotonic), ..now };
+        let names_worker = kind == ChannelKind::Extended && self.state.terms().worker_names;
+        let worker = match if names_worker { worker_name(share.rest) } else { Ok(None) } {
+            Ok(worker) => worker,
+            Err(_) if channel.is_block(job, activation, share, judged_at.unix) => None,
+            Err(code) => return Err(code),
+        };
         let is_within_limit = !self.config.limits_shares || open.patience.allows_share(now.monotonic);
         channel.allow_remembering(is_within_limit && self.remembered < REMEMBERED_MAX);
-        let (work, hash, kind) = match channel.judge_hashed(job, activation, arrival, now) {
+        let (work, hash, kind) = match channel.judge_hashed(job, activation, arrival, judged_at) {
             Verdict::Valid { work, hash } => (work, hash, ShareKind::Share),
             Verdict::Block { work, hash, header } => {
                 let assignment = channel.assignment(job, activation).ok_or(Reject::InvalidJobId)?;
@@ -122,6 +130,31 @@ impl Session {
         Ok(())
     }
 
+    /// A share on a job of the tip before earns nothing, but a block is a block: the chain may come back to that tip.
+    fn look_for_late_block(&mut self, place: usize, share: &Submission<'_>, now: Now) {
+        let (Some(open), Some(mined)) = (self.channels.get(place), self.jobs.former(share.job_id)) else {
+            return;
+        };
+        let channel = &open.channel;
+        let job = self.groups.job(channel.group(), mined);
+        let network_time = mined.network_time(now.monotonic);
+        let Some(LateBlock { header, extranonce }) = channel.late_block(job, share, network_time) else {
+            return;
+        };
+        self.blocks.push_back(FoundBlock {
+            block: job.block(mined.template(), header, extranonce.as_bytes()),
+            channel: share.channel_id,
+            user: channel.user().clone(),
+            worker: None,
+            work: Work::ZERO,
+            // It has none of its own, and holds up what comes after it no longer than any block does.
+            record: self.unacknowledged.emitted() + 1,
+        });
+        self.counters.blocks += 1;
+        // One is enough: nothing remembers such shares, and the same one may come again.
+        self.jobs.forget_former(share.job_id);
+    }
+
     /// A share was refused: whether that is borne, costs the channel, or the connection.
     fn handle_refused(&mut self, channel: ChannelId, code: Code, now: Now) -> Result<(), Disconnect> {
         let place = place_of(&self.channels, channel);
@@ -151,7 +184,7 @@ impl Session {
 /// The worker that an extended share names behind its fields (extension 0x0002).
 ///
 /// A share without a name is credited all the same, and so is one whose name does not print or is not text: that is no reason to take
-/// a miner's pay. What breaks the form of the field makes the share invalid (spec 3.4.3).
+/// a miner's pay. What breaks the form of the field makes the share invalid (spec 3.4.3), unless it is a block.
 fn worker_name(fields: &[u8]) -> Result<Option<WorkerName>, Code> {
     let name = match Tlvs::parse(fields).and_then(Tlvs::user_identity) {
         Ok(name) => name,

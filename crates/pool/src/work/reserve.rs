@@ -91,7 +91,7 @@ impl JobFactory {
         if tip.height != reserve.height || tip.prev_hash == latest.work.tip().prev_hash {
             return Ok(None);
         }
-        let node_time = latest.node_time;
+        let node_time = latest.work.node_time;
         let (id, template) = (reserve.id(), reserve.template(*tip, node_time.at(now.monotonic))?);
         let job = Job::new(id, &template, &reserve.coinbase)?;
         let announced = (reserve.pattern.coinbase_prefix(), reserve.pattern.coinbase_suffix());
@@ -100,8 +100,8 @@ impl JobFactory {
             tracing::error!(job = id.0, "the job held in reserve is not what miners were given");
             return Ok(None);
         }
-        let (coinbase, place) = (reserve.coinbase.clone(), self.place(tip.prev_hash, true, now.monotonic));
-        Ok(Some(self.put_up(Work::new(Arc::new(template), job, coinbase, place), node_time, now)))
+        let place = self.place(tip.prev_hash, node_time, true, now.monotonic);
+        Ok(Some(self.put_up(Work::new(Arc::new(template), job, reserve.coinbase.clone(), place), now)))
     }
 
     /// When the job for the next tip should be made, if it is missing.
@@ -114,9 +114,9 @@ impl JobFactory {
     /// The present work with a job for the next tip; nothing if there can be none, which is said once.
     pub(super) fn put_by(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
         let Some(latest) = &self.latest else { return Ok(None) };
-        let Latest { work, made, node_time, is_wished } = latest;
-        let (work, made, node_time, is_wished) = (Arc::clone(work), *made, *node_time, *is_wished);
-        let reserve = match self.reserve_after(&work, node_time.at(now.monotonic)) {
+        let Latest { work, made, is_wished } = latest;
+        let (work, made, is_wished) = (Arc::clone(work), *made, *is_wished);
+        let reserve = match self.reserve_after(&work, work.node_time.at(now.monotonic)) {
             Ok(reserve) => reserve,
             Err(WorkError::NumbersExhausted) => return Err(WorkError::NumbersExhausted),
             Err(fault) => {
@@ -128,7 +128,7 @@ impl JobFactory {
         self.last_id = reserve.id();
         let order = self.last_order + 1;
         let work = Work { order, reserve: Some(Arc::new(reserve)), ..Work::clone(&work) };
-        let work = self.put_up(work, node_time, now);
+        let work = self.put_up(work, now);
         if let Some(latest) = &mut self.latest {
             // The job is as old as it was, and waited for as it was.
             (latest.made, latest.is_wished) = (made, is_wished);

@@ -7,6 +7,7 @@ mod cut;
 mod drain;
 mod firmware;
 mod jobs;
+mod late;
 mod lies;
 mod model;
 mod moves;

@@ -1,0 +1,118 @@
+//! Shares that cannot earn, or that this host's clock would refuse, and are blocks all the same.
+
+use core::time::Duration;
+
+use adit_messages::extensions::{RequestExtensions, WORKER_HASHRATE_TRACKING};
+use adit_messages::flags::MiningSetupFlags;
+use adit_messages::tlv::Tlv;
+use adit_messages::types::Seq064K;
+use adit_units::{UnixTime, Work};
+
+use crate::world::{Client, EASY, HARD, START, World, extended_share};
+
+/// Submits shares on a job until one of them is a block; answers its nonce and what the pool has handed over.
+fn finds_block(client: &mut Client, job: u32, world: &World) -> (u32, adit_pool::FoundBlock) {
+    for nonce in 0..64 {
+        client.submits(job, nonce, world);
+        if let [found] = client.blocks().as_slice() {
+            return (nonce, found.clone());
+        }
+    }
+    panic!("every second hash is a block");
+}
+
+#[test]
+fn a_block_on_the_tip_before_goes_to_the_nodes_and_earns_nothing() {
+    let mut world = World::new();
+    world.nbits = EASY;
+    let old = world.new_tip();
+    let mut client = world.extended_miner();
+    world.nbits = HARD;
+    let tip = world.new_tip();
+    client.hears(&tip, &world);
+    client.skips_all();
+
+    let (nonce, found) = finds_block(&mut client, old.id().0, &world);
+    assert_eq!(found.block.check(), Ok(()), "the block is one that a node takes");
+    assert!(std::sync::Arc::ptr_eq(found.block.template(), old.template()));
+    assert_eq!(found.work, Work::ZERO);
+    assert!(client.records.is_empty(), "a share of the tip before earns nothing");
+    client.is_refused(1, "stale-share");
+    client.skips_all();
+
+    for nonce in [nonce, nonce + 1, nonce + 2, nonce + 3] {
+        client.submits(old.id().0, nonce, &world);
+    }
+    assert_eq!(client.blocks(), [], "one block for each job, however often its share comes");
+}
+
+#[test]
+fn a_block_on_the_tip_before_the_last_is_gone() {
+    let mut world = World::new();
+    world.nbits = EASY;
+    let old = world.new_tip();
+    let mut client = world.extended_miner();
+    for _ in 0..2 {
+        let tip = world.new_tip();
+        client.hears(&tip, &world);
+    }
+    client.skips_all();
+    for nonce in 0..20 {
+        client.submits(old.id().0, nonce, &world);
+    }
+    assert_eq!(client.blocks(), []);
+}
+
+/// A peer that names workers in a form that breaks the rules of the field.
+fn miner_with_broken_names(world: &mut World) -> Client {
+    let mut client = world.connect_with(MiningSetupFlags::NONE);
+    let requested_extensions = Seq064K::new(vec![WORKER_HASHRATE_TRACKING]).unwrap();
+    client.sends(RequestExtensions { request_id: 1, requested_extensions }, world);
+    client.skips_all();
+    client.opens_extended(world);
+    client
+}
+
+#[test]
+fn a_broken_worker_name_costs_a_share_but_not_a_block() {
+    let broken = Tlv::new(WORKER_HASHRATE_TRACKING, Tlv::USER_IDENTITY, &[b'x'; 33]).unwrap();
+    for (nbits, expected) in [(EASY, true), (HARD, false)] {
+        let mut world = World::new();
+        world.nbits = nbits;
+        let work = world.new_tip();
+        let mut client = miner_with_broken_names(&mut world);
+        client.skips_all();
+        for nonce in 0..20 {
+            client.sends_with(extended_share(work.id().0, nonce, &world), &[broken], &world);
+        }
+        let blocks = client.blocks();
+        assert_eq!(!blocks.is_empty(), expected);
+        assert_eq!(client.records.len(), blocks.len(), "what is no block is refused");
+        assert!(blocks.iter().all(|found| found.worker.is_none()));
+    }
+}
+
+#[test]
+fn a_host_clock_that_is_days_off_refuses_no_share() {
+    const DAYS: u32 = 3 * 24 * 3600;
+    for host in [START - DAYS, START + DAYS] {
+        let mut world = World::new();
+        let work = world.work.clone().unwrap();
+        let mut client = world.extended_miner();
+        let honest = extended_share(work.id().0, 0, &world);
+        world.now.unix = UnixTime::from_secs(host);
+        client.submits_share(honest.clone(), &world);
+        client.expects_nothing();
+        assert_eq!(client.records.len(), 1, "the node's clock counts, moved on by a clock that is never set");
+
+        // And it counts for the upper bound too, as far as the job allows.
+        world.now.monotonic = world.now.monotonic + Duration::from_secs(30);
+        for (ntime, accepted) in [(START + 6_630, true), (START + 6_631, false)] {
+            let before = client.records.len();
+            let mut share = honest.clone();
+            share.ntime = ntime;
+            client.submits_share(share, &world);
+            assert_eq!(client.records.len() > before, accepted, "{ntime}");
+        }
+    }
+}
