@@ -1,5 +1,4 @@
-//! Templates from a template provider over sockets, on the chain in memory: found blocks back, trouble with the provider, and another node
-//! beside it.
+//! Templates from a template provider over sockets: found blocks back, trouble with the provider, another node beside it.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::net::SocketAddr;
@@ -234,7 +233,7 @@ async fn who_is_not_vouched_for_or_not_there_is_told_of() {
         let error = NodeConfig::Tdp(config).probe().await.unwrap_err().to_string();
         assert!(error.contains(part), "{part} is not in {error}");
         let Submitted::Unreachable(said) = in_time("an answer", node.submit_bytes(&[])).await else {
-            panic!()
+            panic!("it is not there")
         };
         assert!(said.contains(part), "{said}");
     }
