@@ -97,7 +97,8 @@ async fn a_block_goes_out_whatever_came_with_it() {
         assert!(miner.is_closed().await);
     }
     let mut miner = stage.miner().await;
-    (miner.share(), miner.share());
+    miner.share();
+    miner.share();
     miner.block();
     miner.flush().await;
     stage.reaches(height + 1).await;
