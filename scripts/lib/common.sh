@@ -65,6 +65,10 @@ need_compilers() {
     need "compiling cryptography" gcc command -v cc
     # The linker of the target's C library; gcc alone does not bring its headers.
     need "compiling cryptography" libc6-dev sh -c 'echo "#include <stdlib.h>" | cc -E -'
+    need "compiling the interface to Bitcoin Core" capnproto command -v capnp
+    # The descriptions that the compiler's own imports name.
+    [ ! -e /etc/debian_version ] ||
+        need "compiling the interface to Bitcoin Core" libcapnp-dev test -e /usr/include/capnp/c++.capnp
 }
 
 # Cargo shows its progress on a terminal, and only what is wrong elsewhere.

@@ -12,9 +12,6 @@ sri_install() {
     if [ -x "$root/bin/$program" ] && grep -qF "\"$package $version " "$root/.crates.toml" 2>/dev/null; then
         return
     fi
-    need "building $package" capnproto command -v capnp
-    # The schemas that the compiler's own imports name.
-    [ ! -e /etc/debian_version ] || need "building $package" libcapnp-dev test -e /usr/include/capnp/c++.capnp
     need "building $package" g++ command -v c++
     say "building $program of $package $version, once (ten minutes on two cores)"
     CARGO_TARGET_DIR="$root/target" cargo install --quiet --locked --root "$root" --version "$version" \

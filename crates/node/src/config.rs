@@ -1,5 +1,7 @@
 //! How to reach a node, whichever kind it is.
 
+#[cfg(feature = "ipc")]
+use crate::ipc::{self, IpcConfig};
 use crate::rpc::{self, CoinbaseReserve, RpcConfig};
 use crate::tdp::{self, TdpConfig};
 use crate::{NodeError, NodeInfo};
@@ -9,6 +11,9 @@ use crate::{NodeError, NodeInfo};
 pub enum NodeConfig {
     /// One that is spoken to over JSON-RPC.
     Rpc(RpcConfig),
+    /// One that is spoken to over its socket.
+    #[cfg(feature = "ipc")]
+    Ipc(IpcConfig),
     /// A template provider.
     Tdp(TdpConfig),
 }
@@ -19,6 +24,8 @@ impl NodeConfig {
     pub fn name(&self) -> String {
         match self {
             Self::Rpc(config) => config.url(),
+            #[cfg(feature = "ipc")]
+            Self::Ipc(config) => config.url(),
             Self::Tdp(config) => config.name(),
         }
     }
@@ -27,15 +34,20 @@ impl NodeConfig {
     pub const fn coinbase(&mut self) -> &mut CoinbaseReserve {
         match self {
             Self::Rpc(config) => &mut config.coinbase,
+            #[cfg(feature = "ipc")]
+            Self::Ipc(config) => &mut config.coinbase,
             Self::Tdp(config) => &mut config.coinbase,
         }
     }
 
-    /// Whether the node takes every block, and not only those of its own templates.
+    /// Whether the node takes every block, and not only those of its own templates; of one that is spoken to over its socket the version
+    /// decides.
     #[must_use]
     pub const fn takes_any_block(&self) -> bool {
         match self {
             Self::Rpc(_) => true,
+            #[cfg(feature = "ipc")]
+            Self::Ipc(_) => true,
             Self::Tdp(_) => false,
         }
     }
@@ -48,6 +60,8 @@ impl NodeConfig {
     pub async fn probe(&self) -> Result<NodeInfo, NodeError> {
         match self {
             Self::Rpc(config) => rpc::probe(config).await,
+            #[cfg(feature = "ipc")]
+            Self::Ipc(config) => ipc::probe(config).await,
             Self::Tdp(config) => tdp::probe(config).await,
         }
     }

@@ -13,6 +13,8 @@
 mod board;
 mod config;
 mod devnet;
+#[cfg(feature = "ipc")]
+mod ipc;
 mod node;
 mod outcome;
 mod rpc;
@@ -22,8 +24,10 @@ mod zmq;
 
 pub use config::NodeConfig;
 pub use devnet::{BlockRefused, Devnet, DevnetConfig, Pace};
+#[cfg(feature = "ipc")]
+pub use ipc::{IpcConfig, probe as probe_ipc};
 pub use node::Node;
-pub use outcome::{Fate, Health, NodeInfo, Submitted};
+pub use outcome::{Checked, Fate, Health, NodeInfo, Submitted};
 pub use rpc::{
     Auth, CoinbaseReserve, ConfigError, NodeError, Password, RpcConfig, RpcTemplate, TemplateRefused, Timing,
     probe, read_template,

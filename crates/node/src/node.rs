@@ -14,7 +14,9 @@ use crate::devnet::Runner;
 use crate::rpc::{Client, follow};
 use crate::sources::{self, ChainEnd, Sources, Standing};
 use crate::tdp::{self, Provider, TdpConfig};
-use crate::{DevnetConfig, Fate, Health, NodeConfig, NodeError, NodeInfo, RpcConfig, Submitted};
+use crate::{Checked, DevnetConfig, Fate, Health, NodeConfig, NodeError, NodeInfo, RpcConfig, Submitted};
+#[cfg(feature = "ipc")]
+use crate::{IpcConfig, ipc};
 
 /// A Bitcoin node, shared by cloning; its background work ends with the last clone.
 #[derive(Clone, Debug)]
@@ -26,13 +28,16 @@ pub struct Node {
 struct Inner {
     board: Arc<Board>,
     backend: Backend,
-    task: JoinHandle<()>,
+    /// `None` where the work is done elsewhere, and ends with the backend.
+    task: Option<JoinHandle<()>>,
 }
 
 /// Who answers questions.
 #[derive(Debug)]
 enum Backend {
     Rpc(Arc<Client>),
+    #[cfg(feature = "ipc")]
+    Ipc(Box<ipc::Client>),
     Tdp(Provider),
     Devnet(Runner),
     Several(Sources),
@@ -48,6 +53,8 @@ impl Node {
     pub fn open(config: &NodeConfig) -> Self {
         match config {
             NodeConfig::Rpc(config) => Self::rpc(config),
+            #[cfg(feature = "ipc")]
+            NodeConfig::Ipc(config) => Self::ipc(config),
             NodeConfig::Tdp(config) => Self::tdp(config),
         }
     }
@@ -64,7 +71,20 @@ impl Node {
         let board = Arc::new(Board::new(config.url()));
         let client = Arc::new(Client::new(config));
         let task = tokio::spawn(follow(Arc::clone(&client), Arc::clone(&board)));
-        Self { inner: Arc::new(Inner { board, backend: Backend::Rpc(client), task }) }
+        Self { inner: Arc::new(Inner { board, backend: Backend::Rpc(client), task: Some(task) }) }
+    }
+
+    /// A real node, spoken to over the IPC interface of Bitcoin Core (version 30 and later).
+    ///
+    /// It need not be there yet: whatever is wrong shows in [`Self::health`], and is tried again until it works. What older versions do
+    /// not offer over IPC (taking a block that is none of their own templates, telling where a block is) goes by JSON-RPC where the
+    /// config names it.
+    #[cfg(feature = "ipc")]
+    #[must_use]
+    pub fn ipc(config: &IpcConfig) -> Self {
+        let board = Arc::new(Board::new(config.url()));
+        let client = Box::new(ipc::Client::start(config, Arc::clone(&board)));
+        Self { inner: Arc::new(Inner { board, backend: Backend::Ipc(client), task: None }) }
     }
 
     /// A template provider, spoken to over the template distribution protocol (spec 7).
@@ -80,7 +100,7 @@ impl Node {
         let board = Arc::new(Board::new(config.name()));
         let (provider, requests) = Provider::new(config);
         let task = tokio::spawn(tdp::follow(config.clone(), Arc::clone(&board), requests));
-        Self { inner: Arc::new(Inner { board, backend: Backend::Tdp(provider), task }) }
+        Self { inner: Arc::new(Inner { board, backend: Backend::Tdp(provider), task: Some(task) }) }
     }
 
     /// A chain in memory; `clock` says what time it is.
@@ -93,13 +113,14 @@ impl Node {
         let board = Arc::new(Board::new("devnet".to_owned()));
         let (runner, run) = Runner::new(config, clock, Arc::clone(&board));
         let task = tokio::spawn(run);
-        Self { inner: Arc::new(Inner { board, backend: Backend::Devnet(runner), task }) }
+        Self { inner: Arc::new(Inner { board, backend: Backend::Devnet(runner), task: Some(task) }) }
     }
 
     /// Several nodes as one, the most preferred first; `clock` says what time it is. One node alone stays what it is.
     ///
     /// Templates come from the first node that is well and knows the newest block that any of them has told of. A node that dies, hangs
-    /// or gives bad templates is left within two seconds; a preferred one is taken up again when it has been well for ten.
+    /// or gives bad templates is left within two seconds for one that is well; a preferred one is taken up again when it has been well for
+    /// ten and moves miners to no rival of their block.
     /// Every block goes to all of them at once, and is accepted when one accepts it.
     ///
     /// # Panics
@@ -116,7 +137,7 @@ impl Node {
         let (standing, known) = watch::channel(Standing::default());
         let task = tokio::spawn(sources::follow(Arc::clone(&nodes), Arc::clone(&board), standing, clock));
         let backend = Backend::Several(Sources::new(nodes, known));
-        Self { inner: Arc::new(Inner { board, backend, task }) }
+        Self { inner: Arc::new(Inner { board, backend, task: Some(task) }) }
     }
 
     /// What the node is called in logs.
@@ -128,6 +149,8 @@ impl Node {
     pub(crate) async fn chain_end(&self) -> Result<ChainEnd, NodeError> {
         match &self.inner.backend {
             Backend::Rpc(client) => client.chain_end().await,
+            #[cfg(feature = "ipc")]
+            Backend::Ipc(client) => client.chain_end().await,
             Backend::Tdp(provider) => provider.chain_end().await,
             Backend::Devnet(runner) => runner.chain_end().await,
             Backend::Several(sources) => sources.chain_end().await,
@@ -155,13 +178,19 @@ impl Node {
 
     /// Hands a found block to the node; a node that cannot be reached is tried again a few times, for some seconds.
     pub async fn submit(&self, block: &Block) -> Submitted {
-        self.submit_bytes(&block.to_bytes()).await
+        match &self.inner.backend {
+            #[cfg(feature = "ipc")]
+            Backend::Ipc(client) => client.submit(block).await,
+            _ => self.submit_bytes(&block.to_bytes()).await,
+        }
     }
 
     /// As [`Self::submit`], for a block that is there as bytes only, consensus-serialised.
     pub async fn submit_bytes(&self, block: &[u8]) -> Submitted {
         match &self.inner.backend {
             Backend::Rpc(client) => client.submit(&block.to_lower_hex_string()).await,
+            #[cfg(feature = "ipc")]
+            Backend::Ipc(client) => client.submit_bytes(block).await,
             Backend::Tdp(provider) => provider.submit(block).await,
             Backend::Devnet(runner) => runner.submit(block.to_vec()).await,
             Backend::Several(sources) => sources.submit(block).await,
@@ -172,9 +201,24 @@ impl Node {
     pub async fn fate(&self, hash: BlockHash) -> Fate {
         match &self.inner.backend {
             Backend::Rpc(client) => client.fate(hash).await,
+            #[cfg(feature = "ipc")]
+            Backend::Ipc(client) => client.fate(hash).await,
             Backend::Tdp(provider) => provider.fate(hash).await,
             Backend::Devnet(runner) => runner.fate(hash).await,
             Backend::Several(sources) => sources.fate(hash).await,
+        }
+    }
+
+    /// Whether a block that nobody has solved yet keeps every rule, consensus-serialised; asks once.
+    ///
+    /// Only a node can tell: a template provider and a chain in memory leave it undecided.
+    pub async fn check_block(&self, block: &[u8]) -> Checked {
+        match &self.inner.backend {
+            Backend::Rpc(client) => client.check(&block.to_lower_hex_string()).await,
+            #[cfg(feature = "ipc")]
+            Backend::Ipc(client) => client.check(block).await,
+            Backend::Tdp(_) | Backend::Devnet(_) => Checked::Undecided("it checks no blocks".to_owned()),
+            Backend::Several(sources) => sources.check(block).await,
         }
     }
 
@@ -186,6 +230,8 @@ impl Node {
     pub async fn probe(&self) -> Result<NodeInfo, NodeError> {
         match &self.inner.backend {
             Backend::Rpc(client) => client.probe().await,
+            #[cfg(feature = "ipc")]
+            Backend::Ipc(client) => client.probe().await,
             Backend::Tdp(provider) => provider.probe().await,
             Backend::Devnet(runner) => runner.probe().await,
             Backend::Several(sources) => sources.probe().await,
@@ -195,6 +241,8 @@ impl Node {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }

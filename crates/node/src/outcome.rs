@@ -22,6 +22,30 @@ pub enum Submitted {
     Unreachable(String),
 }
 
+/// What a node says of a block that nobody has solved yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Solved, it would be accepted.
+    Valid,
+    /// It breaks a rule. With the node's reason.
+    Refused(String),
+    /// It does not stand on the node's last block, so the node cannot tell. With the node's word.
+    Undecided(String),
+    /// The node could not be asked. With what to do about it.
+    Unreachable(String),
+}
+
+impl Checked {
+    /// What the node's word on a proposal means (BIP 23); no word is a good one.
+    pub(crate) fn from_word(word: Option<String>) -> Self {
+        match word {
+            None => Self::Valid,
+            Some(word) if word.starts_with("inconclusive") => Self::Undecided(word),
+            Some(word) => Self::Refused(word),
+        }
+    }
+}
+
 /// Where a block is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {

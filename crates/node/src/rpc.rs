@@ -1,5 +1,6 @@
 //! A real node, spoken to over JSON-RPC.
 
+pub(crate) mod answer;
 mod client;
 mod config;
 mod error;

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 pub(crate) use choice::ChainEnd;
 pub(crate) use follow::follow;
 
-use crate::{Fate, Node, NodeError, NodeInfo, Submitted};
+use crate::{Checked, Fate, Node, NodeError, NodeInfo, Submitted};
 
 /// How long a block that a node could not be given is kept for it, whatever the others have answered.
 const LATE_FOR: Duration = Duration::from_secs(600);
@@ -129,6 +129,34 @@ impl Sources {
             heard.push((level, fate));
         }
         verdict::fate(heard)
+    }
+
+    /// Asks all nodes at once whether an unsolved block keeps every rule; the first that can tell is believed.
+    pub(crate) fn check(&self, block: &[u8]) -> Answer<'_, Checked> {
+        let block: Arc<[u8]> = block.into();
+        Box::pin(self.ask_check(block))
+    }
+
+    async fn ask_check(&self, block: Arc<[u8]>) -> Checked {
+        let mut questions = tokio::task::JoinSet::new();
+        for node in self.nodes.iter() {
+            let (node, block) = (node.clone(), Arc::clone(&block));
+            questions.spawn(async move { (node.name().to_owned(), node.check_block(&block).await) });
+        }
+        let (mut undecided, mut away) = (Vec::new(), Vec::new());
+        while let Some(answer) = questions.join_next().await {
+            match answer {
+                Ok((_, told @ (Checked::Valid | Checked::Refused(_)))) => return told,
+                Ok((name, Checked::Undecided(word))) => undecided.push(format!("{name}: {word}")),
+                Ok((name, Checked::Unreachable(reason))) => away.push(format!("{name}: {reason}")),
+                Err(error) => away.push(error.to_string()),
+            }
+        }
+        if undecided.is_empty() {
+            Checked::Unreachable(away.join("; "))
+        } else {
+            Checked::Undecided(undecided.join("; "))
+        }
     }
 
     /// What the first node that answers says of itself.

@@ -16,6 +16,8 @@ pub use client::{
     TIPS_KEPT, TRANSACTIONS_PATIENCE, TdpConfig,
 };
 pub(crate) use client::{Provider, follow, probe};
+#[cfg(feature = "ipc")]
+pub(crate) use client::{share_transactions, split_prefix};
 pub use offers::{Found, OFFERS_KEPT, Offer, Offers, STALE_OFFERS_KEPT};
 pub use server::{BLOCKS_PATIENCE, ProviderConfig, ProviderStartError, TemplateProvider, provider_limits};
 pub use session::{CONSTRAINTS_TIMEOUT, SETUP_TIMEOUT, Session, SessionEnd};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adit_node::{Auth, Node, RpcConfig, Submitted};
 use adit_pool::{JobFactory, PoolConfig, RESERVE_DELAY, Work};
 use adit_share::{Block, FULL_EXTRANONCE_LEN, Template};
-use adit_testkit::bitcoind::{Bitcoind, Chain};
+use adit_testkit::bitcoind::{Bitcoind, Chain, Kind};
 use adit_testkit::mining::mine_job;
 use adit_units::{Monotonic, Now, UnixTime};
 use bitcoin::hashes::Hash as _;
@@ -65,8 +65,9 @@ fn now_secs() -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signet_node_takes_empty_blocks() {
-    let Some(command) = Bitcoind::command_for("empty blocks on a signet") else { return };
-    let bitcoind = Bitcoind::start(&command, Chain::PrivateSignet).expect("the node named for tests starts");
+    let Some(bitcoind) = Kind::Knots.start("empty blocks on a signet", Chain::PrivateSignet, &[]) else {
+        return;
+    };
     for height in [2, 4] {
         empty_block(&bitcoind, 210_000, height).await;
     }
@@ -74,8 +75,7 @@ async fn a_signet_node_takes_empty_blocks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_takes_empty_blocks_before_and_at_a_halving() {
-    let Some(command) = Bitcoind::command_for("empty blocks on regtest") else { return };
-    let bitcoind = Bitcoind::start(&command, Chain::Regtest).expect("the node named for tests starts");
+    let Some(bitcoind) = Kind::Knots.start("empty blocks on regtest", Chain::Regtest, &[]) else { return };
     for height in [2, 17, 149, 150, 151] {
         let have = bitcoind.call("getblockcount", &serde_json::json!([])).unwrap().as_u64().unwrap();
         let missing = u64::from(height) - 2 - have.min(u64::from(height) - 2);

@@ -22,8 +22,63 @@ use serde_json::{Value, json};
 
 pub use blocking_rpc::CallError;
 
-/// The environment variable that names the node program; `scripts/lib/knots.sh` sets it.
-pub const COMMAND_VARIABLE: &str = "ADIT_BITCOIND";
+/// A node program that tests know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Bitcoin Knots, or another `bitcoind` that is spoken to over JSON-RPC.
+    Knots,
+    /// Bitcoin Core's `bitcoin-node`, which also takes connections at a socket (IPC).
+    Core,
+}
+
+impl Kind {
+    /// The environment variable that names the program, and the script that sets it.
+    const fn variable(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Knots => ("ADIT_BITCOIND", "scripts/lib/knots.sh"),
+            Self::Core => ("ADIT_CORE", "scripts/lib/core.sh"),
+        }
+    }
+
+    /// The program; `None` when such nodes are not asked for.
+    #[must_use]
+    pub fn command(self) -> Option<PathBuf> {
+        let (variable, _) = self.variable();
+        std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
+    }
+
+    /// As [`Self::command`]; when no program is named, says on the terminal that `test` was left out.
+    ///
+    /// The line goes around the capture of the test harness, so that a run without a node never looks like one with it.
+    #[must_use]
+    pub fn command_for(self, test: &str) -> Option<PathBuf> {
+        let command = self.command();
+        if command.is_none() {
+            let (variable, script) = self.variable();
+            let line = format!("LEFT OUT: {test}: {variable} names no node ({script} has one)\n");
+            // There is nobody to tell when the terminal is gone.
+            drop(std::io::stderr().write_all(line.as_bytes()));
+        }
+        command
+    }
+
+    /// Starts a node on an empty chain, with more command-line `arguments`, and waits until it answers; without a program, says that
+    /// `test` was left out.
+    ///
+    /// # Panics
+    ///
+    /// If the program that is named for tests does not start.
+    #[must_use]
+    pub fn start(self, test: &str, chain: Chain, arguments: &[&str]) -> Option<Bitcoind> {
+        let command = self.command_for(test)?;
+        let own: &[&str] = match self {
+            Self::Knots => &[],
+            Self::Core => &["-ipcbind=unix"],
+        };
+        let started = Bitcoind::start_with(&command, chain, &[own, arguments].concat());
+        Some(started.unwrap_or_else(|error| panic!("the node that is named for tests: {error}")))
+    }
+}
 
 /// How often a starting or stopping node is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -61,6 +116,8 @@ pub enum Chain {
     Regtest,
     /// A signet whose challenge is `OP_TRUE`: real difficulty (about five million hashes a block), no signature needed.
     PrivateSignet,
+    /// The main network, of which a node without peers never gets to know more than the first block.
+    Main,
 }
 
 impl Chain {
@@ -70,6 +127,7 @@ impl Chain {
         match self {
             Self::Regtest => Network::Regtest,
             Self::PrivateSignet => Network::Signet,
+            Self::Main => Network::Bitcoin,
         }
     }
 
@@ -78,6 +136,7 @@ impl Chain {
         match self {
             Self::Regtest => &["-regtest"],
             Self::PrivateSignet => &["-signet", "-signetchallenge=51"],
+            Self::Main => &["-chain=main"],
         }
     }
 
@@ -86,6 +145,7 @@ impl Chain {
         match self {
             Self::Regtest => "regtest",
             Self::PrivateSignet => "signet",
+            Self::Main => "",
         }
     }
 }
@@ -130,28 +190,6 @@ pub struct Bitcoind {
 }
 
 impl Bitcoind {
-    /// The node program that [`COMMAND_VARIABLE`] names; `None` when real nodes are not asked for.
-    #[must_use]
-    pub fn command() -> Option<PathBuf> {
-        std::env::var_os(COMMAND_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from)
-    }
-
-    /// As [`Self::command`]; when no node is named, says on the terminal that `test` was left out.
-    ///
-    /// The line goes around the capture of the test harness, so that a run without a node never looks like one with it.
-    #[must_use]
-    pub fn command_for(test: &str) -> Option<PathBuf> {
-        let command = Self::command();
-        if command.is_none() {
-            let line = format!(
-                "LEFT OUT: {test}: {COMMAND_VARIABLE} names no node (scripts/lib/knots.sh has one)\n"
-            );
-            // There is nobody to tell when the terminal is gone.
-            drop(std::io::stderr().write_all(line.as_bytes()));
-        }
-        command
-    }
-
     /// Starts a node on an empty chain and waits until it answers.
     ///
     /// # Errors
@@ -215,6 +253,12 @@ impl Bitcoind {
     #[must_use]
     pub fn cookie_path(&self) -> PathBuf {
         self.folder.path().join(self.chain.folder()).join(".cookie")
+    }
+
+    /// The socket of a node that was started with `-ipcbind=unix`.
+    #[must_use]
+    pub fn socket_path(&self) -> PathBuf {
+        self.folder.path().join(self.chain.folder()).join("node.sock")
     }
 
     /// The process id, for signals from outside; `None` while stopped.
@@ -316,11 +360,17 @@ impl Bitcoind {
         self.folder.path().join("output.log")
     }
 
+    /// All that the node wrote since it was started.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(self.log_path()).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+    }
+
     /// The last lines of what the node wrote.
     #[must_use]
     pub fn log_tail(&self) -> String {
         const LINES: usize = 30;
-        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n")
     }

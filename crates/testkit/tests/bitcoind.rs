@@ -1,11 +1,11 @@
 //! The launcher of real nodes, tried on a real node when `ADIT_BITCOIND` names one.
 
-use adit_testkit::bitcoind::{Bitcoind, Chain, StartError, TRANSACTION_FEE};
+use adit_testkit::bitcoind::{Bitcoind, Chain, Kind, StartError, TRANSACTION_FEE};
 use bitcoin::Amount;
 
 /// Starts a node, or says on the terminal that `test` was left out.
 fn node(test: &str, chain: Chain) -> Option<Bitcoind> {
-    Some(Bitcoind::start(&Bitcoind::command_for(test)?, chain).expect("the node named for tests starts"))
+    Kind::Knots.start(test, chain, &[])
 }
 
 #[test]

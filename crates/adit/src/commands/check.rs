@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use adit_net::Clock;
-use adit_node::{Auth, NodeConfig, NodeInfo};
+use adit_node::{Auth, IpcConfig, NodeConfig, NodeInfo};
 use anyhow::bail;
 
 use super::keys;
@@ -83,6 +83,9 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 fn check_privacy(file: &Path, nodes: &[NodeConfig], report: &Report) {
     let has_password = nodes.iter().any(|node| match node {
         NodeConfig::Rpc(node) => matches!(node.auth(), Auth::UserPass { .. }),
+        NodeConfig::Ipc(node) => {
+            node.rpc.as_ref().is_some_and(|rpc| matches!(rpc.auth(), Auth::UserPass { .. }))
+        }
         NodeConfig::Tdp(_) => false,
     });
     if let (true, Ok(Some(complaint))) = (has_password, keys::open_to_others(file)) {
@@ -192,6 +195,12 @@ fn describe_node(config: &NodeConfig, info: &NodeInfo, report: &mut Report) {
     let peers = peers.map_or_else(String::new, |peers| format!(", {peers} peers"));
     let text = format!("{user_agent} at {}, {network}, height {height}{peers}", config.name());
     report.good("node", &text);
+    // A node that does not tell its peers takes no JSON-RPC over its socket.
+    if let (NodeConfig::Ipc(IpcConfig { rpc: None, .. }), None) = (config, info.peers) {
+        let text = "over IPC this version takes blocks of its own templates only, and does not tell where a block is; configure its \
+                    JSON-RPC beside the socket (url and cookie_file)";
+        report.warn("node", text);
+    }
     match &info.trouble {
         None => report.good("node", &format!("{} gives templates", config.name())),
         Some(error) => report.bad("node", &format!("{}: {error}", config.name())),

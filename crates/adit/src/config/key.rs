@@ -78,6 +78,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Where the node tells of new blocks (its zmqpubhashblock), or off. On this machine it is found by itself.",
     },
     Key {
+        path: "node.ipc",
+        default: None,
+        example: "\"/home/bitcoin/.bitcoin/regtest/node.sock\"",
+        meaning: "The socket of a Bitcoin Core that runs with ipcbind=unix, relative to this file. Its RPC may stand beside it as url.",
+    },
+    Key {
         path: "node.tdp",
         default: None,
         example: "\"stratum2+tcp://127.0.0.1:8442/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72\"",

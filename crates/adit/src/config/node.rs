@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use adit_net::Url;
 use adit_node::tdp::TdpConfig;
-use adit_node::{Auth, NodeConfig, Password, RpcConfig, Zmq};
+use adit_node::{Auth, IpcConfig, NodeConfig, Password, RpcConfig, Zmq};
 use bitcoin::Network;
 
 use super::checked::required;
@@ -35,7 +35,11 @@ pub(super) fn nodes(
     }
     let mut nodes: Vec<Option<NodeConfig>> = Vec::new();
     for (index, written) in several.into_iter().enumerate() {
-        let key = if written.tdp.is_some() { "tdp" } else { "url" };
+        let key = match (&written.tdp, &written.ipc) {
+            (Some(_), _) => "tdp",
+            (None, Some(_)) => "ipc",
+            (None, None) => "url",
+        };
         let node = node(&format!("nodes.{index}"), written, around, mistakes);
         let same = |known: &Option<NodeConfig>| match (known, &node) {
             (Some(known), Some(node)) => known.name() == node.name(),
@@ -59,6 +63,8 @@ fn node(
 ) -> Option<NodeConfig> {
     if written.tdp.is_some() {
         provider(path, written, around, mistakes).map(NodeConfig::Tdp)
+    } else if let Some(file) = written.ipc.clone() {
+        socket(path, &file, written, around, mistakes).map(NodeConfig::Ipc)
     } else {
         rpc(path, written, around, mistakes).map(NodeConfig::Rpc)
     }
@@ -71,9 +77,10 @@ fn provider(
     around: Surroundings<'_>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<TdpConfig> {
-    let WrittenNode { url, cookie_file, user, password, zmq_hashblock, tdp } = written;
+    let WrittenNode { url, cookie_file, user, password, zmq_hashblock, ipc, tdp } = written;
     let at = |key: &str| format!("{path}.{key}");
     let others = [
+        ("ipc", ipc),
         ("url", url),
         ("cookie_file", cookie_file),
         ("user", user),
@@ -101,6 +108,23 @@ fn provider(
     Some(TdpConfig::new(url, around.network?))
 }
 
+/// A node that is spoken to over its socket at `file`, perhaps with its JSON-RPC beside it.
+fn socket(
+    path: &str,
+    file: &str,
+    written: WrittenNode,
+    around: Surroundings<'_>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<IpcConfig> {
+    let mut config = IpcConfig::new(around.folder.join(file));
+    config.network = around.network;
+    let beside = WrittenNode { ipc: None, ..written };
+    if beside != WrittenNode::default() {
+        config.rpc = Some(rpc(path, beside, around, mistakes)?);
+    }
+    Some(config)
+}
+
 /// Whether a host's name is one of those of the machine that it is spoken on.
 fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<core::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -115,7 +139,7 @@ fn rpc(
 ) -> Option<RpcConfig> {
     let at = |key: &str| format!("{path}.{key}");
     let zmq_hashblock = zmq(&at("zmq_hashblock"), written.zmq_hashblock.as_deref(), mistakes);
-    let what = "the node's JSON-RPC, such as http://127.0.0.1:8332, or a template provider as tdp";
+    let what = "the node's JSON-RPC, such as http://127.0.0.1:8332, or its socket as ipc, or a template provider as tdp";
     let url = required(&at("url"), written.url.clone(), what, mistakes);
     let auth = auth(path, written, around.folder);
     // The address is looked at even where the login is missing, so that both are told at once.

@@ -316,6 +316,36 @@ fn a_template_provider_may_stand_in_for_a_node() {
 }
 
 #[test]
+fn a_socket_may_have_the_same_nodes_rpc_beside_it() {
+    let config = parse_with(&with_node("ipc = \"node.sock\""), &[]).unwrap();
+    let [NodeConfig::Ipc(node)] = &config.nodes[..] else { panic!("{:?}", config.nodes) };
+    assert!(node.path().ends_with("node.sock") && node.rpc.is_none());
+    assert_eq!(node.network, Some(bitcoin::Network::Regtest));
+
+    let beside = "ipc = \"/node.sock\"\nurl = \"127.0.0.1:18443\"\nuser = \"u\"\npassword = \"p\"";
+    let config = parse_with(&with_node(beside), &[]).unwrap();
+    let [NodeConfig::Ipc(node)] = &config.nodes[..] else { panic!("{:?}", config.nodes) };
+    assert_eq!(node.path(), Path::new("/node.sock"));
+    assert_eq!(node.rpc.as_ref().unwrap().url(), "http://127.0.0.1:18443");
+
+    for (keys, part) in [
+        ("ipc = \"a\"\nurl = \"127.0.0.1:1\"", "node.cookie_file: missing"),
+        ("ipc = \"a\"\ncookie_file = \"c\"", "node.url: missing"),
+        (
+            "tdp = \"127.0.0.1:1\"\nipc = \"a\"",
+            "adit.toml:6: node.ipc: a template provider has only node.tdp",
+        ),
+    ] {
+        let answer = parse_with(&with_node(keys), &[]).unwrap_err();
+        assert!(answer.contains(part), "{answer}");
+    }
+    let twice = "[[nodes]]\nipc = \"/a\"\n[[nodes]]\nipc = \"/a\"\n[pool]";
+    let text = with_node("").replace("[node]", "").replace("[pool]", twice);
+    let answer = parse_with(&text, &[]).unwrap_err();
+    assert!(answer.contains("nodes.1.ipc: the same node as nodes.0"), "{answer}");
+}
+
+#[test]
 fn a_template_providers_mistakes_are_told() {
     for (keys, part) in [
         ("tdp = \"tp.example:8442\"", "adit.toml:5: node.tdp: the key is missing"),

@@ -33,6 +33,7 @@ pub(super) struct WrittenNode {
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
     pub(super) zmq_hashblock: Option<String>,
+    pub(super) ipc: Option<String>,
     pub(super) tdp: Option<String>,
 }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_share::Tip;
-use adit_units::{Height, TemplateId};
-use bitcoin::{BlockHash, CompactTarget, Network, Work};
+use adit_units::TemplateId;
+use bitcoin::{BlockHash, Network};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,11 +16,12 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use tracing::debug;
 
+use super::answer::{self, ChainInfo, NetworkInfo, TipHeader, Unread, code};
 use super::template::TemplateOffer;
 use super::{Auth, NodeError, RpcConfig, RpcTemplate};
 use crate::sources::ChainEnd;
 use crate::zmq::{Notification, Zmq, ZmqAddress, discovered};
-use crate::{Fate, NodeInfo, Submitted};
+use crate::{Checked, Fate, NodeInfo, Submitted};
 
 /// The longest answer that is read, in bytes. A template of a full block is about nine million; its JSON can at most triple that.
 const MAX_ANSWER_LEN: usize = 64 << 20;
@@ -32,21 +33,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 /// How often the system makes sure that a silent connection is alive, which is what a long poll needs.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Words of `submitblock` that are no verdict: the same block may be taken later.
-const UNDECIDED: [&str; 4] = ["inconclusive", "duplicate-inconclusive", "prev-blk-not-found", "time-too-new"];
-/// Error numbers of Bitcoin nodes.
-mod code {
-    /// An address or key that is not known, here: a block.
-    pub(super) const NOT_FOUND: i64 = -5;
-    /// No peers.
-    pub(super) const NOT_CONNECTED: i64 = -9;
-    /// Initial block download.
-    pub(super) const INITIAL_DOWNLOAD: i64 = -10;
-    /// Bytes that cannot be decoded.
-    pub(super) const DESERIALIZATION: i64 = -22;
-    /// Not started yet.
-    pub(super) const IN_WARMUP: i64 = -28;
-}
+/// The rules that blocks made here follow (BIP 9). Naming one that a network does not have is allowed, and a signet insists on its own.
+const RULES: [&str; 2] = ["segwit", "signet"];
 
 /// A way to call one node.
 #[derive(Debug)]
@@ -67,59 +55,6 @@ impl core::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Credentials(hidden)")
     }
-}
-
-/// The answer to any call.
-#[derive(Deserialize)]
-struct Answer<T> {
-    #[serde(default = "Option::default")]
-    result: Option<T>,
-    #[serde(default)]
-    error: Option<Fault>,
-}
-
-#[derive(Deserialize)]
-struct Fault {
-    code: i64,
-    #[serde(default)]
-    message: String,
-}
-
-/// The answer to `getblockchaininfo`, as far as it matters here.
-#[derive(Deserialize)]
-struct ChainInfo {
-    chain: String,
-    blocks: u32,
-    bestblockhash: String,
-    #[serde(default)]
-    initialblockdownload: bool,
-    #[serde(default)]
-    chainwork: Option<String>,
-}
-
-/// How many blocks have the same difficulty.
-const RETARGET_INTERVAL: u32 = 2_016;
-
-/// The answer to `getnetworkinfo`, as far as it matters here.
-#[derive(Deserialize)]
-struct NetworkInfo {
-    subversion: String,
-    #[serde(default)]
-    connections: u32,
-}
-
-/// The answer to `getblockheader`, as far as it matters here.
-#[derive(Deserialize)]
-struct BlockHeader {
-    confirmations: i64,
-}
-
-/// The answer to `getblockheader`, as far as it says what the next block must be.
-#[derive(Deserialize)]
-struct TipHeader {
-    height: u32,
-    mediantime: u32,
-    bits: String,
 }
 
 impl Client {
@@ -144,20 +79,22 @@ impl Client {
     /// The hash of the node's last block.
     pub(crate) async fn best_block_hash(&self) -> Result<BlockHash, NodeError> {
         let hash: String = self.call("getbestblockhash", &json!([]), self.config.timing.answer).await?;
-        self.block_hash(&hash)
+        answer::block_hash(&hash).map_err(|reason| self.malformed(reason))
     }
 
     /// The network, which must be the configured one.
     pub(crate) async fn network(&self) -> Result<Network, NodeError> {
-        self.network_of(&self.chain_info().await?)
+        let chain = self.chain_info().await?;
+        let network = self.network_of(&chain)?;
+        chain.check_challenge()?;
+        Ok(network)
     }
 
     /// Where the chain ends, if the network is the configured one.
     pub(crate) async fn chain_end(&self) -> Result<ChainEnd, NodeError> {
         let chain = self.chain_info().await?;
         self.network_of(&chain)?;
-        let work = chain.chainwork.as_deref().and_then(|hex| Work::from_unprefixed_hex(hex).ok());
-        Ok(ChainEnd { hash: self.block_hash(&chain.bestblockhash)?, height: Height(chain.blocks), work })
+        chain.end().map_err(|reason| self.malformed(reason))
     }
 
     /// A template, read and checked. With a `long_poll_id` the node answers when it has something else to say than then.
@@ -184,7 +121,7 @@ impl Client {
     pub(crate) async fn tip_on(&self, hash: BlockHash, network: Network) -> Result<Option<Tip>, NodeError> {
         let params = json!([hash.to_string(), true]);
         let header: TipHeader = self.call("getblockheader", &params, self.config.timing.answer).await?;
-        Ok(tip_on(hash, &header, network))
+        Ok(answer::tip_on(hash, &header, network))
     }
 
     /// Hands over a block in hexadecimal, trying a few times while the node does not answer.
@@ -208,7 +145,7 @@ impl Client {
 
     async fn submit_once(&self, params: &Value) -> Submitted {
         match self.call_for_word("submitblock", params).await {
-            Ok(word) => submitted(word),
+            Ok(word) => answer::submitted(word),
             Err(NodeError::Fault { code: code::DESERIALIZATION, message, .. }) => Submitted::Refused(message),
             Err(error) => Submitted::Unreachable(error.to_string()),
         }
@@ -217,13 +154,16 @@ impl Client {
     /// Where a block is.
     pub(crate) async fn fate(&self, hash: BlockHash) -> Fate {
         let params = json!([hash.to_string(), true]);
-        match self.call::<BlockHeader>("getblockheader", &params, self.config.timing.answer).await {
-            Ok(BlockHeader { confirmations }) => match u32::try_from(confirmations) {
-                Ok(confirmations @ 1..) => Fate::InChain { confirmations },
-                Ok(0) | Err(_) => Fate::Stale,
-            },
-            Err(NodeError::Fault { code: code::NOT_FOUND, .. }) => Fate::Unknown,
-            Err(error) => Fate::Unreachable(error.to_string()),
+        answer::fate(self.call("getblockheader", &params, self.config.timing.answer).await)
+    }
+
+    /// Whether an unsolved block keeps every rule, as far as this node can tell (BIP 23).
+    pub(crate) async fn check(&self, hex: &str) -> Checked {
+        let params = json!([{ "mode": "proposal", "data": hex, "rules": RULES }]);
+        match self.call_for_word("getblocktemplate", &params).await {
+            Ok(word) => Checked::from_word(word),
+            Err(NodeError::Fault { code: code::DESERIALIZATION, message, .. }) => Checked::Refused(message),
+            Err(error) => Checked::Unreachable(error.to_string()),
         }
     }
 
@@ -245,15 +185,9 @@ impl Client {
         let chain = self.chain_info().await?;
         let network = self.network_of(&chain)?;
         let peers: NetworkInfo = self.call("getnetworkinfo", &json!([]), self.config.timing.answer).await?;
-        Ok(NodeInfo {
-            network,
-            height: Height(chain.blocks),
-            best_block: self.block_hash(&chain.bestblockhash)?,
-            initial_block_download: chain.initialblockdownload,
-            user_agent: peers.subversion,
-            peers: Some(peers.connections),
-            trouble: self.template(network, None).await.err().map(Arc::new),
-        })
+        let mut info = chain.info(network, peers).map_err(|reason| self.malformed(reason))?;
+        info.trouble = self.template(network, None).await.err().map(Arc::new);
+        Ok(info)
     }
 
     async fn chain_info(&self) -> Result<ChainInfo, NodeError> {
@@ -261,17 +195,12 @@ impl Client {
     }
 
     fn network_of(&self, chain: &ChainInfo) -> Result<Network, NodeError> {
-        let found = Network::from_core_arg(&chain.chain)
-            .map_err(|_| NodeError::UnknownNetwork(chain.chain.clone()))?;
-        match self.config.network {
-            Some(expected) if expected != found => Err(NodeError::WrongNetwork { expected, found }),
-            Some(_) | None => Ok(found),
-        }
+        chain.network(self.config.network)
     }
 
-    fn block_hash(&self, hex: &str) -> Result<BlockHash, NodeError> {
-        let reason = || format!("{hex:?} is not a block hash");
-        hex.parse().map_err(|_| NodeError::NotANode { url: self.config.url(), reason: reason() })
+    /// What stands where something else should.
+    fn malformed(&self, reason: String) -> NodeError {
+        NodeError::NotANode { url: self.config.url(), reason }
     }
 
     /// A call whose answer is there.
@@ -398,14 +327,11 @@ struct RawAnswer {
 impl RawAnswer {
     /// What the node answered, if anything, or why it did not.
     fn read<'a, T: Deserialize<'a>>(&'a self, method: &'static str) -> Result<Option<T>, NodeError> {
-        let answer: Answer<T> = serde_json::from_slice(&self.body)
-            .map_err(|error| self.not_a_node(format!("{method} gave HTTP {}, and {error}", self.status)))?;
-        let Some(Fault { code, message }) = answer.error else { return Ok(answer.result) };
-        Err(match (code, method) {
-            (code::IN_WARMUP, _) => NodeError::WarmingUp(message),
-            (code::NOT_CONNECTED, "getblocktemplate") => NodeError::NoPeers,
-            (code::INITIAL_DOWNLOAD, "getblocktemplate") => NodeError::Syncing,
-            (code, method) => NodeError::Fault { method, code, message },
+        answer::read(&self.body, method).map_err(|unread| match unread {
+            Unread::Refused(error) => error,
+            Unread::Garbled(error) => {
+                self.not_a_node(format!("{method} gave HTTP {}, and {error}", self.status))
+            }
         })
     }
 
@@ -420,66 +346,9 @@ impl RawAnswer {
 
 /// The parameters of `getblocktemplate` (BIP 22, 23, 145).
 fn template_request(long_poll_id: Option<&str>) -> Value {
-    // Naming a rule that a network does not have is allowed (BIP 9), and a signet insists on its own.
-    let (capabilities, rules) = (["coinbasevalue", "longpoll"], ["segwit", "signet"]);
+    let capabilities = ["coinbasevalue", "longpoll"];
     match long_poll_id {
-        None => json!([{ "capabilities": capabilities, "rules": rules }]),
-        Some(id) => json!([{ "capabilities": capabilities, "rules": rules, "longpollid": id }]),
-    }
-}
-
-/// What follows from a header for the block on top of it.
-fn tip_on(hash: BlockHash, header: &TipHeader, network: Network) -> Option<Tip> {
-    let height = header.height.checked_add(1)?;
-    match network {
-        Network::Bitcoin | Network::Signet | Network::Regtest => {}
-        // There the difficulty depends on how long ago the last block was.
-        Network::Testnet | Network::Testnet4 => return None,
-    }
-    if height % RETARGET_INTERVAL == 0 {
-        return None;
-    }
-    let nbits = CompactTarget::from_unprefixed_hex(&header.bits).ok()?;
-    Some(Tip::new(hash, Height(height), nbits, header.mediantime.checked_add(1)?))
-}
-
-/// What the word of `submitblock` means (BIP 22).
-fn submitted(word: Option<String>) -> Submitted {
-    match word {
-        None => Submitted::Accepted,
-        Some(word) if word == "duplicate" => Submitted::AlreadyKnown,
-        // A node that has fallen behind does not know the block below yet, and one whose clock is behind will take the block
-        // later; neither says anything against this one.
-        Some(word) if UNDECIDED.contains(&&*word) => Submitted::Undecided(word),
-        Some(reason) => Submitted::Refused(reason),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bitcoin::hashes::Hash as _;
-
-    use super::*;
-
-    fn next(height: u32, network: Network) -> Option<Tip> {
-        let header = TipHeader { height, mediantime: 1_700_000_000, bits: "1702f128".to_owned() };
-        tip_on(BlockHash::all_zeros(), &header, network)
-    }
-
-    #[test]
-    fn a_tip_follows_from_the_header_below() {
-        let tip = next(900_000, Network::Bitcoin).unwrap();
-        let nbits = CompactTarget::from_consensus(0x1702_f128);
-        assert_eq!(tip, Tip::new(BlockHash::all_zeros(), Height(900_001), nbits, 1_700_000_001));
-        assert_eq!(next(900_000, Network::Regtest), Some(tip));
-        assert_eq!(next(900_000, Network::Signet), Some(tip));
-    }
-
-    #[test]
-    fn where_the_difficulty_may_change_no_tip_is_guessed() {
-        assert_eq!(next(2_015, Network::Bitcoin), None, "the next block is the first of a new difficulty");
-        assert!(next(2_016, Network::Bitcoin).is_some() && next(2_014, Network::Bitcoin).is_some());
-        assert_eq!(next(900_000, Network::Testnet4), None);
-        assert_eq!(next(u32::MAX, Network::Bitcoin), None);
+        None => json!([{ "capabilities": capabilities, "rules": RULES }]),
+        Some(id) => json!([{ "capabilities": capabilities, "rules": RULES, "longpollid": id }]),
     }
 }

@@ -1,6 +1,7 @@
 //! What can be wrong with a node, in words that tell its operator what to do.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bitcoin::Network;
 
@@ -137,6 +138,67 @@ pub enum NodeError {
         /// What is wrong.
         reason: String,
     },
+    /// Nobody takes connections at its socket.
+    #[error(
+        "no connection to the node's socket {path} ({reason}); check that bitcoin-node runs with ipcbind=unix and that this is its \
+         node.sock"
+    )]
+    SocketUnreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The system does not let us use its socket.
+    #[error(
+        "not allowed to use the node's socket {path}; run this program as the node's user, or let that user's group in to the \
+         socket and the folders above it"
+    )]
+    SocketForbidden {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The connection to its socket has ended.
+    #[error(
+        "the connection to the node at {url} has ended ({reason}); it is made again as soon as the node runs"
+    )]
+    Unplugged {
+        /// The node's socket.
+        url: String,
+        /// What was said last.
+        reason: String,
+    },
+    /// Its version cannot do that over IPC.
+    #[error(
+        "this version of the node does not offer {method} over IPC; configure the node's JSON-RPC beside its socket, or update \
+         the node"
+    )]
+    Unsupported {
+        /// What it was asked.
+        method: &'static str,
+    },
+    /// It fails at a call over IPC.
+    #[error("the node fails at {method}: {message}")]
+    Exception {
+        /// What it was asked.
+        method: &'static str,
+        /// What it says.
+        message: String,
+    },
+    /// It is on a test network, and does not tell on which.
+    #[error(
+        "the node is on a test network and does not tell over IPC on which; configure the network, or update the node"
+    )]
+    SomeTestNetwork,
+    /// It is on a test network, but should not be.
+    #[error(
+        "the node is on a test network, but {} is configured; use another node or change the configuration",
+        .0.to_core_arg()
+    )]
+    TestNetwork(Network),
+    /// As somebody else was told before.
+    #[error("{0}")]
+    Told(Arc<Self>),
     /// It was in this process and is no more.
     #[error("{0}")]
     Gone(String),

@@ -69,6 +69,14 @@ pub enum TemplateRefused {
     /// The transactions leave less room than was asked for.
     #[error("its transactions leave less room for the coinbase than was asked for")]
     TooHeavy,
+    /// Bytes that cannot be read.
+    #[error("its {0} cannot be read")]
+    Bytes(&'static str),
+    /// A witness that no coinbase made here has.
+    #[error(
+        "it wants a witness reserved value other than zeros, which this version does not know; update this program"
+    )]
+    ReservedValue,
     /// No block of the network is so easy.
     #[error("its difficulty is below the least of {}; check that the provider's node is on that network", .0.to_core_arg())]
     NotOn(Network),
@@ -177,10 +185,7 @@ impl TemplateOffer<'_> {
         if let Some(unknown) = demanded.into_iter().find(|rule| !KNOWN_RULES.contains(rule)) {
             return Err(TemplateRefused::UnknownRule(unknown.to_owned()));
         }
-        match self.signet_challenge.as_deref() {
-            None | Some(TRIVIAL_CHALLENGE) => Ok(()),
-            Some(_) => Err(TemplateRefused::SignetChallenge),
-        }
+        check_challenge(self.signet_challenge.as_deref())
     }
 
     fn transactions(&self) -> Result<Vec<Offered>, TemplateRefused> {
@@ -299,6 +304,14 @@ fn cut(parts: TemplateParts, offered: &[Offered], count: usize) -> Result<Templa
             .collect(),
         ..parts
     })
+}
+
+/// Fails on a signet whose blocks need a signature.
+pub(super) fn check_challenge(challenge: Option<&str>) -> Result<(), TemplateRefused> {
+    match challenge {
+        None | Some(TRIVIAL_CHALLENGE) => Ok(()),
+        Some(_) => Err(TemplateRefused::SignetChallenge),
+    }
 }
 
 /// How many blocks pass between two halvings of the subsidy.

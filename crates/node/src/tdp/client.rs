@@ -30,6 +30,8 @@ use bitcoin::{BlockHash, CompactTarget};
 pub use config::TdpConfig;
 pub use draft::Candidate;
 pub(super) use draft::share;
+#[cfg(feature = "ipc")]
+pub(crate) use draft::{share as share_transactions, split_prefix};
 pub(crate) use follow::{Provider, follow, probe};
 pub use memory::{HANDED_KEPT, OFFERED_KEPT, Offered, TIPS_KEPT};
 

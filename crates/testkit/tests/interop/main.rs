@@ -13,7 +13,7 @@ mod template_provider;
 use std::process::Command;
 
 use adit_channel::{ShareKind, ShareRecord};
-use adit_testkit::bitcoind::Chain;
+use adit_testkit::bitcoind::{Chain, Kind};
 
 use blocks::assert_ours;
 use pool::Pool;
@@ -114,28 +114,53 @@ fn acknowledged(output: &str) -> usize {
     count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count in: {output}"))
 }
 
-#[test]
-fn our_miner_mines_on_regtest_with_an_extended_channel() {
-    let Some(pool) = Pool::start("our_miner_mines_on_regtest_with_an_extended_channel", Chain::Regtest)
-    else {
-        return;
+/// Each of these is a test on each kind of node.
+macro_rules! on_every_kind {
+    ($($scenario:ident),* $(,)?) => {
+        mod knots {
+            $(
+                #[test]
+                fn $scenario() {
+                    super::$scenario(concat!("knots::", stringify!($scenario)), adit_testkit::bitcoind::Kind::Knots);
+                }
+            )*
+        }
+
+        mod bitcoin_core {
+            $(
+                #[test]
+                fn $scenario() {
+                    super::$scenario(concat!("bitcoin_core::", stringify!($scenario)), adit_testkit::bitcoind::Kind::Core);
+                }
+            )*
+        }
     };
+}
+
+on_every_kind!(
+    our_miner_mines_on_regtest_with_an_extended_channel,
+    our_miner_mines_on_regtest_with_a_standard_channel,
+    our_miner_mines_on_a_signet,
+    the_reference_miner_mines_on_regtest,
+    the_reference_miner_mines_on_a_signet,
+    the_reference_translator_brings_an_sv1_miner_on_regtest,
+    the_reference_translator_brings_an_sv1_miner_on_a_signet,
+);
+
+fn our_miner_mines_on_regtest_with_an_extended_channel(test: &str, kind: Kind) {
+    let Some(pool) = Pool::start(test, kind, Chain::Regtest) else { return };
     let miner = our_miner(&pool, "extended");
     mines_blocks_on_regtest(pool, "ours.worker", miner);
 }
 
-#[test]
-fn our_miner_mines_on_regtest_with_a_standard_channel() {
-    let Some(pool) = Pool::start("our_miner_mines_on_regtest_with_a_standard_channel", Chain::Regtest) else {
-        return;
-    };
+fn our_miner_mines_on_regtest_with_a_standard_channel(test: &str, kind: Kind) {
+    let Some(pool) = Pool::start(test, kind, Chain::Regtest) else { return };
     let miner = our_miner(&pool, "standard");
     mines_blocks_on_regtest(pool, "ours.worker", miner);
 }
 
-#[test]
-fn our_miner_mines_on_a_signet() {
-    let Some(pool) = Pool::start("our_miner_mines_on_a_signet", Chain::PrivateSignet) else { return };
+fn our_miner_mines_on_a_signet(test: &str, kind: Kind) {
+    let Some(pool) = Pool::start(test, kind, Chain::PrivateSignet) else { return };
     let miner = our_miner(&pool, "extended");
     let (output, records) = mines_shares_and_a_block_on_a_signet(pool, "ours.worker", miner);
     let acknowledged = acknowledged(&output);
@@ -143,30 +168,32 @@ fn our_miner_mines_on_a_signet() {
     assert!(records.len() >= acknowledged, "{acknowledged} acknowledged, {} in the log", records.len());
 }
 
-#[test]
-fn the_reference_miner_mines_on_regtest() {
-    const TEST: &str = "the_reference_miner_mines_on_regtest";
-    let Some(device) = foreign(TEST, "ADIT_SRI_MINING_DEVICE") else { return };
-    let Some(pool) = Pool::start(TEST, Chain::Regtest) else { return };
+fn the_reference_miner_mines_on_regtest(test: &str, kind: Kind) {
+    let Some(device) = foreign(test, "ADIT_SRI_MINING_DEVICE") else { return };
+    let Some(pool) = Pool::start(test, kind, Chain::Regtest) else { return };
     let miner = mining_device(&pool, &device);
     mines_blocks_on_regtest(pool, "sri.device", miner);
 }
 
-#[test]
-fn the_reference_miner_mines_on_a_signet() {
-    const TEST: &str = "the_reference_miner_mines_on_a_signet";
-    let Some(device) = foreign(TEST, "ADIT_SRI_MINING_DEVICE") else { return };
-    let Some(pool) = Pool::start(TEST, Chain::PrivateSignet) else { return };
+fn the_reference_miner_mines_on_a_signet(test: &str, kind: Kind) {
+    let Some(device) = foreign(test, "ADIT_SRI_MINING_DEVICE") else { return };
+    let Some(pool) = Pool::start(test, kind, Chain::PrivateSignet) else { return };
     let miner = mining_device(&pool, &device);
     mines_shares_and_a_block_on_a_signet(pool, "sri.device", miner);
 }
 
-/// An SV1 miner behind the reference implementation's translator, which opens an extended channel for it.
-#[test]
-fn the_reference_translator_brings_an_sv1_miner() {
-    const TEST: &str = "the_reference_translator_brings_an_sv1_miner";
-    let Some(translator) = foreign(TEST, "ADIT_SRI_TRANSLATOR") else { return };
-    let Some(mut pool) = Pool::start(TEST, Chain::PrivateSignet) else { return };
+fn the_reference_translator_brings_an_sv1_miner_on_regtest(test: &str, kind: Kind) {
+    the_reference_translator_brings_an_sv1_miner(test, kind, Chain::Regtest);
+}
+
+fn the_reference_translator_brings_an_sv1_miner_on_a_signet(test: &str, kind: Kind) {
+    the_reference_translator_brings_an_sv1_miner(test, kind, Chain::PrivateSignet);
+}
+
+/// An SV1 miner behind the reference implementation's translator, which opens an extended channel for it: shares, and a block.
+fn the_reference_translator_brings_an_sv1_miner(test: &str, kind: Kind, chain: Chain) {
+    let Some(translator) = foreign(test, "ADIT_SRI_TRANSLATOR") else { return };
+    let Some(mut pool) = Pool::start(test, kind, chain) else { return };
     let address = program::free_address();
     let config = pool.folder().join("translator.toml");
     std::fs::write(&config, sv1::translator_config(&pool, &address)).unwrap();
@@ -182,7 +209,11 @@ fn the_reference_translator_brings_an_sv1_miner() {
     for _ in 0..SHARES {
         miner.mine_a_share();
     }
+    while pool.height() == pool.start_height {
+        miner.mine_a_share();
+    }
     wait_for("the shares in the log", || (pool.records().len() >= SHARES).then_some(()));
+    assert_ours(&pool, pool.start_height + 1);
     drop(miner);
     translator.assert_running();
     translator.stop();

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use adit_channel::ShareRecord;
-use adit_testkit::bitcoind::{Bitcoind, Chain};
+use adit_testkit::bitcoind::{Bitcoind, Chain, Kind};
 use bitcoin::{Address, ScriptBuf, Txid};
 use tempfile::TempDir;
+use toml::{Table, Value};
 
 use crate::program::{self, Program, free_address, wait_for};
 
@@ -44,23 +45,19 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Starts a node, configures a pool on it as an operator would, and starts that; `None` if no node is named for `test`.
-    pub(crate) fn start(test: &str, chain: Chain) -> Option<Self> {
-        let node = Bitcoind::start(&Bitcoind::command_for(test)?, chain).expect("the named node starts");
-        Some(Self::start_on(node, None))
+    pub(crate) fn start(test: &str, kind: Kind, chain: Chain) -> Option<Self> {
+        Some(Self::start_on((kind, kind.start(test, chain, &[])?), None))
     }
 
-    /// As [`Self::start`] on regtest, with a second node that the pool falls back to.
-    pub(crate) fn start_on_two(test: &str) -> Option<Self> {
-        let command = Bitcoind::command_for(test)?;
-        let peer = free_address();
-        let listening = ["-listen=1", &format!("-bind={peer}")];
-        let first = Bitcoind::start_with(&command, Chain::Regtest, &listening);
-        let second = Bitcoind::start_with(&command, Chain::Regtest, &[&format!("-connect={peer}")]);
-        let expected = "the named node starts";
-        Some(Self::start_on(first.expect(expected), Some(second.expect(expected))))
+    /// As [`Self::start`], with a second node, a peer of the first, that the pool falls back to.
+    pub(crate) fn start_on_two(test: &str, kinds: [Kind; 2], chain: Chain) -> Option<Self> {
+        let (peer, [preferred, spare]) = (free_address(), kinds);
+        let first = preferred.start(test, chain, &["-listen=1", &format!("-bind={peer}")])?;
+        let second = spare.start(test, chain, &[&format!("-connect={peer}")])?;
+        Some(Self::start_on((preferred, first), Some((spare, second))))
     }
 
-    fn start_on(node: Bitcoind, second: Option<Bitcoind>) -> Self {
+    fn start_on((kind, node): (Kind, Bitcoind), second: Option<(Kind, Bitcoind)>) -> Self {
         let transactions = prepare(&node);
         let start_height = node.height().expect("a running node answers");
         let folder =
@@ -68,12 +65,14 @@ impl Pool {
         let payout = Address::p2wsh(&ScriptBuf::from_bytes(vec![0x51; 3]), node.chain().network());
 
         let authority = init(folder.path(), &node, &payout);
-        if let Some(second) = &second {
+        let mut nodes = vec![node_table(kind, &node)];
+        if let Some((kind, second)) = &second {
             wait_for("the second node to have the chain", || {
                 (second.height().ok() == Some(start_height)).then_some(())
             });
-            add_node(folder.path(), second);
+            nodes.push(node_table(*kind, second));
         }
+        write_nodes(folder.path(), nodes);
         let address = free_address();
         let check = pool_command(folder.path(), "check", &address).output().expect("adit runs");
         assert!(check.status.success(), "adit check:\n{}", String::from_utf8_lossy(&check.stderr));
@@ -83,7 +82,7 @@ impl Pool {
         let mut pool = Self {
             program,
             node,
-            second,
+            second: second.map(|(_, second)| second),
             payout: payout.script_pubkey(),
             url: format!("stratum2+tcp://{address}/{authority}"),
             address,
@@ -107,6 +106,11 @@ impl Pool {
     /// The height of the node's chain now.
     pub(crate) fn height(&self) -> u32 {
         self.node.height().expect("a running node answers")
+    }
+
+    /// All that the pool wrote so far.
+    pub(crate) fn output(&self) -> String {
+        self.program.output()
     }
 
     /// Fails the test if the pool has ended.
@@ -140,9 +144,12 @@ pub(crate) fn prepare(node: &Bitcoind) -> Vec<Txid> {
             node.send_transactions(TRANSACTIONS).expect("as many coinbases are mature")
         }
         Chain::PrivateSignet => {
-            node.generate(1).expect("a signet block is found in seconds");
+            // The reference implementation's miner works with a clock a minute ahead, whatever it is told. Its first blocks must be few
+            // enough among the last ones that their median, which the next block's time must exceed, stays behind that clock.
+            node.generate(3).expect("signet blocks are found in seconds");
             Vec::new()
         }
+        Chain::Main => panic!("nobody mines on the main network in a test"),
     }
 }
 
@@ -151,6 +158,7 @@ fn init(folder: &Path, node: &Bitcoind, payout: &Address) -> String {
     let network = match node.chain() {
         Chain::Regtest => "regtest",
         Chain::PrivateSignet => "signet",
+        Chain::Main => "mainnet",
     };
     let mut command = Command::new(program::adit());
     command.args(["init", "--network", network, "--payout-address", &payout.to_string()]);
@@ -163,14 +171,26 @@ fn init(folder: &Path, node: &Bitcoind, payout: &Address) -> String {
     key.to_owned()
 }
 
-/// Makes the config's one node a list of two.
-fn add_node(folder: &Path, second: &Bitcoind) {
+/// How a node is named in the config.
+fn node_table(kind: Kind, node: &Bitcoind) -> Table {
+    let text = |path: PathBuf| Value::String(path.to_str().expect("a test's paths are UTF-8").to_owned());
+    match kind {
+        Kind::Knots => Table::from_iter([
+            ("url".to_owned(), Value::String(node.rpc_url())),
+            ("cookie_file".to_owned(), text(node.cookie_path())),
+        ]),
+        Kind::Core => Table::from_iter([("ipc".to_owned(), text(node.socket_path()))]),
+    }
+}
+
+/// Puts a list of nodes in the place of the one that `adit init` has written.
+fn write_nodes(folder: &Path, nodes: Vec<Table>) {
     let file = folder.join("adit.toml");
     let text = std::fs::read_to_string(&file).expect("adit init has written it");
-    let (url, cookie) = (second.rpc_url(), second.cookie_path());
-    let added = format!("[[nodes]]\nurl = {url:?}\ncookie_file = {cookie:?}\n\n[pool]");
-    let text = text.replace("[node]", "[[nodes]]").replace("[pool]", &added);
-    std::fs::write(&file, text).expect("the test's folder can be written");
+    let mut config: Table = text.parse().expect("adit init writes TOML");
+    config.remove("node").expect("adit init writes a node");
+    config.insert("nodes".to_owned(), nodes.into());
+    std::fs::write(&file, config.to_string()).expect("the test's folder can be written");
 }
 
 /// An `adit` command on the config that `init` wrote, with what the tests change in it.

@@ -92,6 +92,12 @@ impl Program {
         }
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let (name, child) = (self.name, &mut self.child);
+        wait_for(name, || child.try_wait().expect("a child's state can be read"))
+    }
+
     /// Asks it to end, as a service supervisor would, and waits until it has.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the program runs and is ours");

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use adit_testkit::bitcoind::{Bitcoind, Chain};
+use adit_testkit::bitcoind::{Bitcoind, Chain, Kind};
 use bitcoin::{Address, ScriptBuf};
 
 use crate::BLOCKS;
@@ -90,8 +90,7 @@ fn the_reference_pool_mines_on_our_template_provider() {
     const TEST: &str = "the_reference_pool_mines_on_our_template_provider";
     let Some(pool) = foreign(TEST, "ADIT_SRI_POOL") else { return };
     let Some(device) = foreign(TEST, "ADIT_SRI_MINING_DEVICE") else { return };
-    let Some(bitcoind) = Bitcoind::command_for(TEST) else { return };
-    let node = Bitcoind::start(&bitcoind, Chain::Regtest).expect("the named node starts");
+    let Some(node) = Kind::Knots.start(TEST, Chain::Regtest, &[]) else { return };
     let waited = prepare(&node);
     let start = node.height().expect("a running node answers");
     let folder = tempfile::Builder::new().prefix("adit-interop-").tempdir().expect("a folder can be made");
