@@ -11,7 +11,7 @@ use super::keys;
 use crate::cli::ConfigArgs;
 use crate::config;
 use crate::logging::Logging;
-use crate::stop::StopSignals;
+use crate::stop::{ReloadSignal, StopSignals};
 
 /// Runs the template provider.
 ///
@@ -19,7 +19,7 @@ use crate::stop::StopSignals;
 ///
 /// If the config is wrong, something it names cannot be used, or a found block could not be handed to the node.
 pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<()> {
-    let mut signals = StopSignals::listen()?;
+    let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
     let config = config::load_provider(&args.config)?;
     logging.set(config.log.as_ref());
     let identity = keys::read_identity(&config.server_key)?;
@@ -42,7 +42,12 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
         started = start => started.context("cannot start the template provider")?,
     };
     tracing::info!(network = %config.network, listen = %provider.address(), %authority, "template provider started");
-    let signal = signals.received().await;
+    let signal = loop {
+        tokio::select! {
+            signal = signals.received() => break signal,
+            () = reload.received() => tracing::warn!("nothing is read anew; restart to use another config or key"),
+        }
+    };
     tracing::info!(signal, "stopping");
     if !provider.shutdown().await {
         bail!("the node has not answered for every found block in time; see the log for their hashes");

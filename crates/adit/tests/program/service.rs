@@ -27,19 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const SECS_PER_DAY: u32 = 24 * 60 * 60;
 
-/// Asks again and again until there is an answer.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let start = Clock.monotonic();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Clock.monotonic() - start < PATIENCE, "{what}");
-        sleep(Duration::from_millis(20));
-    }
-}
-
-/// A pool that runs, and what it says.
+/// A pool, or another service, that runs, and what it says.
 struct Pool<'a> {
     folder: &'a Path,
     child: Child,
@@ -48,7 +36,6 @@ struct Pool<'a> {
 impl<'a> Pool<'a> {
     /// Starts a pool in a folder, by itself or behind a supervisor's socket.
     fn start(folder: &'a Path, socket: Option<&TcpListener>, settings: &[(&str, &Path)]) -> Self {
-        let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let mut command = match socket {
             None => Command::new(env!("CARGO_BIN_EXE_adit")),
             Some(socket) => {
@@ -60,8 +47,14 @@ impl<'a> Pool<'a> {
                 command
             }
         };
-        command.arg("pool").current_dir(folder).env_remove("ADIT_CONFIG").env_remove("ADIT_LOG");
-        command.envs(settings.iter().copied());
+        command.arg("pool").envs(settings.iter().copied());
+        Self::run(folder, command)
+    }
+
+    /// Starts a command in a folder, whose log it gets.
+    fn run(folder: &'a Path, mut command: Command) -> Self {
+        let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+        command.current_dir(folder).env_remove("ADIT_CONFIG").env_remove("ADIT_LOG");
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Self { folder, child }
     }
@@ -72,9 +65,11 @@ impl<'a> Pool<'a> {
 
     /// Waits until the log says something for the `count`-th time.
     fn says(&self, what: &str, count: usize) {
-        until(&format!("the log does not say {what}:\n{}", self.said()), || {
-            (self.said().matches(what).count() >= count).then_some(())
-        });
+        let start = Clock.monotonic();
+        while self.said().matches(what).count() < count {
+            assert!(Clock.monotonic() - start < PATIENCE, "the log does not say {what}:\n{}", self.said());
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// Where it listens, once it does.
@@ -272,6 +267,20 @@ fn nobody_is_refused_while_a_pool_behind_a_supervisors_socket_restarts() {
     let mut between = shake_hands(between, trusted, in_days(0)).unwrap();
     assert!(between.is_served());
     assert!(second.stops());
+}
+
+#[test]
+fn a_template_provider_outlives_a_reload_that_it_does_not_know() {
+    let (folder, _node) = folder();
+    let listen = "[template_provider]\nlisten = \"127.0.0.1:0\"";
+    edit(folder.path(), |text| text.replace("[template_provider]", listen));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+    command.arg("template-provider");
+    let provider = Pool::run(folder.path(), command);
+    provider.says("template provider started", 1);
+    provider.reload();
+    provider.says("nothing is read anew; restart", 1);
+    assert!(provider.stops());
 }
 
 #[test]
