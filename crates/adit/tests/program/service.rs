@@ -213,6 +213,32 @@ fn a_reload_takes_what_it_can_and_names_what_needs_a_restart() {
 }
 
 #[test]
+fn who_runs_into_a_limit_is_told_with_what_to_do() {
+    let (folder, _node) = folder();
+    let folder = folder.path();
+    edit(folder, |text| text.replace("[pool]", "[pool]\nconnections = 2\nconnections_per_address = 1"));
+    let pool = Pool::start(folder, None, &[]);
+    let (address, trusted) = (pool.address(), authority(folder));
+    let mut only = shake_hands(TcpStream::connect(address).unwrap(), trusted, in_days(0)).unwrap();
+    let others = [(); 3].map(|()| TcpStream::connect(address).unwrap());
+    pool.says("connections are refused", 1);
+    for mut other in others {
+        other.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(matches!(other.read(&mut [0]), Ok(0) | Err(_)), "it was let in");
+    }
+    let said = pool.said();
+    let line = said.lines().find(|line| line.contains("connections are refused")).unwrap();
+    for part in
+        ["WARN", "peer=127.0.0.1", "limit=1", "raise the limit for one address if a farm is behind it"]
+    {
+        assert!(line.contains(part), "{part} is not in: {line}");
+    }
+    assert_eq!(said.matches("connections are refused").count(), 1, "once a minute: {said}");
+    assert!(only.is_served());
+    assert!(pool.stops());
+}
+
+#[test]
 fn a_mistake_leaves_everything_as_it_was() {
     let (folder, _node) = folder();
     let folder = folder.path();
