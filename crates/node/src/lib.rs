@@ -1,7 +1,7 @@
 //! The only code that speaks to a Bitcoin node.
 //!
-//! A [`Node`] yields templates as they change and takes blocks. Behind it is a real node over JSON-RPC ([`Node::rpc`]), a template provider
-//! ([`Node::tdp`]), a small chain in memory ([`Node::devnet`]), or several of them in order of preference ([`Node::several`]); those who
+//! A [`Node`] yields templates as they change and takes blocks. Behind it is a real node over JSON-RPC ([`Node::rpc`]) or over
+//! Bitcoin Core's socket (`Node::ipc`, feature `ipc`), a template provider ([`Node::tdp`]), a small chain in memory ([`Node::devnet`]), or several of them in order of preference ([`Node::several`]); those who
 //! hold the handle cannot tell. Templates go out through one `watch`, so whoever is slow sees the newest and nothing queues up. When a node
 //! dies the last template stays, [`Node::health`] says what is wrong in words for its operator, and the connection is tried again until it
 //! works.

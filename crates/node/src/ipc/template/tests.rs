@@ -192,6 +192,37 @@ fn a_template_without_the_room_that_was_asked_for_is_refused() {
 }
 
 #[test]
+fn damaged_bytes_change_no_transaction_and_panic_nowhere() {
+    for offer in [newer(), aged()] {
+        let whole = check(offer.clone()).unwrap();
+        for place in 0..offer.block.len() {
+            for value in [0, 1, 0x7f, 0xfd, 0xff] {
+                let mut damaged = offer.clone();
+                damaged.block[place] = value;
+                if let Ok(template) = check(damaged) {
+                    assert_eq!(template.transactions, whole.transactions, "byte {place}");
+                }
+            }
+            let mut cut = offer.clone();
+            cut.block.truncate(place);
+            assert!(check(cut).is_err(), "cut at {place}");
+        }
+    }
+    let CoinbaseOffer::Whole(coinbase) = aged().coinbase else {
+        panic!("an older node tells the whole coinbase")
+    };
+    for place in 0..coinbase.len() {
+        let mut damaged = coinbase.clone();
+        damaged[place] ^= 0x55;
+        let mut cut = coinbase.clone();
+        cut.truncate(place);
+        // Some of it may be anything, such as the script that is paid.
+        let _ = check(RawOffer { coinbase: CoinbaseOffer::Whole(damaged), ..aged() });
+        assert!(check(RawOffer { coinbase: CoinbaseOffer::Whole(cut), ..aged() }).is_err());
+    }
+}
+
+#[test]
 fn a_list_may_begin_with_the_coinbase() {
     assert_eq!(sum(&[], 0), Some(0));
     assert_eq!(sum(&[3, 4], 2), Some(7));
