@@ -113,6 +113,9 @@ impl Provider {
 /// What is said when the task has ended, as it does with the program.
 const GONE: &str = "the template provider is no longer followed";
 
+/// What is said while a connection is being set up.
+const SILENT_YET: &str = "it has given no template yet";
+
 /// Asks a provider for a template, and says what can be known of it; starts nothing that stays.
 ///
 /// # Errors
@@ -385,8 +388,7 @@ impl Follower {
             Request::Fate { hash, answer } => drop(answer.send(self.memory.fate(hash))),
             Request::Pulse { answer } => {
                 let Some(end) = line.chain_end() else {
-                    let reason = "it has given no template yet".to_owned();
-                    return drop(answer.send(Err(self.fault(reason))));
+                    return drop(answer.send(Err(self.fault(SILENT_YET.to_owned()))));
                 };
                 line.pulses.retain(|waiting| !waiting.is_closed());
                 if line.client.ping(Clock.monotonic()) && line.pulses.len() < PULSES_WAITING {
@@ -406,6 +408,11 @@ impl Follower {
         let hash = solved.hash;
         if self.memory.was_tip(hash) {
             return drop(answer.send(Submitted::AlreadyKnown));
+        }
+        // Its template may be offered again in a moment, with an id that the provider knows for sure.
+        if line.client.tip().is_none() {
+            let reason = format!("{}: {SILENT_YET}", self.config.name());
+            return drop(answer.send(Submitted::Unreachable(reason)));
         }
         let Some(id) = self.memory.find(&solved) else {
             let reason = "it is not of a template of this provider, and template distribution carries no others; \

@@ -16,7 +16,7 @@ pub const OFFERED_KEPT: usize = 128;
 /// Most tips that are remembered: a block is in the chain for good long before as many have come.
 pub const TIPS_KEPT: usize = 256;
 /// Most blocks that are remembered as handed over.
-pub const HANDED_KEPT: usize = 64;
+pub const HANDED_KEPT: usize = 256;
 
 /// A template that blocks can be made of, as far as that is needed to recognise one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
