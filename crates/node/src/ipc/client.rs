@@ -23,6 +23,9 @@ use crate::rpc;
 use crate::sources::ChainEnd;
 use crate::{Checked, Fate, NodeError, NodeInfo, Submitted, Timing};
 
+/// Threads that read templates and blocks beside the one that speaks to the node; there is hardly ever work for more.
+const BLOCKING_MAX: usize = 2;
+
 /// The way to one node; its thread ends with this.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -149,7 +152,11 @@ fn spawn(config: IpcConfig, board: Arc<Board>, lanes: Lanes) -> io::Result<()> {
 
 /// Starts a thread with a runtime of its own.
 fn start_thread(work: impl FnOnce(Runtime) + Send + 'static) -> io::Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(BLOCKING_MAX)
+        .build()?;
     thread::Builder::new().name("adit-ipc".to_owned()).spawn(move || work(runtime)).map(drop)
 }
 
