@@ -90,7 +90,9 @@ fn the_reference_pool_mines_on_our_template_provider() {
     const TEST: &str = "the_reference_pool_mines_on_our_template_provider";
     let Some(pool) = foreign(TEST, "ADIT_SRI_POOL") else { return };
     let Some(device) = foreign(TEST, "ADIT_SRI_MINING_DEVICE") else { return };
-    let Some(node) = Kind::Knots.start(TEST, Chain::Regtest, &[]) else { return };
+    // The node tells of each block at once, so that clients hear of it before there is a template on it.
+    let publish = format!("-zmqpubhashblock=tcp://{}", free_address());
+    let Some(node) = Kind::Knots.start(TEST, Chain::Regtest, &[&publish]) else { return };
     let waited = prepare(&node);
     let start = node.height().expect("a running node answers");
     let folder = tempfile::Builder::new().prefix("adit-interop-").tempdir().expect("a folder can be made");
@@ -99,18 +101,27 @@ fn the_reference_pool_mines_on_our_template_provider() {
     let provider_address = free_address();
     let (mut provider, key) = template_provider(&node, folder.path(), &provider_address);
     let (mut pool, pool_address) = reference_pool(&pool, folder.path(), (&provider_address, &key), &payout);
-    let mut command = Command::new(device);
-    command.args(["--address-pool", &pool_address, "--pubkey-pool", POOL_PUBLIC_KEY]);
-    command.args(["--id-device", "device", "--id-user", "sri.device", "--cores", "1"]);
-    let mut miner = Program::start("mining_device", &mut command, folder.path());
-
-    wait_for("blocks of the reference pool", || {
-        miner.assert_running();
-        pool.assert_running();
-        provider.assert_running();
-        (node.height().expect("a running node answers") >= start + BLOCKS).then_some(())
-    });
-    miner.stop();
+    let start_miner = |name: &'static str| {
+        let mut command = Command::new(&device);
+        command.args(["--address-pool", &pool_address, "--pubkey-pool", POOL_PUBLIC_KEY]);
+        command.args(["--id-device", name, "--id-user", &format!("sri.{name}"), "--cores", "1"]);
+        Program::start(name, &mut command, folder.path())
+    };
+    let mut miners = vec![start_miner("first_device")];
+    // Each newcomer begins with what the reference pool remembers of templates and tips.
+    let mut newcomers = ["second_device", "third_device", "fourth_device"].into_iter();
+    for blocks in 1..=BLOCKS {
+        wait_for("blocks of the reference pool", || {
+            miners.iter_mut().for_each(Program::assert_running);
+            pool.assert_running();
+            provider.assert_running();
+            (node.height().expect("a running node answers") >= start + blocks).then_some(())
+        });
+        miners.extend(newcomers.next().map(start_miner));
+    }
+    for miner in &mut miners {
+        miner.stop();
+    }
     pool.stop();
     let status = provider.stop();
     assert!(status.success(), "adit template-provider ended with {status}");
