@@ -33,13 +33,13 @@ pub struct SessionModel {
     channels: HashMap<u32, Channel>,
     /// Jobs that can earn, oldest first.
     open: Vec<u32>,
-    /// A job without a time, by the channel or group that it was sent to.
-    future: HashMap<u32, (u32, Job)>,
     /// The block below and the compact target.
     tip: Option<([u8; 32], u32)>,
     accepted: HashSet<[u8; 32]>,
     /// Number of the newest job that was ever active.
     highest: u32,
+    /// Every job that was ever told of.
+    told: HashSet<u32>,
 }
 
 #[derive(Debug)]
@@ -50,6 +50,8 @@ struct Channel {
     target: Target,
     /// Every job that it was given, with the target that was in force then.
     jobs: HashMap<u32, (Job, Target)>,
+    /// Jobs without a time, which wait for their tip.
+    future: HashMap<u32, Job>,
 }
 
 /// A job as one message described it.
@@ -108,14 +110,17 @@ impl SessionModel {
                 self.told((job.channel_id, job.job_id), job.min_ntime.as_ref().copied(), (job.version, root));
             }
             Message::SetNewPrevHash(tip) => {
-                let (id, job) = self.future.remove(&tip.channel_id).expect("a future job was announced");
-                assert_eq!(id, tip.job_id);
                 let (prev_hash, nbits) = (tip.prev_hash.to_array(), tip.nbits);
                 if self.tip != Some((prev_hash, nbits)) {
                     self.open.clear();
                     self.tip = Some((prev_hash, nbits));
                 }
-                self.given((tip.channel_id, id), Job { min_ntime: tip.min_ntime, prev_hash, nbits, ..job });
+                self.activated(tip.job_id);
+                for (_, channel) in self.meant(tip.channel_id) {
+                    let job = channel.future.remove(&tip.job_id).expect("the job was announced");
+                    channel.future.clear();
+                    channel.given(tip.job_id, Job { min_ntime: tip.min_ntime, prev_hash, nbits, ..job });
+                }
             }
             _ => {}
         }
@@ -125,24 +130,29 @@ impl SessionModel {
         if self.channels.is_empty() {
             // What went before was no one's job any more; the channel is given the newest one.
             self.open.clear();
-            self.future.clear();
         }
-        let target = Target::from_le_bytes(target);
-        let channel = Channel { extended, prefix: prefix.to_vec(), target, jobs: HashMap::new() };
+        let (target, prefix) = (Target::from_le_bytes(target), prefix.to_vec());
+        let channel = Channel { extended, prefix, target, jobs: HashMap::new(), future: HashMap::new() };
         assert!(self.channels.insert(id, channel).is_none(), "channel {id} comes back");
     }
 
     fn told(&mut self, (to, id): (u32, u32), min_ntime: Option<u32>, (version, root): (u32, Root)) {
+        self.told.insert(id);
         let (prev_hash, nbits) = self.tip.unwrap_or_default();
         let job = Job { version, min_ntime: min_ntime.unwrap_or_default(), prev_hash, nbits, root };
-        match min_ntime {
-            Some(_) => self.given((to, id), job),
-            None => drop(self.future.insert(to, (id, job))),
+        if min_ntime.is_some() {
+            self.activated(id);
+        }
+        for (_, channel) in self.meant(to) {
+            match min_ntime {
+                Some(_) => channel.given(id, job.clone()),
+                None => assert!(channel.future.insert(id, job.clone()).is_none(), "job {id} was sent twice"),
+            }
         }
     }
 
-    /// A channel, or with the group's number every channel, works on a job.
-    fn given(&mut self, (to, id): (u32, u32), job: Job) {
+    /// A job can earn from now on.
+    fn activated(&mut self, id: u32) {
         self.highest = self.highest.max(id);
         if !self.open.contains(&id) {
             self.open.push(id);
@@ -150,11 +160,11 @@ impl SessionModel {
                 self.open.remove(0);
             }
         }
-        let is_meant = |channel: u32| to == GROUP_CHANNEL.0 || channel == to;
-        for (_, channel) in self.channels.iter_mut().filter(|(channel, _)| is_meant(**channel)) {
-            let known = channel.jobs.insert(id, (job.clone(), channel.target));
-            assert!(known.is_none(), "job {id} was sent twice");
-        }
+    }
+
+    /// A channel, or with the group's number every channel.
+    fn meant(&mut self, to: u32) -> impl Iterator<Item = (&u32, &mut Channel)> {
+        self.channels.iter_mut().filter(move |(channel, _)| to == GROUP_CHANNEL.0 || **channel == to)
     }
 
     /// One side has closed a channel, or with the group's number all of them.
@@ -193,7 +203,7 @@ impl SessionModel {
     pub fn predicts(&self, share: &Share) -> Result<(Work, [u8; 32]), &'static str> {
         let channel = self.channels.get(&share.channel).filter(|channel| channel.extended == share.extended);
         let channel = channel.ok_or("invalid-channel-id")?;
-        let waits = self.future.values().any(|(id, _)| *id == share.job);
+        let waits = self.channels.values().any(|channel| channel.future.contains_key(&share.job));
         let is_open = self.open.contains(&share.job);
         if !is_open && (share.job > self.highest || waits) {
             return Err("invalid-job-id");
@@ -218,6 +228,13 @@ impl SessionModel {
         }
     }
 
+    /// Whether the connection was ever told of a job. Of another that is not too new, nobody who only listens can say whether it is called
+    /// stale or unknown.
+    #[must_use]
+    pub fn was_told_of(&self, job: u32) -> bool {
+        self.told.contains(&job)
+    }
+
     /// A hash has earned.
     ///
     /// # Panics
@@ -229,6 +246,10 @@ impl SessionModel {
 }
 
 impl Channel {
+    fn given(&mut self, id: u32, job: Job) {
+        assert!(self.jobs.insert(id, (job, self.target)).is_none(), "job {id} was sent twice");
+    }
+
     /// The header's hash, from the parts of the messages.
     fn hash(&self, job: &Job, share: &Share) -> [u8; 32] {
         let root = match &job.root {
