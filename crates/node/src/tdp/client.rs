@@ -1,7 +1,7 @@
 //! The client's side of one connection of the template distribution protocol, as a state machine.
 //!
 //! Frames and the time come in by `handle_*`; frames go out by [`Client::frames`] and news by [`Client::poll_event`]. What is known of one
-//! provider over all connections to it is in [`memory`], and [`follow`] drives both with sockets.
+//! provider over all connections to it is in [`memory`], and [`follow()`] drives both with sockets.
 
 mod config;
 mod draft;
