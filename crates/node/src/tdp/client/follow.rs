@@ -14,7 +14,7 @@ use bitcoin::BlockHash;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::memory::{Memory, Solved};
 use super::{Candidate, Client, ClientConfig, ClientEnd, Event, TdpConfig};
@@ -247,7 +247,7 @@ impl Follower {
             Ok(connection) => connection,
             Err(error) => return error.into(),
         };
-        info!(source = self.board.source(), "connected");
+        debug!(source = self.board.source(), "connected");
         let mut line = Line {
             client: Client::new(&client_config(&self.config, self.may_ping), Clock.now()),
             connection,
