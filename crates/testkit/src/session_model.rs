@@ -36,10 +36,8 @@ pub struct SessionModel {
     /// The block below and the compact target.
     tip: Option<([u8; 32], u32)>,
     accepted: HashSet<[u8; 32]>,
-    /// Number of the newest job that was ever active.
+    /// Number of the newest job that was ever told of.
     highest: u32,
-    /// Every job that was ever told of.
-    told: HashSet<u32>,
 }
 
 #[derive(Debug)]
@@ -137,7 +135,7 @@ impl SessionModel {
     }
 
     fn told(&mut self, (to, id): (u32, u32), min_ntime: Option<u32>, (version, root): (u32, Root)) {
-        self.told.insert(id);
+        self.highest = self.highest.max(id);
         let (prev_hash, nbits) = self.tip.unwrap_or_default();
         let job = Job { version, min_ntime: min_ntime.unwrap_or_default(), prev_hash, nbits, root };
         if min_ntime.is_some() {
@@ -153,7 +151,6 @@ impl SessionModel {
 
     /// A job can earn from now on.
     fn activated(&mut self, id: u32) {
-        self.highest = self.highest.max(id);
         if !self.open.contains(&id) {
             self.open.push(id);
             if self.open.len() > PAST_JOBS + 1 {
@@ -226,13 +223,6 @@ impl SessionModel {
             (false, true) => Ok((Work::ZERO, hash)),
             (false, false) => Err("difficulty-too-low"),
         }
-    }
-
-    /// Whether the connection was ever told of a job. Of another that is not too new, nobody who only listens can say whether it is called
-    /// stale or unknown.
-    #[must_use]
-    pub fn was_told_of(&self, job: u32) -> bool {
-        self.told.contains(&job)
     }
 
     /// A hash has earned.

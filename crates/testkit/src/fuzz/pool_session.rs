@@ -206,8 +206,10 @@ impl Stage {
             Err(code) => {
                 assert_eq!(self.records.len(), before, "a share that is {code} was accepted");
                 let refused = self.refused.take().expect("a bad share is answered");
-                let is_unsure = code == "stale-share" && !self.model.was_told_of(job_id);
-                let code = if is_unsure && refused.2 == "invalid-job-id" { "invalid-job-id" } else { code };
+                // A job that the channel was never given earns nothing, but only the pool knows whether it is too old or unknown.
+                let either = ["stale-share", "invalid-job-id"];
+                let is_unsure = self.model.min_ntime(channel_id, job_id).is_none() && either.contains(&code);
+                let code = either.into_iter().find(|other| is_unsure && *other == refused.2).unwrap_or(code);
                 assert_eq!(refused, (channel_id, self.sequence, code.to_owned()));
             }
         }
