@@ -308,6 +308,12 @@ impl Session {
         self.unacknowledged.len()
     }
 
+    /// How many records wait for [`Self::take_records`].
+    #[must_use]
+    pub fn unwritten(&self) -> usize {
+        self.records.len()
+    }
+
     /// What has been accepted and refused so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {

@@ -274,13 +274,14 @@ impl Follower {
         Some(follower)
     }
 
-    /// Follows the block to its fate, or until the server ends while the block is safe; without a slot, until the node has it.
+    /// Follows the block to its fate, or until the server ends while the block is safe; without a slot, until it is on disk or the node
+    /// has it.
     async fn run(mut self, slot: Option<OwnedSemaphorePermit>) {
         let mut next = self.start().await;
         loop {
             next = match next {
                 Next::Submit => self.submit_again().await,
-                Next::Watch if slot.is_none() => return self.let_go().await,
+                Next::Watch if slot.is_none() && !self.is_only_copy() => return self.let_go().await,
                 Next::Watch => self.watch().await,
                 // The last try to write it down may still be under way, in a folder that may go away with the server.
                 Next::Done => return self.saved().await,
@@ -378,7 +379,7 @@ impl Follower {
         Next::Watch
     }
 
-    /// Leaves the block, which the node has, to the next start to follow.
+    /// Leaves the block, which is on disk or with the node, to the next start to follow.
     async fn let_go(&mut self) {
         tracing::warn!(hash = %self.hash, height = self.block.height.0, "too many blocks are followed; the next start follows this one");
         self.saved().await;
@@ -386,6 +387,8 @@ impl Follower {
 
     /// Asks what became of the block, and pauses before the next question.
     async fn watch(&mut self) -> Next {
+        // A disk that was full for a moment must not leave the block with the node alone: both may lose power together.
+        self.save();
         match self.desk.node.fate(self.hash).await {
             Fate::InChain { confirmations } => {
                 self.is_with_a_node(true);

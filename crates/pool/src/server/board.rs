@@ -190,9 +190,12 @@ impl Board {
     fn put_up(&self, work: Arc<Work>) {
         let (job, tip) = (work.id().0, *work.tip());
         self.gauges.work(&work, Clock.monotonic());
-        let rules = Arc::clone(&self.rules.borrow());
-        let before = self.posted.send_replace(Some(Posted { work, rules }));
-        let before: Option<BlockHash> = before.map(|before| before.work.tip().prev_hash);
+        let mut before: Option<BlockHash> = None;
+        self.posted.send_modify(|posted| {
+            // Read while nobody else can post, or the rules of before a reload could be posted after it.
+            let rules = Arc::clone(&self.rules.borrow());
+            before = posted.replace(Posted { work, rules }).map(|before| before.work.tip().prev_hash);
+        });
         tracing::debug!(job, height = tip.height.0, "work");
         if before != Some(tip.prev_hash) {
             // Nobody has to be listening.

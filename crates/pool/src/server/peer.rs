@@ -28,6 +28,10 @@ pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Shares of one connection that may wait for stable storage before no more are read from it.
 const UNACKNOWLEDGED_PAUSE: usize = 8_192;
 
+/// Shares of one connection that are taken although the log is too busy for earlier ones. A disk that stalls makes every connection
+/// wait for the log, and any of their next shares may be a block.
+const UNWRITTEN_PAUSE: usize = 64;
+
 /// Reads that a connection gets at shutdown for what has arrived already.
 const LAST_READS: usize = 4;
 
@@ -200,7 +204,8 @@ impl<L: ShareSink> Peer<L> {
 
     /// Whether the log has to take earlier shares before there are more.
     fn log_is_behind(&self) -> bool {
-        self.append.is_some() || self.waits_for_the_log()
+        let is_busy = self.append.is_some() && self.session.unwritten() >= UNWRITTEN_PAUSE;
+        is_busy || self.waits_for_the_log()
     }
 
     /// Whether so many shares are not durable that the peer has to wait. After a failure nothing will ever be, and the only thing
@@ -372,15 +377,16 @@ impl<L: ShareSink> Peer<L> {
     /// Takes the bytes that had arrived when the shutdown began.
     async fn take_what_came(&mut self) {
         for _ in 0..LAST_READS {
-            if self.intake() == Intake::Paused {
+            if !self.frames_left {
+                // No patience at all still asks the socket once.
+                let Ok(Ok(_)) = timeout(Duration::ZERO, self.connection.read()).await else { return };
+            }
+            if self.take_frames().await.is_err() || self.settle().is_err() {
                 return;
             }
-            // No patience at all still asks the socket once.
-            let Ok(Ok(_)) = timeout(Duration::ZERO, self.connection.read()).await else { return };
-            if self.take_frames().await.is_err() {
+            if self.log_is_behind() || self.connection.is_congested() {
                 return;
             }
-            self.write_down();
         }
     }
 

@@ -74,7 +74,7 @@ impl Server {
 
     /// Tells the board, for work to come, and all connections.
     fn publish(&self, rules: Arc<PoolConfig>) {
-        // In this order nothing is put up with the old rules after the new ones.
+        // In this order, because the board reads the rules while it posts, the old ones are never posted after the new ones.
         self.rules.send_replace(Arc::clone(&rules));
         self.posted.send_if_modified(|posted| match posted {
             Some(posted) => {

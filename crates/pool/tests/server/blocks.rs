@@ -76,6 +76,30 @@ async fn a_block_does_not_wait_for_the_share_log_nor_for_the_disk_of_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_goes_out_while_the_log_has_no_room_for_the_shares_before_it() {
+    let stage = Plan { log_queue: 1, ..Plan::with_blocks() }.start();
+    let mut miners = Vec::new();
+    for _ in 0..6 {
+        miners.push(stage.miner().await);
+    }
+    let height = stage.height();
+    let held = stage.log_storage.hold_syncs();
+    // One append is with the disk and one in the queue; those of all the others wait at their connections.
+    for miner in &mut miners {
+        miner.share();
+        miner.flush().await;
+        sleep(Duration::from_millis(20)).await;
+    }
+    let last = miners.last_mut().unwrap();
+    let number = last.block();
+    last.flush().await;
+    stage.reaches(height + 1).await;
+    assert_eq!(last.acknowledged, 0);
+    drop(held);
+    last.hear_until(|miner| miner.last_acknowledged == number).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_block_goes_out_whatever_came_with_it() {
     let stage = Plan::with_blocks().start();
     let mut height = stage.height();

@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) node: Node,
     pub(crate) log_storage: FaultyStorage,
     pub(crate) block_storage: FaultyStorage,
+    /// How many appends the share log holds that it has not come to.
+    pub(crate) log_queue: usize,
 }
 
 impl Plan {
@@ -82,6 +84,7 @@ impl Plan {
             node: Node::devnet(&devnet, || Clock.now()),
             log_storage: FaultyStorage::default(),
             block_storage: FaultyStorage::default(),
+            log_queue: 4_096,
         }
     }
 
@@ -92,8 +95,9 @@ impl Plan {
 
     /// Starts on a socket that is there already.
     pub(crate) fn start_on(self, bound: Bound) -> Stage {
-        let Self { server, pool, node, log_storage, block_storage } = self;
-        let opened = open_in(log_storage.clone(), LogConfig::new(pool.instance), Clock.unix()).unwrap();
+        let Self { server, pool, node, log_storage, block_storage, log_queue } = self;
+        let config = LogConfig { queue_len: log_queue, ..LogConfig::new(pool.instance) };
+        let opened = open_in(log_storage.clone(), config, Clock.unix()).unwrap();
         let Opened { log, boot, outcome, .. } = opened;
         let authority_keys = AuthorityKeyPair::generate(&mut OsRng);
         let identity = certified(&authority_keys, UnixTime::from_secs(u32::MAX));

@@ -103,6 +103,47 @@ async fn a_block_goes_out_while_every_slot_for_following_is_taken() {
 }
 
 #[tokio::test]
+async fn a_block_that_no_node_decides_on_is_not_let_go_before_it_is_on_disk() {
+    let found = Bench::new().mine().await;
+    let (fake, url) = FakeNode::bind().await;
+    fake.script("submitblock ", [Answer::Word("inconclusive")]);
+    let node = fake.client(&url);
+    tokio::spawn(fake.run());
+    let storage = FaultyStorage::default();
+    let blocks = FoundBlocks::open(node, BlockStore::open_in(storage.clone()).unwrap()).unwrap();
+    let all = u32::try_from(FOLLOWED_MAX).unwrap();
+    let _taken = Arc::clone(&blocks.slots).try_acquire_many_owned(all).unwrap();
+    let held = storage.hold_syncs();
+    let handed = blocks.hand_over(found);
+    tokio::pin!(handed);
+    assert!(timeout(Duration::from_millis(500), &mut handed).await.is_err(), "it is in this process alone");
+    assert_eq!(blocks.only_copies().len(), 1);
+    drop(held);
+    timeout(PATIENCE, handed).await.expect("it is on disk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_was_full_for_a_moment_still_gets_an_accepted_block() {
+    let storage = FaultyStorage::default();
+    let mut bench = Bench::over(storage.clone());
+    let found = bench.mine().await;
+    let hash = found.block.hash;
+    storage.fail_at(storage.operations().total, Fault::Error);
+    bench.blocks.hand_over(found).await;
+    bench.is_extended_by(hash).await;
+    let on_disk = || {
+        let store = BlockStore::open_in(storage.after_power_cut(1)).unwrap();
+        store.pending().unwrap().blocks.iter().map(hash_of).collect::<Vec<_>>()
+    };
+    let saved = async {
+        while on_disk() != [hash] {
+            sleep(FATE_INTERVAL).await;
+        }
+    };
+    timeout(100 * FATE_INTERVAL, saved).await.expect("the first failure was the last try");
+}
+
+#[tokio::test]
 async fn a_block_that_is_handed_over_again_takes_no_second_slot() {
     let mut bench = Bench::new();
     let found = bench.mine().await;
