@@ -98,6 +98,8 @@ core_prepare() {
     if [ -z "${ADIT_CORE:-}" ]; then
         local cache=${ADIT_CORE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/adit/core}
         [ -x "$cache/bin/bitcoin-node" ] || core_build "$cache" || return 1
+        # A cache that outlives its machine does not bring the libraries that the node was linked with.
+        "$cache/bin/bitcoin-node" -version >/dev/null 2>&1 || core_packages || return 1
         ADIT_CORE=$cache/bin/bitcoin-node
         ADIT_CORE_CLI=$cache/bin/bitcoin-cli
     fi
