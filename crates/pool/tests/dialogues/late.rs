@@ -2,10 +2,8 @@
 
 use core::time::Duration;
 
-use adit_messages::extensions::{RequestExtensions, WORKER_HASHRATE_TRACKING};
-use adit_messages::flags::MiningSetupFlags;
+use adit_messages::extensions::WORKER_HASHRATE_TRACKING;
 use adit_messages::tlv::Tlv;
-use adit_messages::types::Seq064K;
 use adit_units::{UnixTime, Work};
 
 use crate::world::{Client, EASY, HARD, START, World, extended_share};
@@ -63,16 +61,6 @@ fn a_block_on_the_tip_before_the_last_is_gone() {
     assert_eq!(client.blocks(), []);
 }
 
-/// A peer that names workers in a form that breaks the rules of the field.
-fn miner_with_broken_names(world: &mut World) -> Client {
-    let mut client = world.connect_with(MiningSetupFlags::NONE);
-    let requested_extensions = Seq064K::new(vec![WORKER_HASHRATE_TRACKING]).unwrap();
-    client.sends(RequestExtensions { request_id: 1, requested_extensions }, world);
-    client.skips_all();
-    client.opens_extended(world);
-    client
-}
-
 #[test]
 fn a_broken_worker_name_costs_a_share_but_not_a_block() {
     let broken = Tlv::new(WORKER_HASHRATE_TRACKING, Tlv::USER_IDENTITY, &[b'x'; 33]).unwrap();
@@ -80,7 +68,7 @@ fn a_broken_worker_name_costs_a_share_but_not_a_block() {
         let mut world = World::new();
         world.nbits = nbits;
         let work = world.new_tip();
-        let mut client = miner_with_broken_names(&mut world);
+        let mut client = world.miner_with_workers();
         client.skips_all();
         for nonce in 0..20 {
             client.sends_with(extended_share(work.id().0, nonce, &world), &[broken], &world);

@@ -2,10 +2,10 @@
 
 use adit_channel::ShareKind;
 use adit_messages::error_code::SubmitSharesError;
-use adit_messages::extensions::{RequestExtensions, WORKER_HASHRATE_TRACKING};
+use adit_messages::extensions::WORKER_HASHRATE_TRACKING;
 use adit_messages::flags::MiningSetupFlags;
 use adit_messages::tlv::Tlv;
-use adit_messages::types::{B032, Seq064K};
+use adit_messages::types::B032;
 use adit_messages::{Message, mining};
 use adit_pool::{Disconnect, Fault, UNACKNOWLEDGED_MAX};
 use adit_transport::{Frame, FrameQueue};
@@ -321,20 +321,10 @@ fn a_block_on_a_past_job_of_the_tip_is_found() {
     }
 }
 
-/// A miner that has negotiated extension 0x0002.
-fn miner_with_workers(world: &mut World) -> Client {
-    let mut client = world.connect_with(MiningSetupFlags::NONE);
-    let requested_extensions = Seq064K::new(vec![WORKER_HASHRATE_TRACKING]).unwrap();
-    client.sends(RequestExtensions { request_id: 1, requested_extensions }, world);
-    client.skips_all();
-    client.opens_extended(world);
-    client
-}
-
 #[test]
 fn the_worker_of_a_share_stands_in_its_record() {
     let mut world = World::new();
-    let mut client = miner_with_workers(&mut world);
+    let mut client = world.miner_with_workers();
     let worker = Tlv::user_identity("rig-17").unwrap();
     client.sends_with(extended_share(1, 0, &world), &[worker], &world);
     client.sends(extended_share(1, 1, &world), &world);
@@ -347,7 +337,7 @@ fn the_worker_of_a_share_stands_in_its_record() {
 #[test]
 fn a_worker_in_the_byte_order_of_the_specifications_example_is_read_too() {
     let mut world = World::new();
-    let mut client = miner_with_workers(&mut world);
+    let mut client = world.miner_with_workers();
     let mut payload = payload_of(extended_share(1, 0, &world));
     payload.extend(b"\x00\x02\x01\x00\x0aWorker_001");
     client.sends_frame(Frame::new(0, true, 0x1b, &payload).unwrap(), &world);
@@ -358,7 +348,7 @@ fn a_worker_in_the_byte_order_of_the_specifications_example_is_read_too() {
 #[test]
 fn a_worker_whose_name_does_not_print_costs_the_miner_nothing() {
     let mut world = World::new();
-    let mut client = miner_with_workers(&mut world);
+    let mut client = world.miner_with_workers();
     for (nonce, value) in (0..).zip([&b"\xff"[..], b"a\0b", b"\x1b[1m", "a\u{202e}b".as_bytes()]) {
         let worker = Tlv::new(WORKER_HASHRATE_TRACKING, Tlv::USER_IDENTITY, value).unwrap();
         client.sends_with(extended_share(1, nonce, &world), &[worker], &world);
@@ -371,7 +361,7 @@ fn a_worker_whose_name_does_not_print_costs_the_miner_nothing() {
 #[test]
 fn a_worker_whose_name_is_too_long_makes_the_share_invalid() {
     let mut world = World::new();
-    let mut client = miner_with_workers(&mut world);
+    let mut client = world.miner_with_workers();
     let worker = Tlv::new(WORKER_HASHRATE_TRACKING, Tlv::USER_IDENTITY, &[b'x'; 33]).unwrap();
     client.sends_with(extended_share(1, 0, &world), &[worker], &world);
     client.is_refused(0, "invalid-share");
@@ -383,7 +373,7 @@ fn a_worker_whose_name_is_too_long_makes_the_share_invalid() {
 #[test]
 fn bytes_behind_a_share_that_are_no_fields_make_it_invalid_where_fields_were_negotiated() {
     let mut world = World::new();
-    let mut client = miner_with_workers(&mut world);
+    let mut client = world.miner_with_workers();
     let mut payload = payload_of(extended_share(1, 0, &world));
     payload.extend([1, 2, 3]);
     client.sends_frame(Frame::new(0, true, 0x1b, &payload).unwrap(), &world);

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use adit_channel::{ShareRecord, VardiffConfig};
+use adit_messages::extensions::{RequestExtensions, WORKER_HASHRATE_TRACKING};
 use adit_messages::flags::MiningSetupFlags;
 use adit_messages::tlv::Tlv;
-use adit_messages::types::{B032, Str0255, U256};
+use adit_messages::types::{B032, Seq064K, Str0255, U256};
 use adit_messages::{Message, Protocol, common, decode, encode, encode_with_tlvs, mining};
 use adit_pool::{Disconnect, EmptyJobs, FoundBlock, JobFactory, PoolConfig, RESERVE_DELAY, Session, Work};
 use adit_share::{RawTransaction, Template, TemplateParts, Tip, witness_commitment};
@@ -177,6 +178,16 @@ impl World {
     pub(crate) fn standard_miner(&mut self) -> Client {
         let mut client = self.connect_with(MiningSetupFlags::REQUIRES_STANDARD_JOBS);
         client.opens_standard(self);
+        client
+    }
+
+    /// A peer with one extended channel (number 2) whose shares may name workers (extension 0x0002).
+    pub(crate) fn miner_with_workers(&mut self) -> Client {
+        let mut client = self.connect_with(MiningSetupFlags::NONE);
+        let requested_extensions = Seq064K::new(vec![WORKER_HASHRATE_TRACKING]).unwrap();
+        client.sends(RequestExtensions { request_id: 1, requested_extensions }, self);
+        client.skips_all();
+        client.opens_extended(self);
         client
     }
 }
