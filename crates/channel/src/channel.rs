@@ -79,6 +79,8 @@ pub struct Channel {
     places: History<Place>,
     /// What held when a job for the next tip was given ahead, where that has changed since.
     ahead: Option<Place>,
+    /// What held for the jobs of the tip before, whose shares may still be blocks.
+    former: Option<History<Place>>,
     /// Jobs that shares have come for, oldest first.
     assignments: Vec<(Activation, Assignment)>,
     duplicates: Duplicates,
@@ -98,6 +100,7 @@ impl Channel {
             targets: History::new(first, vardiff.target()),
             places: History::new(first, Place { group, extranonce }),
             ahead: None,
+            former: None,
             vardiff,
             assignments: Vec::new(),
             duplicates: Duplicates::new(seen_key),
@@ -140,11 +143,18 @@ impl Channel {
         self.places.at(activation).map(|place| place.group)
     }
 
-    /// Whether a job of that group can earn on this channel, now or later.
+    /// The group that the job of the tip before with that activation came from, or `None` if the channel was not given it.
+    #[must_use]
+    pub fn former_group_at(&self, activation: Activation) -> Option<ChannelId> {
+        self.former.as_ref()?.at(activation).map(|place| place.group)
+    }
+
+    /// Whether a job of that group can earn on this channel, now or later, or could at the tip before, so that it may still be a block.
     #[must_use]
     pub fn works_for(&self, group: ChannelId) -> bool {
-        let ahead = self.ahead.into_iter();
-        self.places.values().map(|(_, place)| place).chain(ahead).any(|place| place.group == group)
+        let former = self.former.iter().flat_map(History::values);
+        let places = self.places.values().chain(former).map(|(_, place)| place);
+        places.chain(self.ahead).any(|place| place.group == group)
     }
 
     /// From the next job on it is part of another group (`SetGroupChannel`, spec 5.3.22).
@@ -219,7 +229,8 @@ impl Channel {
         now: Monotonic,
     ) -> Option<Target> {
         let (first, latest) = (jobs.next_activation(), self.places.latest());
-        self.places = History::new(first, self.ahead.unwrap_or(latest));
+        let places = History::new(first, self.ahead.unwrap_or(latest));
+        self.former = Some(core::mem::replace(&mut self.places, places));
         if self.ahead.take().is_some() {
             self.places.set(first.next(), latest, first);
         }
@@ -322,15 +333,21 @@ impl Channel {
     /// The block that a share makes on a job of the tip before, where it can no longer earn. The chain may well come back to that tip, or
     /// the block may be heavier than its rival.
     ///
-    /// It is taken to be made with the extranonce prefix that the channel has now; where that was changed with the tip, nothing is found.
-    /// `now` is the network's time.
+    /// `job` is as the channel's group at that time had it ([`Self::former_group_at`]). `now` is the network's time.
     ///
     /// # Panics
     ///
     /// If the job's extranonce has another length than this crate's prefixes are made for.
     #[must_use]
-    pub fn late_block(&self, job: &Job, submission: &Submission<'_>, now: UnixTime) -> Option<LateBlock> {
-        let assignment = self.assign(job, job.tip().target, self.extranonce());
+    pub fn late_block(
+        &self,
+        job: &Job,
+        activation: Activation,
+        submission: &Submission<'_>,
+        now: UnixTime,
+    ) -> Option<LateBlock> {
+        let extranonce = self.former.as_ref()?.at(activation)?.extranonce;
+        let assignment = self.assign(job, job.tip().target, extranonce);
         let header = block(Unhashed { job, assignment: &assignment, submission }, now)?;
         Some(LateBlock { header, extranonce: assignment.extranonce(submission) })
     }

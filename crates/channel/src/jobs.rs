@@ -34,12 +34,22 @@ pub struct JobTable<T> {
     /// Oldest first; the last one is active, the others are past jobs of the same tip.
     open: VecDeque<(JobId, T)>,
     /// What was open at the tip before. On the heap, because every connection has this field and few ask for it.
-    #[expect(clippy::box_collection, reason = "see above")]
-    former: Option<Box<VecDeque<(JobId, T)>>>,
+    former: Option<Box<Former<T>>>,
     /// The activation of the oldest job in `open`.
     oldest: Activation,
     /// The highest id that was ever here.
     highest: Option<JobId>,
+}
+
+/// The jobs of the tip before.
+#[derive(Debug)]
+struct Former<T> {
+    /// Oldest first.
+    jobs: VecDeque<(JobId, T)>,
+    /// The activation of the oldest.
+    oldest: Activation,
+    /// Those whose block has been found.
+    found: Vec<JobId>,
 }
 
 /// What is known about a job id that a share names.
@@ -83,7 +93,8 @@ impl<T> JobTable<T> {
         let job = self.future.swap_remove_back(index)?;
         self.future.clear();
         let activation = self.next_activation();
-        self.former = Some(Box::new(core::mem::take(&mut self.open)));
+        let (jobs, found) = (core::mem::take(&mut self.open), Vec::new());
+        self.former = Some(Box::new(Former { jobs, oldest: self.oldest, found }));
         self.open.push_back(job);
         self.oldest = activation;
         Some(activation)
@@ -116,16 +127,21 @@ impl<T> JobTable<T> {
         }
     }
 
-    /// A job that could earn until the present tip came; a share on it earns nothing, but may still be a block.
+    /// A job that could earn until the present tip came, and when it became active; a share on it earns nothing, but may still be a
+    /// block.
     #[must_use]
-    pub fn former(&self, id: JobId) -> Option<&T> {
-        self.former.as_ref()?.iter().find(|&&(former, _)| former == id).map(|(_, job)| job)
+    pub fn former(&self, id: JobId) -> Option<(Activation, &T)> {
+        let Former { jobs, oldest, found } = &**self.former.as_ref()?;
+        let (place, (_, job)) = jobs.iter().enumerate().find(|&(_, &(former, _))| former == id)?;
+        (!found.contains(&id)).then_some((Activation(oldest.0 + place as u64), job))
     }
 
     /// The block of that former job has been found, so there is nothing more to look for in it.
     pub fn forget_former(&mut self, id: JobId) {
-        if let Some(jobs) = &mut self.former {
-            jobs.retain(|&(former, _)| former != id);
+        if self.former(id).is_some()
+            && let Some(former) = &mut self.former
+        {
+            former.found.push(id);
         }
     }
 
@@ -212,11 +228,16 @@ mod tests {
         }
         assert_eq!(open(&table, 3), Some("next tip"));
         assert_eq!(table.lookup(JobId(5)), Lookup::Unknown);
-        assert_eq!(table.former(JobId(1)), Some(&"tip"), "may still be a block");
-        assert_eq!(table.former(JobId(2)), None, "nobody worked on it");
+        let former =
+            |table: &JobTable<&'static str>, id| table.former(JobId(id)).map(|(at, job)| (at.0, *job));
+        assert_eq!(former(&table, 1), Some((0, "tip")), "may still be a block");
+        assert_eq!(former(&table, 4), Some((1, "refresh")), "and when each became active is known");
+        assert_eq!(former(&table, 2), None, "nobody worked on it");
+        table.forget_former(JobId(1));
+        assert_eq!((former(&table, 1), former(&table, 4)), (None, Some((1, "refresh"))));
         table.announce(JobId(6), "tip after that");
         table.set_tip(JobId(6)).unwrap();
-        assert_eq!((table.former(JobId(1)), table.former(JobId(3))), (None, Some(&"next tip")));
+        assert_eq!((former(&table, 4), former(&table, 3)), (None, Some((2, "next tip"))));
     }
 
     #[test]

@@ -113,6 +113,19 @@ impl Reward {
         }
     }
 
+    /// Whom the pool is to credit for shares of such a channel while its blocks pay the pool all the same: whoever wanted blocks of his own
+    /// is known by his address, written as `address[.worker]`; everybody else as he is.
+    #[must_use]
+    pub fn payee(&self, user: &UserIdentity) -> UserIdentity {
+        let parts = match self {
+            Self::Pooled | Self::Donated => return user.clone(),
+            Self::Solo(_) => user.as_str().splitn(4, '/').skip(2).collect::<Vec<_>>(),
+            Self::Split { .. } => user.as_str().splitn(5, '/').skip(3).collect(),
+        };
+        // It is shorter than what it is made of, and of the same characters.
+        UserIdentity::from_wire(parts.join(".").as_bytes()).unwrap_or_else(|_| user.clone())
+    }
+
     /// Who owes the shares of such a channel their reward.
     #[must_use]
     pub const fn kind(&self) -> RewardKind {
@@ -235,6 +248,24 @@ mod tests {
         assert_eq!(reward(SIGNET, Network::Signet), Ok(Reward::Pooled));
         assert_eq!(reward(SIGNET, Network::Testnet4), Ok(Reward::Pooled));
         assert_eq!(reward(REGTEST, Network::Regtest), Ok(Reward::Pooled));
+    }
+
+    #[test]
+    fn who_wanted_blocks_of_his_own_is_known_to_the_pool_by_his_address() {
+        let address = MAINNET[0];
+        for (text, known_as) in [
+            ("alice.rig".to_owned(), "alice.rig".to_owned()),
+            ("sri/donate/rig".to_owned(), "sri/donate/rig".to_owned()),
+            (format!("sri/solo/{address}"), address.to_owned()),
+            (format!("sri/solo/{address}/rig.7"), format!("{address}.rig.7")),
+            (format!("sri/donate/5/{address}"), address.to_owned()),
+            (format!("sri/donate/5/{address}/rig"), format!("{address}.rig")),
+        ] {
+            let user = user(&text);
+            let payee = Reward::of(&user, Network::Bitcoin).unwrap().payee(&user);
+            assert_eq!(payee.as_str(), known_as);
+            assert!(Reward::of(&payee, Network::Bitcoin).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use adit_channel::{Channel, ExtranonceSpace, JobTable, RewardKind, ShareRecord};
+use adit_channel::{Channel, ExtranonceSpace, JobTable, RewardKind, ShareRecord, UserIdentity};
 use adit_messages::types::U256;
 use adit_messages::{
     Message, MessageInfo, MessageKind, Protocol, Side, decode, encode, info, limits, mining,
@@ -126,6 +126,8 @@ struct OpenChannel {
     patience: Patience,
     /// Who owes its shares a reward while its blocks pay the pool.
     pooled: RewardKind,
+    /// Whom the pool pays for them then.
+    payee: UserIdentity,
     /// Whether its next job must be preceded by `SetExtranoncePrefix`.
     prefix_untold: bool,
 }

@@ -253,7 +253,14 @@ fn a_job_that_was_given_ahead_keeps_what_held_then() {
         assert_eq!(extranonce_on(&mut bench, 4), as_given(2));
         assert_eq!(bench.channel.group_at(bench.jobs.active().unwrap().0), Some(ChannelId(11)));
         bench.new_tip(5);
-        assert!(!bench.channel.works_for(ChannelId(1)), "nothing of it can earn any more");
+        assert!(
+            bench.channel.works_for(ChannelId(1)),
+            "nothing of it can earn any more, but it may still be a block"
+        );
+        assert_eq!(bench.channel.former_group_at(activation), Some(ChannelId(1)));
+        assert_eq!(bench.channel.former_group_at(activation.next()), Some(ChannelId(11)));
+        bench.new_tip(6);
+        assert!(!bench.channel.works_for(ChannelId(1)), "nor that");
     }
 }
 

@@ -121,6 +121,7 @@ impl Session {
         let group = known.unwrap_or_else(|| self.open_group(distribution));
         let (connection, channel) = (self.connection.0, id.0);
         debug!(connection, channel, ?kind, %user, ?reward, %nominal, "channel opened");
+        let payee = reward.payee(&user);
         let terms = ChannelTerms { id, kind, user, extranonce, group };
         let pooled = match reward {
             Reward::Donated => RewardKind::Donated,
@@ -131,6 +132,7 @@ impl Session {
             report: Report::default(),
             patience: Patience::new(now.monotonic),
             pooled,
+            payee,
             prefix_untold: false,
         })
     }

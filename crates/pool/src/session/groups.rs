@@ -5,10 +5,10 @@
 //! keeps their header space apart is the extranonce, whose prefix no two channels share, and that a channel belongs to one group at
 //! a time (`docs/decisions/0016-one-group-for-each-way-to-pay.md`).
 
-use adit_channel::RewardKind;
+use adit_channel::{PAST_JOBS, RewardKind};
 use adit_share::Job;
 use adit_transport::FrameQueue;
-use adit_units::ChannelId;
+use adit_units::{ChannelId, JobId};
 
 use super::{GROUP_CHANNEL, send};
 use crate::work::{Reserve, new_extended_mining_job};
@@ -17,8 +17,9 @@ use crate::{Distribution, Work};
 /// Most ways to pay that the channels of one connection may have at a time, beside paying the pool.
 pub const DISTRIBUTIONS_MAX: usize = 16;
 
-/// Jobs that a group keeps made: those that miners work on or have just left. An older one is made anew if a late share comes for it.
-const JOBS_KEPT: usize = 2;
+/// Most jobs that a group keeps made: all that can earn, and as many of the tip before, which may still be blocks. When a newer job is made
+/// only the one before it is kept; another one is made anew if a late share comes for it, but once and not for each share.
+const JOBS_KEPT: usize = 2 * (PAST_JOBS + 1);
 
 /// Whether a job waits for its tip.
 #[derive(Clone, Copy)]
@@ -41,7 +42,7 @@ pub(super) struct Groups {
 struct Group {
     id: ChannelId,
     distribution: Distribution,
-    /// The one that was used last is last.
+    /// By number.
     jobs: Vec<Job>,
 }
 
@@ -101,7 +102,7 @@ impl Groups {
     pub(super) fn kept_job<'a>(&'a self, id: ChannelId, work: &'a Work) -> Option<&'a Job> {
         match self.find(id) {
             None => Some(work.job()),
-            Some(group) => group.jobs.iter().find(|job| job.id() == work.id()),
+            Some(group) => group.jobs.iter().rfind(|job| job.id() == work.id()),
         }
     }
 
@@ -168,19 +169,27 @@ impl Groups {
 impl Group {
     /// The job of `work` as this group has it, made if it is not kept.
     fn job(&mut self, work: &Work) -> &Job {
-        match self.jobs.iter().rposition(|job| job.id() == work.id()) {
-            Some(place) => {
-                let last = self.jobs.len() - 1;
-                self.jobs.swap(place, last);
-            }
-            None => {
-                if self.jobs.len() == JOBS_KEPT {
-                    self.jobs.remove(0);
-                }
-                self.jobs.reserve_exact(1);
-                self.jobs.push(work.variant(&self.distribution));
-            }
+        let known = self.jobs.iter().rposition(|job| job.id() == work.id());
+        let place = known.unwrap_or_else(|| self.make_room(work.id()));
+        if known.is_none() {
+            self.jobs.reserve_exact(1);
+            self.jobs.insert(place, work.variant(&self.distribution));
         }
-        self.jobs.last().expect("it was found or made just now")
+        self.jobs.get(place).expect("it was found or made just now")
+    }
+
+    /// Where a job with that number is to stand among those that are kept, of which some make room for it.
+    fn make_room(&mut self, id: JobId) -> usize {
+        if self.jobs.last().is_some_and(|newest| newest.id() < id) {
+            let outdated = self.jobs.len() - 1;
+            self.jobs.drain(..outdated);
+        } else if self.jobs.len() >= JOBS_KEPT {
+            self.jobs.remove(0);
+        }
+        self.jobs.partition_point(|job| job.id() < id)
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "server")] // for templates of the devnet
+mod tests;

@@ -1,7 +1,8 @@
 //! Shares are judged, blocks found, records emitted (spec 5.3.11, 5.3.12).
 
 use adit_channel::{
-    Arrival, ChannelKind, LateBlock, Lookup, REMEMBERED_MAX, ShareKind, ShareRecord, UserIdentity, WorkerName,
+    Arrival, ChannelKind, LateBlock, Lookup, REMEMBERED_MAX, RewardKind, ShareKind, ShareRecord,
+    UserIdentity, WorkerName,
 };
 use adit_messages::error_code::{CloseChannelReason, SubmitSharesError as Code};
 use adit_messages::mining;
@@ -10,7 +11,7 @@ use adit_share::{Block, Reject, Submission, Verdict};
 use adit_units::{ChannelId, Now, Work};
 use tracing::trace;
 
-use super::{Session, UNACKNOWLEDGED_MAX, place_of};
+use super::{OpenChannel, Session, UNACKNOWLEDGED_MAX, place_of};
 use crate::Disconnect;
 
 /// A block that a miner found.
@@ -107,24 +108,27 @@ impl Session {
             }
             Verdict::Rejected(reject) => return Err(reject.into()),
         };
-        let (channel_id, number) = (share.channel_id, share.sequence_number);
+        let (channel_id, number, height) = (share.channel_id, share.sequence_number, job.height());
         trace!(connection = self.connection.0, channel = channel_id.0, number = number.0, %work, "share accepted");
         open.patience.handle_accepted();
         self.counters.accepted += 1;
         self.remembered += 1;
         self.unacknowledged.push(channel_id, number, work);
+        let reward = self.groups.reward(group, open.pooled);
+        // Where the pool is to pay somebody who asked for blocks of his own, it pays him and not the words that he asked with.
+        let user = if reward == RewardKind::Pooled { &open.payee } else { channel.user() };
         self.records.push(ShareRecord {
             received: now.unix,
             connection: self.connection,
             channel: channel_id,
             sequence_number: number,
             tag: mined.tag(),
-            height: job.height(),
+            height,
             work,
             hash,
             kind,
-            reward: self.groups.reward(group, open.pooled),
-            user: channel.user().clone(),
+            reward,
+            user: user.clone(),
             worker,
         });
         Ok(())
@@ -132,15 +136,14 @@ impl Session {
 
     /// A share on a job of the tip before earns nothing, but a block is a block: the chain may come back to that tip.
     fn look_for_late_block(&mut self, place: usize, share: &Submission<'_>, now: Now) {
-        let (Some(open), Some(mined)) = (self.channels.get(place), self.jobs.former(share.job_id)) else {
-            return;
-        };
-        let channel = &open.channel;
-        let job = self.groups.job(channel.group(), mined);
+        let former = self.channels.get(place).zip(self.jobs.former(share.job_id));
+        let Some((OpenChannel { channel, .. }, (activation, mined))) = former else { return };
+        // The channel may have been moved since.
+        let Some(group) = channel.former_group_at(activation) else { return };
+        let job = self.groups.job(group, mined);
         let network_time = mined.network_time(now.monotonic);
-        let Some(LateBlock { header, extranonce }) = channel.late_block(job, share, network_time) else {
-            return;
-        };
+        let found = channel.late_block(job, activation, share, network_time);
+        let Some(LateBlock { header, extranonce }) = found else { return };
         self.blocks.push_back(FoundBlock {
             block: job.block(mined.template(), header, extranonce.as_bytes()),
             channel: share.channel_id,

@@ -3,10 +3,16 @@
 use core::time::Duration;
 
 use adit_messages::extensions::WORKER_HASHRATE_TRACKING;
+use adit_messages::mining;
 use adit_messages::tlv::Tlv;
-use adit_units::{UnixTime, Work};
+use adit_pool::Distribution;
+use adit_units::{ChannelId, UnixTime, Work};
+use bitcoin::ScriptBuf;
 
 use crate::world::{Client, EASY, HARD, START, World, extended_share};
+
+/// The channel of a miner who has one.
+const CHANNEL: ChannelId = ChannelId(2);
 
 /// Submits shares on a job until one of them is a block; answers its nonce and what the pool has handed over.
 fn finds_block(client: &mut Client, job: u32, world: &World) -> (u32, adit_pool::FoundBlock) {
@@ -42,6 +48,55 @@ fn a_block_on_the_tip_before_goes_to_the_nodes_and_earns_nothing() {
         client.submits(old.id().0, nonce, &world);
     }
     assert_eq!(client.blocks(), [], "one block for each job, however often its share comes");
+}
+
+#[test]
+fn a_block_on_the_tip_before_pays_and_is_made_as_its_job_was_given_wherever_the_channel_has_been_moved_since()
+{
+    let solo = Distribution::Solo(ScriptBuf::from_bytes(vec![0x52]));
+    let moves: [&dyn Fn(&mut Client); 2] =
+        [&|client| client.session.set_distribution(&[CHANNEL], &solo).unwrap(), &|client| {
+            client.session.renew_extranonce_prefix(CHANNEL).unwrap()
+        }];
+    for moved in moves {
+        let mut world = World::new();
+        world.nbits = EASY;
+        let first = world.new_tip();
+        let mut client = world.extended_miner();
+        moved(&mut client);
+        let second = world.refresh();
+        client.hears(&second, &world);
+        client.session.set_distribution(&[CHANNEL], &Distribution::Pooled).unwrap();
+        client.session.renew_extranonce_prefix(CHANNEL).unwrap();
+        world.nbits = HARD;
+        let tip = world.new_tip();
+        client.hears(&tip, &world);
+        client.skips_all();
+        for old in [first, second] {
+            let (nonce, found) = finds_block(&mut client, old.id().0, &world);
+            assert_eq!(found.block.check(), Ok(()), "the header is that of the share");
+            let block: bitcoin::Block = bitcoin::consensus::deserialize(&found.block.to_bytes()).unwrap();
+            assert_eq!((block.header.nonce, block.header.prev_blockhash), (nonce, old.tip().prev_hash));
+        }
+    }
+}
+
+#[test]
+fn a_channel_that_came_with_the_tip_has_no_jobs_of_the_one_before() {
+    let mut world = World::new();
+    world.nbits = EASY;
+    let old = world.new_tip();
+    let mut client = world.extended_miner();
+    let tip = world.new_tip();
+    client.hears(&tip, &world);
+    client.skips_all();
+    let channel_id = client.opens_extended(&world).channel;
+    client.skips_all();
+    for nonce in 0..20 {
+        let share = extended_share(old.id().0, nonce, &world);
+        client.submits_share(mining::SubmitSharesExtended { channel_id, ..share }, &world);
+    }
+    assert_eq!(client.blocks(), []);
 }
 
 #[test]

@@ -6,13 +6,15 @@ use adit_channel::{PAST_JOBS, RewardKind, ShareKind};
 use adit_messages::flags::MiningSetupFlags;
 use adit_messages::types::B032;
 use adit_messages::{Message, mining};
-use adit_pool::{DISTRIBUTIONS_MAX, GROUP_CHANNEL, PoolConfig};
+use adit_pool::{DISTRIBUTIONS_MAX, Distribution, GROUP_CHANNEL, PoolConfig};
 use adit_share::FULL_EXTRANONCE_LEN;
+use adit_units::ChannelId;
 use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::{Address, ScriptBuf, Transaction, consensus};
 
 use crate::world::{
-    Client, EASY, Opened, VERSION, World, bridging, close, config, open_extended, open_standard, text,
+    Client, EASY, Opened, VERSION, World, bridging, close, config, extended_share, open_extended,
+    open_standard, text,
 };
 
 const NONE: MiningSetupFlags = MiningSetupFlags::NONE;
@@ -301,10 +303,8 @@ fn a_record_says_who_owes_the_share_its_reward() {
     let mut client = world.connect_with(NONE);
     for user in ["alice", "sri/donate/rig", &format!("sri/solo/{MINER}"), &format!("sri/donate/7/{MINER}")] {
         let opened = opens(&mut client, user, &world);
-        let share = mining::SubmitSharesExtended {
-            channel_id: opened.channel,
-            ..crate::world::extended_share(1, 0, &world)
-        };
+        let share =
+            mining::SubmitSharesExtended { channel_id: opened.channel, ..extended_share(1, 0, &world) };
         client.submits_share(share, &world);
         client.expects_nothing();
     }
@@ -516,7 +516,7 @@ fn the_same_nonce_in_two_groups_is_two_shares() {
     let channels: Vec<_> = users.iter().map(|user| opens(&mut client, user, &world).channel).collect();
     for _ in 0..2 {
         for &channel_id in &channels {
-            let share = crate::world::extended_share(1, 0, &world);
+            let share = extended_share(1, 0, &world);
             client.submits_share(mining::SubmitSharesExtended { channel_id, ..share }, &world);
         }
     }
@@ -525,4 +525,24 @@ fn the_same_nonce_in_two_groups_is_two_shares() {
     hashes.sort_unstable();
     hashes.dedup();
     assert_eq!(hashes.len(), 4);
+}
+
+#[test]
+fn whom_the_pool_pays_after_all_is_credited_by_his_address() {
+    let mut world = World::new();
+    let mut client = world.connect_with(NONE);
+    let Paid { channel, .. } = opens(&mut client, &format!("sri/solo/{MINER}/rig"), &world);
+    client.session.set_distribution(&[ChannelId(channel)], &Distribution::Pooled).unwrap();
+    let work = world.refresh();
+    client.hears(&work, &world);
+    let old = work.id().0 - 1;
+    for job in [old, work.id().0] {
+        let share = mining::SubmitSharesExtended { channel_id: channel, ..extended_share(job, 0, &world) };
+        client.submits_share(share, &world);
+    }
+    let credited: Vec<_> =
+        client.records.iter().map(|record| (record.reward, record.user.as_str().to_owned())).collect();
+    let asked = format!("sri/solo/{MINER}/rig");
+    assert_eq!(credited, [(RewardKind::Solo, asked), (RewardKind::Pooled, format!("{MINER}.rig"))]);
+    assert_eq!(client.records[1].user.account(), MINER);
 }
