@@ -1,7 +1,8 @@
-//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes, simulated miners and the load generator.
+//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes, simulated miners, attackers and the load generator.
 #![forbid(unsafe_code)]
 
 pub mod bitcoind;
+pub mod flood;
 pub mod fuzz;
 pub mod load;
 pub mod mining;

@@ -142,12 +142,6 @@ impl Miner {
         let _ = timeout(PATIENCE, self.connection.flush()).await.expect("the pool does not read");
     }
 
-    /// Sends what is queued, or finds that the pool has closed the connection.
-    pub(crate) async fn push(&mut self) -> Result<(), Closed> {
-        self.connection.queue(&mut self.queue).unwrap();
-        self.connection.flush().await.map_err(|_| Closed)
-    }
-
     /// Queues a share that is unlike all before and no block, and returns its sequence number.
     pub(crate) fn share(&mut self) -> u32 {
         loop {
