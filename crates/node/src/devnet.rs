@@ -16,10 +16,10 @@ mod tests;
 
 use core::time::Duration;
 
-use adit_share::{Template, TemplateParts, Tip, witness_commitment};
+use adit_share::{RawTransaction, Template, TemplateParts, Tip, witness_commitment};
 use adit_units::{Height, Now, Sats, TemplateId, Work};
 use bitcoin::hashes::{Hash as _, sha256d};
-use bitcoin::{Amount, BlockHash, TxOut, consensus};
+use bitcoin::{Amount, BlockHash, TxOut, Wtxid, consensus};
 
 pub use pace::Pace;
 pub use refusal::BlockRefused;
@@ -156,24 +156,57 @@ impl Devnet {
     ///
     /// The first rule that the block breaks; the chain stays as it was.
     pub fn submit_block(&mut self, bytes: &[u8], now: Now) -> Result<Height, BlockRefused> {
-        let block: bitcoin::Block =
-            consensus::deserialize(bytes).map_err(|error| BlockRefused::Encoding(error.to_string()))?;
+        let (block, tip) = (decoded(bytes)?, self.tip());
         let hash = block.block_hash();
         if let Some(height) = self.chain.height_of(&hash) {
             return Err(BlockRefused::AlreadyKnown(height));
         }
-        let tip = self.tip();
-        if block.header.prev_blockhash != tip.prev_hash {
-            let parent = self.chain.height_of(&block.header.prev_blockhash);
-            return Err(parent
-                .map_or(BlockRefused::UnknownParent, |height| BlockRefused::Stale(Height(height.0 + 1))));
-        }
-        verify::header(&block.header, &tip, now.unix)?;
-        verify::body(&block, &tip, Sats::subsidy(tip.height, HALVING_INTERVAL), &self.mempool)?;
+        self.check_place(&block, &tip)?;
+        verify::work(&block.header)?;
+        self.verify(&block, &tip, now)?;
 
         self.mempool.remove(&block.txdata);
         self.chain.extend(hash, block.header.time, tip.target.to_work(), now.monotonic);
         self.chain.set_next_work(self.pace.next(&self.chain));
         Ok(tip.height)
     }
+
+    /// Checks a block that nobody has solved yet, consensus-serialised.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the block would break if it were solved.
+    pub fn check_block(&self, bytes: &[u8], now: Now) -> Result<(), BlockRefused> {
+        let (block, tip) = (decoded(bytes)?, self.tip());
+        self.check_place(&block, &tip)?;
+        self.verify(&block, &tip, now)
+    }
+
+    /// The transactions with these hashes that wait to be mined.
+    #[must_use]
+    pub fn transactions(&self, wtxids: &[Wtxid]) -> Vec<Option<RawTransaction>> {
+        self.mempool.find(wtxids)
+    }
+
+    /// Checks that the block stands on the tip and is as hard as it must be there.
+    fn check_place(&self, block: &bitcoin::Block, tip: &Tip) -> Result<(), BlockRefused> {
+        if block.header.prev_blockhash != tip.prev_hash {
+            let parent = self.chain.height_of(&block.header.prev_blockhash);
+            return Err(parent
+                .map_or(BlockRefused::UnknownParent, |height| BlockRefused::Stale(Height(height.0 + 1))));
+        }
+        if block.header.bits != tip.nbits {
+            return Err(BlockRefused::Difficulty);
+        }
+        Ok(())
+    }
+
+    fn verify(&self, block: &bitcoin::Block, tip: &Tip, now: Now) -> Result<(), BlockRefused> {
+        verify::header(&block.header, tip, now.unix)?;
+        verify::body(block, tip, Sats::subsidy(tip.height, HALVING_INTERVAL), &self.mempool)
+    }
+}
+
+fn decoded(bytes: &[u8]) -> Result<bitcoin::Block, BlockRefused> {
+    consensus::deserialize(bytes).map_err(|error| BlockRefused::Encoding(error.to_string()))
 }

@@ -14,6 +14,7 @@ mod link;
 mod session;
 mod template;
 mod v30;
+mod wtxids;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ mod outcome;
 mod rpc;
 mod sources;
 pub mod tdp;
+mod transactions;
 mod zmq;
 
 pub use config::NodeConfig;

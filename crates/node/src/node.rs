@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use adit_share::{Block, Template, Tip};
+use adit_share::{Block, RawTransaction, Template, Tip};
 use adit_units::Now;
-use bitcoin::BlockHash;
 use bitcoin::hex::DisplayHex as _;
+use bitcoin::{BlockHash, Wtxid};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::debug;
 
 use crate::board::Board;
 use crate::devnet::Runner;
 use crate::rpc::{Client, follow};
 use crate::sources::{self, ChainEnd, Sources, Standing};
 use crate::tdp::{self, Provider, TdpConfig};
+use crate::transactions::Gathered;
 use crate::{Checked, DevnetConfig, Fate, Health, NodeConfig, NodeError, NodeInfo, RpcConfig, Submitted};
 #[cfg(feature = "ipc")]
 use crate::{IpcConfig, ipc};
@@ -211,15 +213,43 @@ impl Node {
 
     /// Whether a block that nobody has solved yet keeps every rule, consensus-serialised; asks once.
     ///
-    /// Only a node can tell: a template provider and a chain in memory leave it undecided.
+    /// Only a node can tell: a template provider leaves it undecided.
     pub async fn check_block(&self, block: &[u8]) -> Checked {
         match &self.inner.backend {
             Backend::Rpc(client) => client.check(&block.to_lower_hex_string()).await,
             #[cfg(feature = "ipc")]
             Backend::Ipc(client) => client.check(block).await,
-            Backend::Tdp(_) | Backend::Devnet(_) => Checked::Undecided("it checks no blocks".to_owned()),
+            Backend::Tdp(_) => Checked::Undecided("it checks no blocks".to_owned()),
+            Backend::Devnet(runner) => runner.check(block.to_vec()).await,
             Backend::Several(sources) => sources.check(block).await,
         }
+    }
+
+    /// Transactions that nobody has mined yet, by the hashes that cover everything in them, in the same order; `None` where the node
+    /// does not have one, or does not tell.
+    ///
+    /// Real nodes look in their mempool, and all in the newest template. Where there are more than fit into a block, the rest may be
+    /// left out.
+    pub async fn transactions(&self, wtxids: &[Wtxid]) -> Vec<Option<RawTransaction>> {
+        let mut gathered = Gathered::new(wtxids);
+        gathered.extend_from(self.inner.board.templates().borrow().as_deref());
+        let missing = gathered.missing();
+        if missing.is_empty() || gathered.is_full() {
+            return gathered.finish();
+        }
+        let found = match &self.inner.backend {
+            Backend::Rpc(client) => client.transactions(&missing).await,
+            #[cfg(feature = "ipc")]
+            Backend::Ipc(client) => client.transactions(&missing).await,
+            Backend::Tdp(_) => Ok(Vec::new()),
+            Backend::Devnet(runner) => Ok(runner.transactions(missing).await),
+            Backend::Several(sources) => Ok(sources.transactions(missing).await),
+        };
+        match found {
+            Ok(found) => gathered.extend(found.into_iter().flatten()),
+            Err(error) => debug!(node = self.name(), %error, "transactions cannot be looked up"),
+        }
+        gathered.finish()
     }
 
     /// What the node says of itself, and whether its templates can be used.

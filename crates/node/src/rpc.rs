@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod error;
 mod follow;
+mod mempool;
 mod template;
 
 pub(crate) use client::Client;

@@ -10,8 +10,8 @@ use core::time::Duration;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash as _, sha256d};
+use bitcoin::{BlockHash, Wtxid};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 pub(crate) use choice::ChainEnd;
 pub(crate) use follow::follow;
 
+use crate::transactions::{Gathered, RawOrNone};
 use crate::{Checked, Fate, Node, NodeError, NodeInfo, Submitted};
 
 /// How long a block that a node could not be given is kept for it, whatever the others have answered.
@@ -157,6 +158,21 @@ impl Sources {
         } else {
             Checked::Undecided(undecided.join("; "))
         }
+    }
+
+    /// Transactions by their hashes, from one node after the other.
+    pub(crate) fn transactions(&self, wtxids: Vec<Wtxid>) -> Answer<'_, RawOrNone> {
+        Box::pin(async move {
+            let mut gathered = Gathered::new(&wtxids);
+            for node in self.nodes.iter() {
+                let missing = gathered.missing();
+                if missing.is_empty() || gathered.is_full() {
+                    break;
+                }
+                gathered.extend(node.transactions(&missing).await.into_iter().flatten());
+            }
+            gathered.finish()
+        })
     }
 
     /// What the first node that answers says of itself.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_node::{DevnetConfig, Fate, Health, Node, Pace, Submitted};
+use adit_node::{Checked, DevnetConfig, Fate, Health, Node, Pace, Submitted};
 use adit_share::{Block, Template};
 use adit_testkit::mining::mine;
 use adit_units::{Monotonic, Now, UnixTime, Work};
@@ -71,6 +71,40 @@ async fn transactions_come_while_nobody_mines() {
     assert_eq!(node.submit(&solved(&first)).await, Submitted::Accepted);
     let Submitted::Refused(reason) = node.submit(&solved(&later)).await else { panic!("it is too late") };
     assert!(reason.contains("stale"), "{reason}");
+}
+
+#[tokio::test]
+async fn transactions_are_found_by_their_hashes() {
+    let node = Node::devnet(&config(), clock());
+    let template = next(&node, |template| template.transactions.len() > 2).await;
+    let mut wtxids: Vec<_> = template.transactions.iter().map(adit_share::RawTransaction::wtxid).collect();
+    wtxids.reverse();
+    wtxids.push(bitcoin::Wtxid::from_byte_array([9; 32]));
+    let found = node.transactions(&wtxids).await;
+    let (unknown, known) = found.split_last().unwrap();
+    assert_eq!(unknown, &None);
+    let known: Vec<_> = known.iter().flatten().map(adit_share::RawTransaction::wtxid).collect();
+    assert_eq!(known, wtxids[..wtxids.len() - 1]);
+}
+
+#[tokio::test]
+async fn blocks_that_nobody_has_solved_are_checked() {
+    let node = Node::devnet(&config(), clock());
+    let template = next(&node, |_| true).await;
+    let good = solved(&template);
+    let mut block: bitcoin::Block = bitcoin::consensus::deserialize(&good.to_bytes()).unwrap();
+    while template.tip.target.is_met_by(&block.header.block_hash().to_byte_array()) {
+        block.header.nonce += 1;
+    }
+    assert_eq!(node.check_block(&bitcoin::consensus::serialize(&block)).await, Checked::Valid);
+    block.txdata[0].output[0].value += bitcoin::Amount::ONE_SAT;
+    block.header.merkle_root = block.compute_merkle_root().unwrap();
+    let greedy = node.check_block(&bitcoin::consensus::serialize(&block)).await;
+    assert!(matches!(&greedy, Checked::Refused(_)), "{greedy:?}");
+    assert!(matches!(node.check_block(b"block").await, Checked::Refused(_)));
+    assert_eq!(node.submit(&good).await, Submitted::Accepted);
+    let late = node.check_block(&good.to_bytes()).await;
+    assert!(matches!(&late, Checked::Undecided(_)), "{late:?}");
 }
 
 #[tokio::test]

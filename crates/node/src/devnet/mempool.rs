@@ -90,6 +90,12 @@ impl Mempool {
         self.entries.iter().map(|entry| (entry.raw.wtxid(), entry)).collect()
     }
 
+    /// The transactions with these hashes.
+    pub(super) fn find(&self, wtxids: &[Wtxid]) -> Vec<Option<RawTransaction>> {
+        let known = self.by_wtxid();
+        wtxids.iter().map(|wtxid| known.get(wtxid).map(|entry| entry.raw.clone())).collect()
+    }
+
     /// Forgets what was mined.
     pub(super) fn remove(&mut self, mined: &[Transaction]) {
         let mined: HashSet<Txid> = mined.iter().map(Transaction::compute_txid).collect();

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_units::{Height, Now};
-use bitcoin::{BlockHash, Network};
+use bitcoin::{BlockHash, Network, Wtxid};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
@@ -12,7 +12,8 @@ use tracing::info;
 use super::{BlockRefused, Devnet, DevnetConfig};
 use crate::board::{Board, Offered};
 use crate::sources::ChainEnd;
-use crate::{Fate, NodeError, NodeInfo, Submitted};
+use crate::transactions::RawOrNone;
+use crate::{Checked, Fate, NodeError, NodeInfo, Submitted};
 
 /// How many questions may wait for the chain's task; those who ask wait with them.
 const MAX_QUESTIONS: usize = 64;
@@ -25,6 +26,8 @@ const GONE: &str = "the devnet has been shut down";
 #[derive(Debug)]
 enum Question {
     Submit(Vec<u8>, oneshot::Sender<Result<Height, BlockRefused>>),
+    Check(Vec<u8>, oneshot::Sender<Checked>),
+    Transactions(Vec<Wtxid>, oneshot::Sender<RawOrNone>),
     Fate(BlockHash, oneshot::Sender<Fate>),
     Tip(oneshot::Sender<(Height, BlockHash)>),
 }
@@ -59,6 +62,15 @@ impl Runner {
     pub(crate) async fn fate(&self, hash: BlockHash) -> Fate {
         let fate = self.ask(|answer| Question::Fate(hash, answer)).await;
         fate.unwrap_or_else(|| Fate::Unreachable(GONE.to_owned()))
+    }
+
+    pub(crate) async fn check(&self, block: Vec<u8>) -> Checked {
+        let checked = self.ask(|answer| Question::Check(block, answer)).await;
+        checked.unwrap_or_else(|| Checked::Unreachable(GONE.to_owned()))
+    }
+
+    pub(crate) async fn transactions(&self, wtxids: Vec<Wtxid>) -> RawOrNone {
+        self.ask(|answer| Question::Transactions(wtxids, answer)).await.unwrap_or_default()
     }
 
     pub(crate) async fn probe(&self) -> Result<NodeInfo, NodeError> {
@@ -128,6 +140,20 @@ fn answer(question: Question, devnet: &mut Devnet, now: Now) -> bool {
             }
             let _ = answer.send(outcome);
             extended
+        }
+        Question::Check(block, answer) => {
+            let _ = answer.send(match devnet.check_block(&block, now) {
+                Ok(()) => Checked::Valid,
+                Err(reason @ (BlockRefused::UnknownParent | BlockRefused::Stale(_))) => {
+                    Checked::Undecided(reason.to_string())
+                }
+                Err(reason) => Checked::Refused(reason.to_string()),
+            });
+            false
+        }
+        Question::Transactions(wtxids, answer) => {
+            let _ = answer.send(devnet.transactions(&wtxids));
+            false
         }
         Question::Fate(hash, answer) => {
             let _ = answer.send(devnet.fate(&hash));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread;
 
 use adit_share::Block;
-use bitcoin::BlockHash;
 use bitcoin::hex::DisplayHex as _;
+use bitcoin::{BlockHash, Wtxid};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -21,6 +21,7 @@ use super::session::{Memory, Session};
 use crate::board::Board;
 use crate::rpc;
 use crate::sources::ChainEnd;
+use crate::transactions::RawOrNone;
 use crate::{Checked, Fate, NodeError, NodeInfo, Submitted, Timing};
 
 /// Threads that read templates and blocks beside the one that speaks to the node; there is hardly ever work for more.
@@ -104,6 +105,15 @@ impl Client {
         let block = Arc::from(block);
         let answer = self.call(&self.entrances.questions, |reply| Question::Check(block, reply)).await;
         answer.unwrap_or_else(|error| Checked::Unreachable(error.to_string()))
+    }
+
+    /// Transactions of the node's mempool, by the hashes that cover everything in them.
+    pub(crate) async fn transactions(&self, wtxids: &[Wtxid]) -> Result<RawOrNone, NodeError> {
+        let question = |reply| Question::Transactions(wtxids.into(), reply);
+        match (self.call(&self.entrances.questions, question).await, &self.rpc) {
+            (Err(_), Some(rpc)) => rpc.transactions(wtxids).await,
+            (answer, _) => answer,
+        }
     }
 
     /// What the node says of itself.

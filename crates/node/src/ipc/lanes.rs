@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bitcoin::BlockHash;
+use bitcoin::{BlockHash, Wtxid};
 use tokio::sync::{mpsc, oneshot};
 
 use super::held::Found;
 use crate::sources::ChainEnd;
+use crate::transactions::RawOrNone;
 use crate::{Checked, Fate, NodeError, NodeInfo, Submitted};
 
 /// How many calls of a kind may wait for the node; those who make more wait with them.
@@ -28,6 +29,7 @@ pub(super) struct Delivery {
 pub(super) enum Question {
     Fate(BlockHash, Reply<Fate>),
     Check(Arc<[u8]>, Reply<Checked>),
+    Transactions(Arc<[Wtxid]>, Reply<RawOrNone>),
     Probe(Reply<NodeInfo>),
 }
 
@@ -72,6 +74,7 @@ impl Lanes {
                 Some(question) = self.questions.recv() => match question {
                     Question::Fate(_, reply) => refuse(reply, reason),
                     Question::Check(_, reply) => refuse(reply, reason),
+                    Question::Transactions(_, reply) => refuse(reply, reason),
                     Question::Probe(reply) => refuse(reply, reason),
                 },
             }

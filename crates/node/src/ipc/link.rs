@@ -7,16 +7,17 @@ use std::os::unix::net::UnixStream as Socket;
 use std::path::Path;
 use std::rc::Rc;
 
-use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
+use bitcoin::{BlockHash, Wtxid};
 use bitcoin_capnp_types::capnp::capability::{Client as AnyClient, Promise, Request, Response};
-use bitcoin_capnp_types::capnp::{self, ErrorKind};
+use bitcoin_capnp_types::capnp::{self, ErrorKind, any_pointer};
 use bitcoin_capnp_types::capnp_rpc::RpcSystem;
 use bitcoin_capnp_types::capnp_rpc::rpc_twoparty_capnp::Side;
 use bitcoin_capnp_types::capnp_rpc::twoparty::VatNetwork;
 use bitcoin_capnp_types::common_capnp::block_ref;
 use bitcoin_capnp_types::echo_capnp::echo::{echo_params, echo_results};
 use bitcoin_capnp_types::init_capnp::init::{self, make_mining_params, make_mining_results};
+use bitcoin_capnp_types::mining_capnp::block_template::get_coinbase_merkle_path_results;
 use bitcoin_capnp_types::mining_capnp::mining::{check_block_params, check_block_results};
 use bitcoin_capnp_types::mining_capnp::{block_template, mining};
 use bitcoin_capnp_types::proxy_capnp::{thread, thread_map};
@@ -28,6 +29,7 @@ use tokio_util::compat::{TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt 
 use super::config::IpcConfig;
 use super::template::{BLOCK_OVERHEAD_WEIGHT, CoinbaseOffer, CoinbaseParts, RawOffer};
 use super::v30;
+use super::wtxids::set_wtxids;
 use crate::{CoinbaseReserve, NodeError, Timing};
 
 /// How long the socket may take to take us in.
@@ -42,6 +44,8 @@ const MIN_RESERVED_WEIGHT: u64 = 2_000;
 mod newer {
     /// `Init.makeRpc`, like `makeMining`.
     pub(super) const MAKE_RPC: u16 = 4;
+    /// `Mining.getTransactionsByWitnessID`; answers like `BlockTemplate.getCoinbaseMerklePath`.
+    pub(super) const TRANSACTIONS_BY_WTXID: u16 = 9;
     /// `Mining.submitBlock`, like `checkBlock` without its options.
     pub(super) const SUBMIT_BLOCK: u16 = 7;
     /// The interface `Rpc`.
@@ -607,6 +611,25 @@ impl Caller {
         params.reborrow().init_context().set_thread(self.thread());
         params.set_block(block);
         self.judgement(METHOD, request.send().promise).await
+    }
+
+    /// For each hash the transaction of the mempool, empty where there is none; older nodes cannot tell.
+    pub(super) async fn transactions_by_wtxid(&self, wtxids: &[Wtxid]) -> Result<Vec<Vec<u8>>, NodeError> {
+        const METHOD: &str = "getTransactionsByWitnessID";
+        if self.link.dialect == Dialect::V30 {
+            return Err(NodeError::Unsupported { method: METHOD });
+        }
+        let interface = <mining::Client as capnp::traits::HasTypeId>::TYPE_ID;
+        let mut request: Request<any_pointer::Owned, get_coinbase_merkle_path_results::Owned> =
+            self.link.mining.client.new_call(interface, newer::TRANSACTIONS_BY_WTXID, None);
+        let written = set_wtxids(&mut request.get(), wtxids).and_then(|()| {
+            let params: check_block_params::Builder<'_> = request.get().get_as()?;
+            params.init_context().set_thread(self.thread());
+            Ok(())
+        });
+        self.read(METHOD, written)?;
+        let answer = self.ask(METHOD, self.timing().template, request.send().promise).await?;
+        self.read(METHOD, answer.get().and_then(|results| bytes_of(results.get_result()?)))
     }
 
     async fn judgement(

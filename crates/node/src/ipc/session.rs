@@ -19,6 +19,7 @@ use super::held::{Content, Held};
 use super::lanes::{Delivery, Lanes, Question, Reply, refuse};
 use super::link::{BlockRef, Caller, Link, Lost, breaks};
 use super::template::{Terms, read_header};
+use super::wtxids;
 use crate::board::{Board, Offered};
 use crate::sources::ChainEnd;
 use crate::{NodeError, NodeInfo};
@@ -171,6 +172,9 @@ impl<'a> Session<'a> {
             let broken = match question {
                 Question::Fate(hash, reply) => respond(reply, answers::fate(&caller, hash).await),
                 Question::Check(block, reply) => respond(reply, answers::check(&caller, &block).await),
+                Question::Transactions(wtxids, reply) => {
+                    respond(reply, wtxids::transactions(&caller, &wtxids).await)
+                }
                 Question::Probe(reply) => respond(reply, self.probe(&caller).await),
             };
             if let Some(error) = broken {

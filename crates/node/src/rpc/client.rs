@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::answer::{self, ChainInfo, NetworkInfo, TipHeader, Unread, code};
+use super::mempool::Index;
 use super::template::TemplateOffer;
 use super::{Auth, NodeError, RpcConfig, RpcTemplate};
 use crate::sources::ChainEnd;
@@ -44,6 +45,8 @@ pub(crate) struct Client {
     /// Name and password, once known. Held only to copy them.
     credentials: Mutex<Option<Arc<Credentials>>>,
     templates: AtomicU64,
+    /// What waits in the node's mempool. Held only to copy it.
+    pub(super) mempool: Mutex<Index>,
 }
 
 struct Credentials {
@@ -69,7 +72,8 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .expect("a client without TLS and proxies has nothing that could fail");
-        Self { config: config.clone(), http, credentials: Mutex::new(None), templates: AtomicU64::new(0) }
+        let (credentials, mempool) = (Mutex::new(None), Mutex::default());
+        Self { config: config.clone(), http, credentials, templates: AtomicU64::new(0), mempool }
     }
 
     pub(crate) const fn config(&self) -> &RpcConfig {
@@ -221,13 +225,23 @@ impl Client {
 
     /// Calls, and calls once more with a fresh cookie when the node does not accept the one that is known: it makes a new one at
     /// every start.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         method: &'static str,
         params: &Value,
         deadline: Duration,
     ) -> Result<RawAnswer, NodeError> {
         let body = json!({ "jsonrpc": "1.0", "id": "adit", "method": method, "params": params }).to_string();
+        self.exchange_body(method, body, deadline).await
+    }
+
+    /// As [`Self::exchange`], with a body that may be several calls of that method.
+    pub(super) async fn exchange_body(
+        &self,
+        method: &'static str,
+        body: String,
+        deadline: Duration,
+    ) -> Result<RawAnswer, NodeError> {
         let known = self.known_credentials();
         let credentials = known.clone().map_or_else(|| self.fresh_credentials(), Ok)?;
         let mut answer = self.post(method, body.clone(), &credentials, deadline).await?;
@@ -318,7 +332,7 @@ impl Client {
 }
 
 /// What came back over HTTP, unread.
-struct RawAnswer {
+pub(super) struct RawAnswer {
     url: String,
     status: StatusCode,
     body: Vec<u8>,
@@ -326,13 +340,23 @@ struct RawAnswer {
 
 impl RawAnswer {
     /// What the node answered, if anything, or why it did not.
-    fn read<'a, T: Deserialize<'a>>(&'a self, method: &'static str) -> Result<Option<T>, NodeError> {
+    pub(super) fn read<'a, T: Deserialize<'a>>(
+        &'a self,
+        method: &'static str,
+    ) -> Result<Option<T>, NodeError> {
         answer::read(&self.body, method).map_err(|unread| match unread {
             Unread::Refused(error) => error,
             Unread::Garbled(error) => {
                 self.not_a_node(format!("{method} gave HTTP {}, and {error}", self.status))
             }
         })
+    }
+
+    /// What the node answered to several calls at once.
+    pub(super) fn read_batch<'a, T: Deserialize<'a>>(&'a self, method: &'static str) -> Result<T, NodeError> {
+        let garbled =
+            |error| self.not_a_node(format!("a batch of {method} gave HTTP {}, and {error}", self.status));
+        serde_json::from_slice(&self.body).map_err(garbled)
     }
 
     fn empty(&self, method: &'static str) -> NodeError {

@@ -61,6 +61,7 @@ on_every_kind!(
     a_restarted_node_is_found_again,
     a_stale_and_a_false_block_are_told_apart,
     unsolved_blocks_are_checked,
+    transactions_are_found_by_their_hashes,
     what_a_node_says_of_itself,
 );
 
@@ -332,6 +333,31 @@ async fn unsolved_blocks_are_checked(kind: Kind) {
     bitcoind.generate(1).unwrap();
     let answer = node.check_block(&serialize(&block)).await;
     assert!(matches!(&answer, Checked::Undecided(word) if word.contains("best-prevblk")), "{answer:?}");
+}
+
+async fn transactions_are_found_by_their_hashes(kind: Kind) {
+    let Some(bitcoind) = kind.start("transactions by their hashes", Chain::Regtest, &[]) else { return };
+    bitcoind.mature_coinbases(3).unwrap();
+    let mut way = Way::to(kind, &bitcoind);
+    // No template on the same tip comes, so that only the mempool has them.
+    way.timing().refresh = NEVER;
+    let node = way.node();
+    next(&node, |template| template.transactions.is_empty()).await;
+    let sent = bitcoind.send_transactions(3).unwrap();
+    let mut wtxids = Vec::new();
+    for txid in &sent {
+        let hex = bitcoind.call("getrawtransaction", &serde_json::json!([txid.to_string()])).unwrap();
+        let transaction: bitcoin::Transaction =
+            bitcoin::consensus::encode::deserialize_hex(hex.as_str().unwrap()).unwrap();
+        assert_ne!(transaction.compute_wtxid().to_byte_array(), txid.to_byte_array(), "it has a witness");
+        wtxids.push(transaction.compute_wtxid());
+    }
+    wtxids.insert(1, bitcoin::Wtxid::from_byte_array([7; 32]));
+    let found = node.transactions(&wtxids).await;
+    let txids: Vec<_> =
+        found.iter().map(|found| found.as_ref().map(adit_share::RawTransaction::txid)).collect();
+    assert_eq!(txids, [Some(sent[0]), None, Some(sent[1]), Some(sent[2])]);
+    assert_eq!(node.transactions(&[]).await, []);
 }
 
 async fn what_a_node_says_of_itself(kind: Kind) {
