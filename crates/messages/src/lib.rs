@@ -29,6 +29,7 @@ mod codec;
 pub mod error_code;
 pub mod flags;
 pub mod limits;
+mod negotiation;
 mod table;
 pub mod tlv;
 
@@ -76,6 +77,7 @@ pub mod template_distribution {
 
 /// Messages that extensions define; `0x0002` defines none, only a TLV field (see [`tlv`]).
 pub mod extensions {
+    pub use crate::negotiation::negotiate;
     pub use extensions_sv2::{RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess};
 
     /// Extensions negotiation.

@@ -3,11 +3,9 @@
 use adit_channel::prints;
 use adit_messages::error_code::SetupConnectionError as Code;
 use adit_messages::extensions::{
-    EXTENSIONS_NEGOTIATION, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess,
-    WORKER_HASHRATE_TRACKING,
+    EXTENSIONS_NEGOTIATION, RequestExtensions, WORKER_HASHRATE_TRACKING, negotiate,
 };
 use adit_messages::flags::{MiningSetupFlags, MiningSuccessFlags};
-use adit_messages::types::Seq064K;
 use adit_messages::{DecodeError, Message, MessageInfo, PROTOCOL_VERSION, Protocol, common, decode};
 use adit_transport::Frame;
 use adit_units::Now;
@@ -102,39 +100,20 @@ impl Session {
             let expected = "extensions are negotiated before the first channel is requested";
             return Err(Disconnect::WrongState { message: info.name, expected });
         };
-        let request_id = request.request_id;
-        let requested = |known: &u16| request.requested_extensions.iter().any(|asked| asked == known);
-        if self.config.require_worker_names && !requested(&WORKER_HASHRATE_TRACKING) {
-            // The peer may ask again; if it opens a channel instead, the session ends.
-            let unknown = |asked: &u16| !EXTENSIONS.contains(asked);
-            let unsupported = request.requested_extensions.iter().copied().filter(unknown).collect();
-            self.send(RequestExtensionsError {
-                request_id,
-                unsupported_extensions: list(unsupported),
-                required_extensions: list(vec![WORKER_HASHRATE_TRACKING]),
-            });
-            return Ok(());
-        }
-        let supported: Vec<u16> = EXTENSIONS.into_iter().filter(requested).collect();
-        terms.worker_names = supported.contains(&WORKER_HASHRATE_TRACKING);
-        debug!(connection = self.connection.0, ?supported, "extensions");
-        if supported.is_empty() && request.requested_extensions.iter().next().is_some() {
-            self.send(RequestExtensionsError {
-                request_id,
-                unsupported_extensions: request.requested_extensions.clone(),
-                required_extensions: list(Vec::new()),
-            });
-        } else {
-            self.send(RequestExtensionsSuccess { request_id, supported_extensions: list(supported) });
+        let required: &[u16] =
+            if self.config.require_worker_names { &[WORKER_HASHRATE_TRACKING] } else { &[] };
+        match negotiate(request, &EXTENSIONS, required) {
+            Ok(granted) => {
+                let supported = &granted.supported_extensions;
+                terms.worker_names = supported.iter().any(|&granted| granted == WORKER_HASHRATE_TRACKING);
+                debug!(connection = self.connection.0, ?supported, "extensions");
+                self.send(granted);
+            }
+            // The peer may ask again; if it opens a channel without what is required, the session ends.
+            Err(denied) => self.send(denied),
         }
         Ok(())
     }
-}
-
-/// A list of extensions as messages carry it.
-fn list(extensions: Vec<u16>) -> Seq064K<'static, u16> {
-    Seq064K::new(extensions)
-        .expect("a list that is part of another, or of what this pool speaks, is no longer than a sequence")
 }
 
 /// What a device says of itself, in one line that is safe to log.
