@@ -15,6 +15,7 @@ mod history;
 mod jobs;
 mod record;
 mod reward;
+mod token;
 mod user;
 mod vardiff;
 
@@ -24,5 +25,6 @@ pub use history::History;
 pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};
 pub use record::{ShareKind, ShareRecord};
 pub use reward::{Percent, Reward, RewardError, RewardKind};
+pub use token::{DeclarationId, Purpose, Token, TokenError, TokenKey, USED_TOKENS_MAX, Used, UsedTokens};
 pub use user::{NameError, UserIdentity, WorkerName, prints};
 pub use vardiff::{TargetOutOfRange, Vardiff, VardiffConfig, VardiffConfigError};

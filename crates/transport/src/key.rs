@@ -266,7 +266,7 @@ fn decode_text(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     base58ck::decode_check(text).map(Zeroizing::new).map_err(|_| KeyError::NotBase58Check)
 }
 
-fn decode_secret(text: &str) -> Result<Secret<32>, KeyError> {
+pub(crate) fn decode_secret(text: &str) -> Result<Secret<32>, KeyError> {
     let bytes = decode_text(text)?;
     let mut secret = Secret::zero();
     if bytes.len() != secret.expose().len() {
@@ -276,7 +276,7 @@ fn decode_secret(text: &str) -> Result<Secret<32>, KeyError> {
     Ok(secret)
 }
 
-fn encode_secret(secret: &Secret<32>) -> Zeroizing<String> {
+pub(crate) fn encode_secret(secret: &Secret<32>) -> Zeroizing<String> {
     let mut bytes = *secret.expose();
     let text = base58ck::encode_check(&bytes);
     bytes.zeroize();

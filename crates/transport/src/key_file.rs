@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::certificate::{Certificate, CertificateError};
 use crate::identity::Identity;
-use crate::key::{AuthorityKeyPair, AuthorityPublicKey, StaticKeyPair};
+use crate::key::{AuthorityKeyPair, AuthorityPublicKey, StaticKeyPair, decode_secret, encode_secret};
+use crate::secret::Secret;
 
 const AUTHORITY_FORMAT: &str = "adit-authority-1";
 const IDENTITY_FORMAT: &str = "adit-identity-1";
@@ -184,6 +185,43 @@ impl Identity {
         let within = UnixTime::from_secs(certificate.valid_from);
         identity.verify(within).map_err(KeyFileError::Certificate)?;
         Ok(identity)
+    }
+}
+
+/// A kind of key file that holds nothing but one secret of 32 bytes, which is not a key of this crate.
+///
+/// ```text
+/// format: <its format>
+/// <its name>: <base58check of 32 bytes>
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretFile {
+    /// What the file says it is.
+    pub format: &'static str,
+    /// The name of the secret's line.
+    pub name: &'static str,
+    /// What whoever opens the file should know, in one line.
+    pub comment: &'static str,
+}
+
+impl SecretFile {
+    /// The secret as the text of such a file.
+    #[must_use]
+    pub fn to_text(self, secret: &[u8; 32]) -> Zeroizing<String> {
+        let Self { format, name, comment } = self;
+        let secret = encode_secret(&Secret::new(*secret));
+        Zeroizing::new(format!("# {comment}\nformat: {format}\n{name}: {}\n", *secret))
+    }
+
+    /// Reads what [`Self::to_text`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with the text.
+    pub fn from_text(self, text: &str) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+        let [format, secret] = fields(text, ["format", self.name])?;
+        format.expect(self.format)?;
+        Ok(Zeroizing::new(*secret.read(decode_secret)?.expose()))
     }
 }
 

@@ -77,6 +77,6 @@ pub use frame::{Frame, FrameQueue, Frames, Header, PAYLOAD_MAX, PayloadTooLong};
 pub use handshake::{ACT1_LEN, ACT2_LEN, HandshakeError, Initiator, Responder};
 pub use identity::{Identity, ValidityError};
 pub use key::{AuthorityKeyPair, AuthorityPublicKey, KeyError, StaticKeyPair, StaticPublicKey};
-pub use key_file::KeyFileError;
+pub use key_file::{KeyFileError, SecretFile};
 pub use recv_buffer::RecvBuffer;
 pub use transport::{OpenError, Opener, SealError, Sealer, Transport, sealed_frame_len};
