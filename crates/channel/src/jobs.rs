@@ -37,8 +37,10 @@ pub struct JobTable<T> {
     former: Option<Box<Former<T>>>,
     /// The activation of the oldest job in `open`.
     oldest: Activation,
-    /// The highest id that was ever here.
-    highest: Option<JobId>,
+    /// All ids that were ever here are below this one; a bound takes half the room of an id that may be missing.
+    handed_out: JobId,
+    /// What that was when the last channel was closed.
+    told: JobId,
 }
 
 /// The jobs of the tip before.
@@ -71,7 +73,8 @@ pub enum Lookup<'a, T> {
 impl<T> Default for JobTable<T> {
     fn default() -> Self {
         let (future, open) = (VecDeque::new(), VecDeque::new());
-        Self { future, open, former: None, oldest: Activation::default(), highest: None }
+        let none = JobId(0);
+        Self { future, open, former: None, oldest: Activation::default(), handed_out: none, told: none }
     }
 }
 
@@ -82,7 +85,7 @@ impl<T> JobTable<T> {
             self.future.pop_front();
         }
         self.future.push_back((id, job));
-        self.highest = self.highest.max(Some(id));
+        self.handed_out = self.handed_out.max(above(id));
     }
 
     /// `SetNewPrevHash` was sent for an announced job: it is active, and no other job can earn any more (spec 5.3.17).
@@ -108,7 +111,7 @@ impl<T> JobTable<T> {
         }
         let activation = self.next_activation();
         self.open.push_back((id, job));
-        self.highest = self.highest.max(Some(id));
+        self.handed_out = self.handed_out.max(above(id));
         activation
     }
 
@@ -121,10 +124,7 @@ impl<T> JobTable<T> {
             return Lookup::Open { job, activation: Activation(self.oldest.0 + place as u64) };
         }
         let waits = self.future.iter().any(|&(future, _)| future == id);
-        match self.highest {
-            Some(highest) if id <= highest && !waits => Lookup::Stale,
-            _ => Lookup::Unknown,
-        }
+        if id < self.handed_out && !waits { Lookup::Stale } else { Lookup::Unknown }
     }
 
     /// A job that could earn until the present tip came, and when it became active; a share on it earns nothing, but may still be a
@@ -172,7 +172,20 @@ impl<T> JobTable<T> {
         }
         self.open.shrink_to_fit();
         self.former = None;
+        self.told = self.handed_out;
     }
+
+    /// The first channel is about to be told of the active job and, where there is one, of the future job `ahead`. Jobs that came and went
+    /// while there was no channel were never handed out.
+    pub fn forget_untold(&mut self, ahead: Option<JobId>) {
+        let active = self.open.back().map(|&(id, _)| id);
+        self.handed_out = active.into_iter().chain(ahead).map(above).fold(self.told, Ord::max);
+    }
+}
+
+/// The id behind this one; nobody comes as far as the last one.
+fn above(id: JobId) -> JobId {
+    JobId(id.0.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -238,6 +251,26 @@ mod tests {
         table.announce(JobId(6), "tip after that");
         table.set_tip(JobId(6)).unwrap();
         assert_eq!((former(&table, 4), former(&table, 3)), (None, Some((2, "next tip"))));
+    }
+
+    #[test]
+    fn what_came_and_went_unheard_was_never_handed_out() {
+        let mut table = JobTable::default();
+        table.announce(JobId(2), "heard by a channel");
+        table.set_tip(JobId(2)).unwrap();
+        table.forget_past();
+        table.activate(JobId(5), "heard by nobody");
+        table.announce(JobId(4), "an older number, on a new tip");
+        table.set_tip(JobId(4)).unwrap();
+        assert_eq!(table.lookup(JobId(5)), Lookup::Stale);
+        table.forget_untold(None);
+        assert_eq!(
+            [5, 3, 1].map(|id| table.lookup(JobId(id))),
+            [Lookup::Unknown, Lookup::Stale, Lookup::Stale]
+        );
+        assert_eq!(open(&table, 4), Some("an older number, on a new tip"));
+        table.forget_untold(Some(JobId(6)));
+        assert_eq!([7, 5].map(|id| table.lookup(JobId(id))), [Lookup::Unknown, Lookup::Stale]);
     }
 
     #[test]

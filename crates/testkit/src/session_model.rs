@@ -36,8 +36,8 @@ pub struct SessionModel {
     /// The block below and the compact target.
     tip: Option<([u8; 32], u32)>,
     accepted: HashSet<[u8; 32]>,
-    /// Number of the newest job that was ever told of.
-    highest: u32,
+    /// The highest number of a job that was ever told of.
+    highest: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl SessionModel {
     }
 
     fn told(&mut self, (to, id): (u32, u32), min_ntime: Option<u32>, (version, root): (u32, Root)) {
-        self.highest = self.highest.max(id);
+        self.highest = self.highest.max(Some(id));
         let (prev_hash, nbits) = self.tip.unwrap_or_default();
         let job = Job { version, min_ntime: min_ntime.unwrap_or_default(), prev_hash, nbits, root };
         if min_ntime.is_some() {
@@ -202,13 +202,14 @@ impl SessionModel {
         let channel = channel.ok_or("invalid-channel-id")?;
         let waits = self.channels.values().any(|channel| channel.future.contains_key(&share.job));
         let is_open = self.open.contains(&share.job);
-        if !is_open && (share.job > self.highest || waits) {
+        if !is_open && (Some(share.job) > self.highest || waits) {
             return Err("invalid-job-id");
         }
         if !is_open {
             return Err("stale-share");
         }
-        let (job, target) = channel.jobs.get(&share.job).ok_or("invalid-job-id")?;
+        // The connection was told of it, but before there was this channel.
+        let (job, target) = channel.jobs.get(&share.job).ok_or("stale-share")?;
         if share.ntime < job.min_ntime {
             return Err("invalid-share");
         }

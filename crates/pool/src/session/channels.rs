@@ -81,6 +81,9 @@ impl Session {
         match self.try_open(request, now) {
             Ok(open) => {
                 self.state = State::Mining { terms: self.state.terms() };
+                if self.channels.is_empty() {
+                    self.jobs.forget_untold(self.reserve.as_ref().map(|ahead| ahead.id()));
+                }
                 self.send_open_success(request.request_id, &open.channel);
                 self.send_first_job(open, now);
             }

@@ -78,13 +78,18 @@ impl Session {
         }
         let (mined, activation) = match self.jobs.lookup(share.job_id) {
             Lookup::Open { job, activation } => (job, activation),
+            // It waits for its tip, although later ones are active.
+            Lookup::Stale if self.reserve.as_ref().is_some_and(|ahead| ahead.id() == share.job_id) => {
+                return Err(Reject::InvalidJobId.into());
+            }
             Lookup::Stale => {
                 self.look_for_late_block(place, share, now);
                 return Err(Reject::StaleShare.into());
             }
             Lookup::Unknown => return Err(Reject::InvalidJobId.into()),
         };
-        let group = channel.group_at(activation).ok_or(Reject::InvalidJobId)?;
+        // Jobs that are older than the channel are past to it.
+        let group = channel.group_at(activation).ok_or(Reject::StaleShare)?;
         let job = self.groups.job(group, mined);
         let judged_at = Now { unix: mined.network_time(now.monotonic), ..now };
         let names_worker = kind == ChannelKind::Extended && self.state.terms().worker_names;
