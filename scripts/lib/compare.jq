@@ -66,6 +66,23 @@ def thousands: if . == null then "-" else
      + "\(.visits.served) of \(.visits.set_out) visitors had work, after \(.visits.work_micros.p50 / 1000 | fixed(1)) ms (p99 \(.visits.work_micros.p99 / 1000 | fixed(0))), "
      + "and \([.lost[]] | add // 0) connections were lost."),
   "",
+  "Acknowledgements of 2 000 shares a second from 100 connections to this pool, in quiet times and beside attackers with another address, by turns.",
+  "",
+  "| flood | what one address does | p99 in quiet times, ms | p99 beside it, ms | times | honest connections lost |",
+  "|---|---|--:|--:|--:|--:|",
+  (["handshakes", "handshakes, then garbage: at most 1 000 a second"],
+   ["slow-handshakes", "400 handshakes at a time, a byte each 250 ms"],
+   ["length-claims", "announces 2 000 bytes and 16 MiB before setup, 160 times a second"],
+   ["unread", "at most 20 000 worthless shares a second, answers never read"],
+   ["worthless-shares", "at most 20 000 shares a second on no job"],
+   ["repeated-shares", "the same share, at most 20 000 times a second"],
+   ["channel-requests", "asks for at most 8 000 channels a second"],
+   ["channel-turnover", "opens and closes at most 4 000 channels a second"]
+   | . as [$kind, $what]
+   | ($all.runs[] | select(.name == "flood-\($kind)")) as $run
+   | $run.flood
+   | "| \($kind) | \($what) | \(.quiet_p99_micros / 1000 | fixed(1)) | \(.beside_p99_micros / 1000 | fixed(1)) | \(.beside_p99_micros / .quiet_p99_micros | fixed(2)) | \([$run.lost[]] | add // 0) |"),
+  "",
   "\($all.subjects.cpu), Linux \($all.subjects.kernel), \($all.subjects.date); \($all.subjects.adit) and \($all.subjects.sri). Medians of \([$all.runs[].round] | max) rounds, of tips also over the tips of a round; the last column is the median of the ratios pair by pair."
   + (if $spoiled > 0 then " \($spoiled) of \($all.runs | length) measurements were not clean: do not quote them." else "" end)
   + (if $all.subjects.failed_runs > 0 then " \($all.subjects.failed_runs) measurements failed." else "" end)

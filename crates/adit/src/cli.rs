@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use adit_testkit::flood;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// A Stratum V2 mining pool in one program.
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// The server that `bench --serve` starts
     #[command(hide = true)]
     BenchServer(BenchServerArgs),
+    /// The attackers that `bench --flood` starts
+    #[command(hide = true)]
+    BenchFlood(BenchFloodArgs),
 }
 
 #[derive(Debug, Args)]
@@ -183,6 +187,10 @@ pub(crate) struct BenchArgs {
     /// Others that connect, open their channels and leave, each second meanwhile
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(crate) reconnects: u32,
+    /// What attackers with one address do meanwhile, by turns with quiet times; the pool then has the limits of a real one. One of handshakes,
+    /// slow-handshakes, length-claims, unread, worthless-shares, repeated-shares, channel-requests, channel-turnover
+    #[arg(long, value_name = "KIND", requires = "serve")]
+    pub(crate) flood: Option<flood::Kind>,
     /// How often everybody connects; all but the last time they leave at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) generations: u32,
@@ -225,6 +233,9 @@ pub(crate) struct BenchServerArgs {
     /// How often there is a new job on the same tip, in milliseconds; never if left out
     #[arg(long)]
     pub(crate) refresh: Option<u64>,
+    /// Whether the pool has the limits of a real one, and not as few as a load run wants
+    #[arg(long)]
+    pub(crate) guarded: bool,
     /// A node on regtest, instead of a test chain
     #[arg(long, requires = "node_cookie")]
     pub(crate) node_url: Option<String>,
@@ -240,6 +251,16 @@ pub(crate) struct BenchServerArgs {
     /// Shares of a channel that it gathers for one acknowledgement
     #[arg(long, requires = "sri", default_value_t = 10)]
     pub(crate) ack_batch: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchFloodArgs {
+    /// Whom to flood: stratum2+tcp://IP:PORT/AUTHORITY_KEY
+    #[arg(long)]
+    pub(crate) url: String,
+    /// How
+    #[arg(long)]
+    pub(crate) kind: flood::Kind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

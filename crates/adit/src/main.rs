@@ -42,6 +42,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Miner(args) => block_on(commands::miner::run(args)),
         Command::Bench(args) => commands::bench::run(args),
         Command::BenchServer(args) => block_on(commands::bench::serve(args)),
+        Command::BenchFlood(args) => commands::bench::flood(args),
         Command::Pool(args) => {
             let supervisor = Supervisor::take().context("cannot take over the supervisor's socket")?;
             block_on(commands::pool::run(args, supervisor, &logging))

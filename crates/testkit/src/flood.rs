@@ -124,9 +124,10 @@ impl Flood {
             // More than one address may have under way.
             Kind::SlowHandshakes => (400, 250),
             Kind::LengthClaims => (16, 100),
-            Kind::Unread => (8, 50),
+            Kind::Unread => (4, 10),
+            // Few, so that each comes to its limits soon.
             Kind::WorthlessShares | Kind::RepeatedShares | Kind::ChannelRequests | Kind::ChannelTurnover => {
-                (8, 20)
+                (2, 5)
             }
         };
         Self { kind, attackers, rest: Duration::from_millis(millis) }
@@ -233,6 +234,20 @@ pub struct Felt {
     pub refused: u64,
     /// How long the server bore with the slowest handshake, in microseconds.
     pub longest_micros: u64,
+}
+
+impl Felt {
+    /// This and what others felt at another time.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            acts: self.acts + other.acts,
+            limited: self.limited + other.limited,
+            answered: self.answered + other.answered,
+            refused: self.refused + other.refused,
+            longest_micros: self.longest_micros.max(other.longest_micros),
+        }
+    }
 }
 
 impl Attack {

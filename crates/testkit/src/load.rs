@@ -6,6 +6,7 @@
 
 mod channel;
 mod client;
+mod flooding;
 mod histogram;
 mod process;
 mod report;
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use client::{Run, Step};
+pub use flooding::{FloodResults, FloodRound, Flooding, ROUNDS};
 pub use histogram::{Histogram, Quantiles};
 pub use process::{OwnServer, SERVER_PATIENCE, ServerError, Watched};
 pub use report::{Asked, Handshakes, Memory, Opening, Report, ShareResults, TipResult, TipSummary, Visits};
@@ -78,6 +80,8 @@ pub struct Plan {
     pub reconnects: Option<NonZeroU32>,
     /// How often everybody connects; all but the last time they only open channels and leave.
     pub generations: u32,
+    /// What others do to the server meanwhile, by turns with quiet times.
+    pub flooding: Option<Flooding>,
 }
 
 impl Plan {
@@ -114,6 +118,9 @@ pub enum LoadError {
     /// The server could not be watched or ordered.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// A whole phase of a run passed without an acknowledgement.
+    #[error("no share was acknowledged for a whole phase; ask for more shares or a longer time")]
+    NoAcknowledgements,
     /// Too few connections came about.
     #[error(
         "only {opened} of {wanted} connections came to have work{}",
@@ -152,6 +159,13 @@ struct Opened {
     stranger_each: Option<u64>,
     opening: Opening,
     resident: Option<u64>,
+}
+
+/// What came of the shares, and of those who were there meanwhile.
+struct Mined {
+    shares: ShareResults,
+    visits: Option<Visits>,
+    flood: Option<FloodResults>,
 }
 
 /// One crowd of connections.
@@ -227,10 +241,10 @@ impl Crowd {
     }
 
     /// Submits shares for as long as planned, with new tips spread over that time.
-    async fn mine(&self, subject: &mut Subject<'_>) -> Result<(ShareResults, Option<Visits>), LoadError> {
+    async fn mine(&self, subject: &mut Subject<'_>) -> Result<Mined, LoadError> {
         let (cpu, start) = (subject.cpu()?, Clock.monotonic());
         self.steps.send_replace(Step::Mine);
-        let Plan { duration, tips, reconnects, .. } = self.run.plan;
+        let Plan { duration, tips, reconnects, ref flooding, .. } = self.run.plan;
         let visitors = reconnects.map(|rate| Visitors::start(&self.run.plan, rate));
         if let Subject::Own(server) = subject {
             for tip in 1..=tips {
@@ -238,6 +252,10 @@ impl Crowd {
                 self.new_tip(server).await?;
             }
         }
+        let flood = match flooding {
+            Some(flooding) => self.take_turns(flooding, duration).await?,
+            None => None,
+        };
         sleep_until(start + duration).await;
         let (span, in_time) = (Clock.monotonic() - start, self.run.tally().accepted);
         self.steps.send_replace(Step::Rest);
@@ -249,7 +267,7 @@ impl Crowd {
             None => None,
         };
         let shares = ShareResults::new(&self.run.tally(), for_ever, per_second(in_time, span), spent);
-        Ok((shares, visits))
+        Ok(Mined { shares, visits, flood })
     }
 
     /// Orders a new tip and waits until everybody has heard of it.
@@ -290,7 +308,7 @@ pub async fn run(plan: &Plan, mut subject: Subject<'_>) -> Result<Report, LoadEr
     let mut crowd = Crowd::new(plan);
     let opened = crowd.open(&subject).await?;
     generations.extend(opened.resident);
-    let (shares, visits) = crowd.mine(&mut subject).await?;
+    let Mined { shares, visits, flood } = crowd.mine(&mut subject).await?;
     let after = subject.resident()?;
     let (tips, lost): (Vec<_>, _) = {
         let tally = crowd.run.tally();
@@ -307,7 +325,7 @@ pub async fn run(plan: &Plan, mut subject: Subject<'_>) -> Result<Report, LoadEr
     });
     let Opened { handshakes, opening, .. } = opened;
     let asked = asked(plan);
-    Ok(Report { asked, handshakes, opening, memory, shares, tip_summary, tips, visits, lost })
+    Ok(Report { asked, handshakes, opening, memory, shares, tip_summary, tips, visits, flood, lost })
 }
 
 fn asked(plan: &Plan) -> Asked {

@@ -1,19 +1,23 @@
 //! `adit bench`: loads a pool with connections and shares, and shows what that costs it.
 
+mod flood;
 mod server;
 
 use core::num::NonZeroU32;
 use core::time::Duration;
+use std::ffi::OsString;
 use std::path::Path;
 
 use adit_miner::{ChannelKind, Url};
 use adit_net::raise_descriptor_limit;
-use adit_testkit::load::{self, OwnServer, Plan, Report, Shares, Subject, Watched};
+use adit_testkit::flood::Kind;
+use adit_testkit::load::{self, Flooding, OwnServer, Plan, Report, Shares, Subject, Watched};
 use adit_units::Hashrate;
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tokio::process::Command;
 
+pub(crate) use self::flood::flood;
 pub(crate) use self::server::serve;
 use crate::cli::{self, BenchArgs, Rate};
 
@@ -30,6 +34,9 @@ const REFRESH_MAX: u64 = 30_000;
 
 /// Shares that the reference implementation's pool gathers for one acknowledgement, as its sample configs have it.
 const SRI_ACK_BATCH: u32 = 10;
+
+/// How far attackers step back behind the generator.
+const FLOOD_NICENESS: &str = "10";
 
 /// Descriptors that the generator needs beside its connections.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -63,6 +70,9 @@ struct Shown<'a> {
 }
 
 async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
+    if args.flood.is_some() && args.rate == Rate::Max {
+        bail!("acknowledgements beside a flood are those of paced shares; give --rate a number");
+    }
     let (wanted, allowed) = (usize::try_from(args.connections)?, raise_descriptor_limit());
     if wanted + DESCRIPTORS_RESERVED > allowed {
         bail!("{wanted} connections need more open files than the {allowed} that the system allows");
@@ -102,11 +112,23 @@ fn server_command(args: &BenchArgs, data_dir: &Path) -> anyhow::Result<Command> 
     if args.tips > 0 {
         command.arg("--easy-blocks");
     }
+    if args.flood.is_some() {
+        command.arg("--guarded");
+    }
     if args.rate == Rate::Max {
         let refresh = REFRESH_EACH.saturating_mul(args.connections.into()).min(REFRESH_MAX);
         command.arg("--refresh").arg(refresh.to_string());
     }
     Ok(command)
+}
+
+/// A flood by a process of its own, which takes no more of the generator's processor than that leaves over.
+fn flooding(kind: Kind, url: &str) -> anyhow::Result<Flooding> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command: Vec<OsString> = ["nice", "-n", FLOOD_NICENESS].map(OsString::from).into();
+    command.push(program.into());
+    command.extend(["bench-flood", "--kind", kind.as_str(), "--url", url].map(OsString::from));
+    Ok(Flooding { kind, command })
 }
 
 /// How to start a program on one processor, or on all.
@@ -147,5 +169,6 @@ fn plan(args: &BenchArgs, url: &str) -> anyhow::Result<Plan> {
         tips: args.tips,
         reconnects: NonZeroU32::new(args.reconnects),
         generations: args.generations,
+        flooding: args.flood.map(|kind| flooding(kind, url)).transpose()?,
     })
 }

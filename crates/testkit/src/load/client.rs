@@ -359,7 +359,7 @@ impl Miner<'_> {
         channel.accepted(success.last_sequence_number, |due| dues.push(due));
         let mut tally = self.run.tally();
         tally.accepted += u64::from(success.new_submits_accepted_count);
-        dues.into_iter().for_each(|due| tally.acks.record(now - due));
+        dues.into_iter().for_each(|due| tally.acknowledge(now - due));
     }
 
     fn handle_refused(&mut self, error: &mining::SubmitSharesError<'_>) {

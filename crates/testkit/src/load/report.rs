@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::flooding::{FloodResults, FloodRound};
 use super::histogram::{Histogram, Quantiles};
 use super::tally::{Tally, TipSeen};
 
@@ -34,6 +35,8 @@ pub struct Report {
     pub tips: Vec<TipResult>,
     /// Those who came and left meanwhile, if any were asked for.
     pub visits: Option<Visits>,
+    /// How honest connections fared beside a flood, if one was asked for.
+    pub flood: Option<FloodResults>,
     /// Connections that ended before their time, by reason.
     pub lost: BTreeMap<String, u64>,
 }
@@ -219,17 +222,18 @@ impl ShareResults {
 }
 
 impl Report {
-    /// Whether nothing was refused, left unanswered or lost, nobody was turned away, and everybody was told of every ordered tip, so that
-    /// the other numbers mean what they say. Shares that were under way while a tip was may be stale.
+    /// Whether nothing was refused, left unanswered or lost, nobody was turned away, everybody was told of every ordered tip, and a flood
+    /// was one, so that the other numbers mean what they say. Shares that were under way while a tip was may be stale.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        let Self { shares, tip_summary, visits, lost, .. } = self;
+        let Self { shares, tip_summary, visits, flood, lost, .. } = self;
         let may_be_refused = |code: &String| code == STALE && !self.tips.is_empty();
         let are_refused_rightly = shares.refused.keys().all(may_be_refused);
         let shares_are = are_refused_rightly && shares.unanswered <= shares.unanswered_allowed;
         let tips_are = tip_summary.is_none_or(|summary| summary.told_everybody == summary.tips);
         let visits_are = visits.as_ref().is_none_or(|visits| visits.served == visits.set_out);
-        lost.is_empty() && shares_are && tips_are && visits_are
+        let floods_are = flood.as_ref().is_none_or(|flood| flood.felt.acts > 0);
+        lost.is_empty() && shares_are && tips_are && visits_are && floods_are
     }
 }
 
@@ -282,6 +286,7 @@ impl Display for Report {
         self.fmt_shares(f)?;
         self.fmt_tips(f)?;
         self.fmt_visits(f)?;
+        self.fmt_flood(f)?;
         for (reason, count) in &self.lost {
             writeln!(f, "LOST        {count} connections: {reason}")?;
         }
@@ -364,6 +369,22 @@ impl Report {
         Ok(())
     }
 
+    fn fmt_flood(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(flood) = &self.flood else { return Ok(()) };
+        for FloodRound { quiet_micros, beside_micros, .. } in &flood.rounds {
+            writeln!(f, "quiet       ms: {}", Millis(*quiet_micros))?;
+            writeln!(f, "flooded     ms: {}", Millis(*beside_micros))?;
+        }
+        let (kind, percent) = (flood.kind, flood.percent());
+        let [quiet, beside] = [flood.quiet_p99_micros, flood.beside_p99_micros].map(Thousandths);
+        let (whole, rest) = (percent / 100, percent % 100);
+        writeln!(
+            f,
+            "flood       {kind}: p99 {beside} ms beside it, {quiet} in quiet times, {whole}.{rest:02} times"
+        )?;
+        writeln!(f, "attackers   {} acts, {} times at a limit", flood.felt.acts, flood.felt.limited)
+    }
+
     fn fmt_visits(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Some(Visits { set_out, served, work_micros, lost }) = &self.visits else { return Ok(()) };
         writeln!(f, "visitors    {set_out} came, {served} got work and left")?;
@@ -419,6 +440,7 @@ mod tests {
             tip_summary: None,
             tips: Vec::new(),
             visits: None,
+            flood: None,
             lost: BTreeMap::new(),
         };
         assert!(!report.is_clean(), "one share is unanswered");

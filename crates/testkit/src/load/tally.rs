@@ -24,6 +24,8 @@ pub(super) struct Tally {
     pub(super) refused: BTreeMap<String, u64>,
     /// From when a share was due to its acknowledgement.
     pub(super) acks: Histogram,
+    /// The same, of the phase that is measured now, if one is.
+    pub(super) phase: Option<Histogram>,
     /// Oldest first.
     pub(super) tips: Vec<TipSeen>,
     /// When the next tip was ordered.
@@ -54,6 +56,14 @@ impl Tally {
     /// How many connections are lost.
     pub(super) fn failed(&self) -> u64 {
         self.failures.values().sum()
+    }
+
+    /// A share was acknowledged so long after it was due.
+    pub(super) fn acknowledge(&mut self, after: Duration) {
+        self.acks.record(after);
+        if let Some(phase) = &mut self.phase {
+            phase.record(after);
+        }
     }
 
     /// A share was refused.

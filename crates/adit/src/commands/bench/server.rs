@@ -65,9 +65,9 @@ pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
     }
     let authority = identity.authority();
     let blocks = pool::open_blocks(&args.data_dir, node.clone()).await?;
-    let parts = pool::open_data(&args.data_dir, rules(), node, blocks, identity).await?;
+    let parts = pool::open_data(&args.data_dir, rules(args), node, blocks, identity).await?;
     let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
-    config.limits = limits();
+    config.limits = limits(args);
     let server = Server::start(config, parts).context("cannot start the pool")?;
     listening(server.address()).await;
     println!("stratum2+tcp://{}/{authority}", server.address());
@@ -91,8 +91,8 @@ fn nodes(args: &BenchServerArgs) -> anyhow::Result<(Node, Node)> {
     Ok((Node::rpc(&config), Node::rpc(&config)))
 }
 
-/// As many peers as the system has files for, all from one address and all newcomers at once.
-fn limits() -> Limits {
+/// Those of a real pool, or as many peers as the system has files for, all from one address and all newcomers at once.
+fn limits(args: &BenchServerArgs) -> Limits {
     let most = usize::MAX;
     let all = Limits {
         connections: most,
@@ -100,7 +100,8 @@ fn limits() -> Limits {
         newcomers: most,
         newcomers_per_address: most,
     };
-    all.within_descriptors(raise_descriptor_limit())
+    let limits = if args.guarded { Limits::default() } else { all };
+    limits.within_descriptors(raise_descriptor_limit())
 }
 
 /// Waits until the server listens, which it does once there is work. Whoever started this process bounds the wait.
@@ -159,8 +160,8 @@ fn chain(args: &BenchServerArgs) -> DevnetConfig {
 }
 
 /// Every hash is a share for ever, so that shares cost their sender nothing.
-fn rules() -> PoolConfig {
-    let mut rules = PoolConfig { limits_shares: false, ..PoolConfig::new(0, anyone()) };
+fn rules(args: &BenchServerArgs) -> PoolConfig {
+    let mut rules = PoolConfig { limits_shares: args.guarded, ..PoolConfig::new(0, anyone()) };
     rules.vardiff.easiest = Target::MAX;
     rules.vardiff.hardest = Target::MAX;
     rules
