@@ -2,7 +2,7 @@
 
 use adit_share::{
     Assignment, Checked, Extranonce, HEADER_LEN, Job, Reject, Submission, Unhashed, Verdict, block, check,
-    judge, judge_hashed,
+    judge, judge_by_hash, judge_hashed,
 };
 use adit_units::{ChannelId, Hashrate, Monotonic, Now, Target, UnixTime};
 
@@ -277,7 +277,7 @@ impl Channel {
     ///
     /// # Panics
     ///
-    /// If the job's extranonce has another length than this crate's prefixes are made for.
+    /// If the job's extranonce has not the length that the channel's prefix was made for.
     pub fn assignment(&mut self, job: &Job, activation: Activation) -> Option<&Assignment> {
         let place = self.assigned(job, activation)?;
         self.assignments.get(place).map(|(_, assignment)| assignment)
@@ -290,7 +290,7 @@ impl Channel {
     ///
     /// # Panics
     ///
-    /// If the job's extranonce has another length than this crate's prefixes are made for.
+    /// If the job's extranonce has not the length that the channel's prefix was made for.
     pub fn judge(
         &mut self,
         job: &Job,
@@ -305,7 +305,7 @@ impl Channel {
     ///
     /// # Panics
     ///
-    /// If the job's extranonce has another length than this crate's prefixes are made for.
+    /// If the job's extranonce has not the length that the channel's prefix was made for.
     pub fn judge_hashed(
         &mut self,
         job: &Job,
@@ -319,10 +319,17 @@ impl Channel {
         let Some((_, assignment)) = self.assignments.get(place) else {
             return Verdict::Rejected(Reject::InvalidJobId);
         };
-        let seen = self.duplicates.set_for(activation);
-        let verdict = match hash {
-            Some(hash) => judge_hashed(Unhashed { job, assignment, submission }, seen, hash, now.unix),
-            None => judge(job, assignment, seen, submission, now.unix),
+        let share = Unhashed { job, assignment, submission };
+        let verdict = match (job.tag(), hash) {
+            // Nothing sets such a job apart from others but its hashes.
+            (None, hash) => {
+                let seen = self.duplicates.hashes_on(job.tip().prev_hash);
+                judge_by_hash(share, seen, hash, now.unix)
+            }
+            (Some(_), Some(hash)) => judge_hashed(share, self.duplicates.set_for(activation), hash, now.unix),
+            (Some(_), None) => {
+                judge(job, assignment, self.duplicates.set_for(activation), submission, now.unix)
+            }
         };
         if let Verdict::Valid { work, .. } | Verdict::Block { work, .. } = verdict {
             self.vardiff.handle_share(work, now.monotonic);
@@ -337,7 +344,7 @@ impl Channel {
     ///
     /// # Panics
     ///
-    /// If the job's extranonce has another length than this crate's prefixes are made for.
+    /// If the job's extranonce has not the length that the channel's prefix was made for.
     #[must_use]
     pub fn late_block(
         &self,
@@ -356,7 +363,7 @@ impl Channel {
     ///
     /// # Panics
     ///
-    /// If the job's extranonce has another length than this crate's prefixes are made for.
+    /// If the job's extranonce has not the length that the channel's prefix was made for.
     pub fn is_block(
         &mut self,
         job: &Job,
@@ -371,7 +378,8 @@ impl Channel {
     /// A share that would be hashed if it were judged now, to be hashed together with another; those with equal marks are the same
     /// share.
     ///
-    /// `None` also for the first share on a job, whose assignment is not worked out yet.
+    /// `None` also for the first share on a job, whose assignment is not worked out yet, and for a job without a tag, whose shares are told
+    /// by their hashes.
     #[must_use]
     pub fn candidate<'a>(
         &'a self,
@@ -380,6 +388,7 @@ impl Channel {
         submission: &'a Submission<'a>,
         now: Now,
     ) -> Option<(Checked, Unhashed<'a>)> {
+        job.tag()?;
         let (_, assignment) = self.assignments.iter().rfind(|&&(at, _)| at == activation)?;
         let seen = self.duplicates.known_set(activation)?;
         let share = Unhashed { job, assignment, submission };
@@ -404,10 +413,10 @@ impl Channel {
     /// A job as a channel with that target and prefix works on it.
     fn assign(&self, job: &Job, target: Target, extranonce: ExtranoncePrefix) -> Assignment {
         let assignment = match self.kind {
-            ChannelKind::Standard => Assignment::standard(job, target, &extranonce.to_full()),
+            ChannelKind::Standard => Assignment::standard(job, target, extranonce.to_full().as_bytes()),
             ChannelKind::Extended => Assignment::extended(job, target, extranonce.as_bytes()),
         };
-        assignment.expect("every job of a server has an extranonce of the full length")
+        assignment.expect("the prefix is changed together with the extranonce of the jobs")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which shares a channel has had accepted, in sets that are forgotten with the jobs they belong to.
 
-use adit_share::Seen;
+use adit_share::{Seen, SeenHashes};
+use bitcoin::BlockHash;
 
 use crate::Activation;
 use crate::channel::reserve_first;
@@ -23,6 +24,8 @@ pub(crate) struct Duplicates {
     key: [u8; 16],
     /// Each with the activation of the first job that it serves, oldest first. A job never changes its set.
     sets: Vec<(Activation, Seen)>,
+    /// For shares on jobs without a tag. On the heap, because every channel has this field and few such jobs.
+    hashes: Option<Box<SeenHashes>>,
     /// Whether nothing but blocks may be remembered any more.
     full: bool,
 }
@@ -30,7 +33,7 @@ pub(crate) struct Duplicates {
 impl Duplicates {
     /// No share yet; `key` is random and unknown to miners.
     pub(crate) const fn new(key: [u8; 16]) -> Self {
-        Self { key, sets: Vec::new(), full: false }
+        Self { key, sets: Vec::new(), hashes: None, full: false }
     }
 
     /// Whether further shares may be remembered.
@@ -40,7 +43,8 @@ impl Duplicates {
 
     /// How many shares are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.sets.iter().map(|(_, seen)| seen.len()).sum()
+        let hashes = self.hashes.as_ref().map_or(0, |hashes| hashes.len());
+        self.sets.iter().map(|(_, seen)| seen.len()).sum::<usize>() + hashes
     }
 
     /// A job is about to be issued with the activation `next`, and none before `oldest` can earn any more.
@@ -52,7 +56,7 @@ impl Duplicates {
         }
     }
 
-    /// No job so far can earn any more.
+    /// No job so far can earn any more; only one without a tag may do so again, under another number.
     pub(crate) fn clear(&mut self) {
         self.sets.truncate(1);
         for (first, seen) in &mut self.sets {
@@ -79,13 +83,15 @@ impl Duplicates {
         }
         let place = self.place_of(activation);
         let (_, seen) = self.sets.get_mut(place).expect("there is a set, and the place is that of one");
-        // A set without room makes the judge refuse every share but a block. Its first table is taken all the same, as it is
-        // small and blocks have their room in it.
-        if self.full && !seen.is_empty() {
-            seen.withhold_room();
-        } else {
-            let _at_limit = seen.make_room();
-        }
+        give_room(seen, self.full);
+        seen
+    }
+
+    /// The set for a share on a job without a tag that stands on that block, with room likewise. It outlives the tip, which may come back.
+    pub(crate) fn hashes_on(&mut self, prev_hash: BlockHash) -> &mut Seen {
+        let new = || Box::new(SeenHashes::new(self.key, SET_LIMIT));
+        let seen = self.hashes.get_or_insert_with(new).on(prev_hash);
+        give_room(seen, self.full);
         seen
     }
 
@@ -93,5 +99,16 @@ impl Duplicates {
     #[cfg(test)]
     pub(crate) const fn sets(&self) -> usize {
         self.sets.len()
+    }
+}
+
+/// Makes room for one more share, unless nothing but blocks may be remembered.
+fn give_room(seen: &mut Seen, full: bool) {
+    // A set without room makes the judge refuse every share but a block. Its first table is taken all the same, as it is
+    // small and blocks have their room in it.
+    if full && !seen.is_empty() {
+        seen.withhold_room();
+    } else {
+        let _at_limit = seen.make_room();
     }
 }

@@ -20,10 +20,10 @@ mod user;
 mod vardiff;
 
 pub use channel::{Arrival, Channel, ChannelKind, ChannelTerms, LateBlock, REMEMBERED_MAX};
-pub use extranonce::{ExtranoncePrefix, ExtranonceSpace};
+pub use extranonce::{ExtranonceBase, ExtranonceBaseError, ExtranoncePrefix, ExtranonceSpace};
 pub use history::History;
 pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};
-pub use record::{ShareKind, ShareRecord};
+pub use record::{CustomShare, ShareKind, ShareRecord};
 pub use reward::{Percent, Reward, RewardError, RewardKind};
 pub use token::{DeclarationId, Purpose, Token, TokenError, TokenKey, USED_TOKENS_MAX, Used, UsedTokens};
 pub use user::{NameError, UserIdentity, WorkerName, prints};

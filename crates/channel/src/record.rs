@@ -1,8 +1,10 @@
 //! What is written down about every share that earns.
 
-use adit_units::{ChannelId, ConnectionId, Height, JobTag, SequenceNumber, UnixTime, Work};
+use std::sync::Arc;
 
-use crate::{RewardKind, UserIdentity, WorkerName};
+use adit_units::{ChannelId, ConnectionId, Height, JobTag, Sats, SequenceNumber, UnixTime, Work};
+
+use crate::{DeclarationId, RewardKind, UserIdentity, WorkerName};
 
 /// One accepted share: the fact that all credit is computed from.
 ///
@@ -18,7 +20,7 @@ pub struct ShareRecord {
     pub channel: ChannelId,
     /// The number that the miner gave it; acknowledgements and nothing else depend on it.
     pub sequence_number: SequenceNumber,
-    /// The job that it solves.
+    /// The job that it solves. A job that a miner declared does not carry it in its coinbase, but has one all the same.
     pub tag: JobTag,
     /// Height of the block that was being mined.
     pub height: Height,
@@ -34,6 +36,21 @@ pub struct ShareRecord {
     pub user: UserIdentity,
     /// The device that found it, where the miner names one per share (extension 0x0002).
     pub worker: Option<WorkerName>,
+    /// What its job pays, where the miner has made it; the same for all shares of the job.
+    pub custom: Option<Arc<CustomShare>>,
+}
+
+/// What is known of a job that a miner has made (`SetCustomMiningJob`, spec 5.3.18): what its shares are worth to the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CustomShare {
+    /// The job.
+    pub declaration: DeclarationId,
+    /// The fees in what its coinbase pays out: all that is not the chain's subsidy.
+    pub fees: Sats,
+    /// What its coinbase pays to the pool.
+    pub pays_pool: Sats,
+    /// What its coinbase pays in all.
+    pub value: Sats,
 }
 
 /// What a share's hash was good for.

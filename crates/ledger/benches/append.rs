@@ -32,6 +32,7 @@ fn record(connection: u32, sequence_number: u32) -> ShareRecord {
         user: UserIdentity::from_wire(b"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1")
             .expect("plain text"),
         worker: None,
+        custom: None,
     }
 }
 

@@ -1,7 +1,11 @@
 //! Share records for tests: numbered ones, and arbitrary ones.
 
-use adit_channel::{Percent, RewardKind, ShareKind, ShareRecord, UserIdentity, WorkerName};
-use adit_units::{ChannelId, ConnectionId, Height, JobId, JobTag, SequenceNumber, UnixTime, Work};
+use std::sync::Arc;
+
+use adit_channel::{
+    CustomShare, DeclarationId, Percent, RewardKind, ShareKind, ShareRecord, UserIdentity, WorkerName,
+};
+use adit_units::{ChannelId, ConnectionId, Height, JobId, JobTag, Sats, SequenceNumber, UnixTime, Work};
 use proptest::prelude::*;
 
 /// A kind of reward for each number.
@@ -33,7 +37,14 @@ pub(crate) fn record(number: u64) -> ShareRecord {
         reward: reward(number % 104),
         user: UserIdentity::from_wire(user.as_bytes()).unwrap(),
         worker: number.is_multiple_of(3).then(|| WorkerName::from_wire(b"w1").unwrap()),
+        custom: number.is_multiple_of(5).then(|| custom([7; 32], [number, number + 1, number + 2])),
     }
+}
+
+/// What is known of a job that a miner has made.
+fn custom(declaration: [u8; 32], [fees, pays_pool, value]: [u64; 3]) -> Arc<CustomShare> {
+    let [fees, pays_pool, value] = [fees, pays_pool, value].map(Sats::from_sats);
+    Arc::new(CustomShare { declaration: DeclarationId(declaration), fees, pays_pool, value })
 }
 
 /// The records with these numbers.
@@ -44,8 +55,14 @@ pub(crate) fn records(numbers: core::ops::Range<u64>) -> Vec<ShareRecord> {
 /// Any record.
 pub(crate) fn any_record() -> impl Strategy<Value = ShareRecord> {
     let numbers = any::<(u64, u32, u32, u32, [u8; JobTag::LEN], u32, u128, [u8; 32], bool)>();
-    (numbers, 0_u64..102, "[^\\p{C}\\p{Zl}\\p{Zp}]{0,60}", prop::option::of("[ -~]{0,32}")).prop_map(
-        |(numbers, rewarded, user, worker)| {
+    (
+        numbers,
+        0_u64..102,
+        "[^\\p{C}\\p{Zl}\\p{Zp}]{0,60}",
+        prop::option::of("[ -~]{0,32}"),
+        any::<Option<([u8; 32], [u64; 3])>>(),
+    )
+        .prop_map(|(numbers, rewarded, user, worker, customs)| {
             let (received, connection, channel, sequence_number, tag, height, work, hash, block) = numbers;
             ShareRecord {
                 received: UnixTime::from_millis(received),
@@ -60,7 +77,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = ShareRecord> {
                 reward: reward(rewarded),
                 user: UserIdentity::from_wire(user.as_bytes()).unwrap(),
                 worker: worker.map(|name| WorkerName::from_wire(name.as_bytes()).unwrap()),
+                custom: customs.map(|(declaration, sats)| custom(declaration, sats)),
             }
-        },
-    )
+        })
 }

@@ -40,6 +40,7 @@ fn share(cycle: u32, connection: u32, sequence_number: u32) -> ShareRecord {
         reward: RewardKind::Pooled,
         user: UserIdentity::from_wire(format!("account{connection}.rig").as_bytes()).unwrap(),
         worker: WorkerName::from_wire(b"worker").ok().filter(|_| sequence_number.is_multiple_of(2)),
+        custom: None,
     }
 }
 

@@ -26,7 +26,8 @@ pub struct Extranonce {
 impl Extranonce {
     /// The `first` and `second` bytes together; the second are left out if both are more than [`MAX_EXTRANONCE_LEN`].
     #[inline]
-    pub(crate) fn join(first: &[u8], second: &[u8]) -> Self {
+    #[must_use]
+    pub fn join(first: &[u8], second: &[u8]) -> Self {
         let mut bytes = [0; MAX_EXTRANONCE_LEN];
         let len = write_at(&mut bytes, 0, first);
         let len = write_at(&mut bytes, len, second);

@@ -102,7 +102,7 @@ impl CoinbaseSpec {
 }
 
 /// Where the input script begins: after version, input count, outpoint and the script's length, which is one byte up to 252.
-const SCRIPT_SIG_OFFSET: usize = 4 + 1 + 36 + 1;
+pub(crate) const SCRIPT_SIG_OFFSET: usize = 4 + 1 + 36 + 1;
 
 /// The height as the first thing in the input script, pushed as consensus expects it (BIP 34).
 pub(crate) fn height_push(height: Height) -> ScriptBuf {

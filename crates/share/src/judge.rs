@@ -70,6 +70,23 @@ pub fn judge_hashed(share: Unhashed<'_>, seen: &mut Seen, hash: [u8; 32], now: U
     }
 }
 
+/// As [`judge`], for a share of a job that carries no tag: another job may have the same headers, so what was seen is told by the header's
+/// hash, which `seen` (one of [`crate::SeenHashes`]) remembers. `hash` is that hash, if it is known already.
+#[must_use]
+pub fn judge_by_hash(share: Unhashed<'_>, seen: &mut Seen, hash: Option<[u8; 32]>, now: UnixTime) -> Verdict {
+    if let Err(reject) = check_fields(share, now) {
+        return Verdict::Rejected(reject);
+    }
+    let hash = hash.unwrap_or_else(|| share.hash());
+    debug_assert_eq!(hash, share.hash(), "the hash is that of another share");
+    match seen.find(seen.fingerprint_of_hash(&hash)) {
+        Place::Taken => Verdict::Rejected(Reject::DuplicateShare),
+        place @ (Place::Free { .. } | Place::BlockOnly { .. } | Place::NoRoom) => {
+            weigh(share, seen, place, hash)
+        }
+    }
+}
+
 /// The block that a share makes which cannot earn: its header, if it meets the network's target and the job allows it.
 ///
 /// Nothing is remembered, so the same share makes the same block each time it comes.

@@ -18,12 +18,14 @@ extern crate self as adit_share; // the fixture speaks of this crate from outsid
 mod assignment;
 mod block;
 mod coinbase;
+mod declaration;
 mod header;
 mod job;
 mod judge;
 mod merkle;
 mod reject;
 mod seen;
+mod seen_hashes;
 mod sha256;
 mod submission;
 mod template;
@@ -39,14 +41,16 @@ pub use coinbase::{
     CoinbaseSpec, FULL_EXTRANONCE_LEN, MAX_COINBASE_PART_LEN, MAX_EXTRANONCE_LEN, MAX_SCRIPT_SIG_LEN,
     MAX_SIGNATURE_LEN, MIN_SCRIPT_SIG_LEN,
 };
+pub use declaration::{CoinbaseFields, Declaration, DeclarationError, DeclaredCoinbase};
 pub use job::{Job, JobError, JobParts, MAX_BLOCK_SIGOPS, MAX_BLOCK_WEIGHT, MAX_MERKLE_PATH_LEN};
 pub use judge::{
     Checked, MAX_FUTURE_NTIME_SECS, NETWORK_TIME_MARGIN_SECS, Unhashed, VERSION_ROLLING_MASK, Verdict, block,
-    check, judge, judge_hashed,
+    check, judge, judge_by_hash, judge_hashed,
 };
 pub use merkle::path as merkle_path;
 pub use reject::Reject;
 pub use seen::{BLOCK_ROOM, SEEN_MAX, Seen, SeenFull};
+pub use seen_hashes::{SEEN_TIPS, SeenHashes};
 pub use submission::{Submission, SubmissionError};
 pub use template::{CoinbaseForm, Template, TemplateError, TemplateParts, Tip, witness_commitment};
 pub use transaction::{RawTransaction, TransactionError};

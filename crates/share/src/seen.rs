@@ -141,6 +141,12 @@ impl Seen {
         self.keys.fingerprint(first, second, extranonce).max(1)
     }
 
+    /// What stands for a share whose header has that hash; means nothing in a set of shares that are told by their fields.
+    #[inline]
+    pub(crate) fn fingerprint_of_hash(&self, hash: &[u8; 32]) -> u64 {
+        self.fingerprint(0, 0, hash)
+    }
+
     /// Whether a share is remembered.
     #[inline]
     pub(crate) fn contains(&self, fingerprint: u64) -> bool {

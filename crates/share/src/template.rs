@@ -9,7 +9,7 @@ use bitcoin::{Amount, BlockHash, CompactTarget, ScriptBuf, Sequence, TxOut};
 use crate::{RawTransaction, merkle};
 
 /// How a witness commitment's script begins: `OP_RETURN`, a push of 36 bytes, and four bytes of mark (BIP 141).
-const COMMITMENT_START: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
+pub(crate) const COMMITMENT_START: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
 
 /// The coinbase's witness: what the witness commitment hashes beside the witness root (BIP 141).
 pub(crate) const WITNESS_RESERVED_VALUE: [u8; 32] = [0; 32];
@@ -205,7 +205,7 @@ pub fn witness_commitment(transactions: &[RawTransaction]) -> ScriptBuf {
 }
 
 /// The hash that a witness commitment carries.
-fn commitment_hash(transactions: &[RawTransaction]) -> [u8; 32] {
+pub(crate) fn commitment_hash(transactions: &[RawTransaction]) -> [u8; 32] {
     // The coinbase stands for itself with zeros, as its witness id would have to contain itself.
     let coinbase = std::iter::once([0; 32]);
     let root = merkle::root(coinbase.chain(transactions.iter().map(|tx| tx.wtxid().to_byte_array())));
@@ -217,7 +217,7 @@ fn commitment_hash(transactions: &[RawTransaction]) -> [u8; 32] {
 }
 
 /// The hash in the witness commitment among `outputs`: the last one counts (BIP 141).
-fn commitment(outputs: &[TxOut]) -> Option<&[u8]> {
+pub(crate) fn commitment(outputs: &[TxOut]) -> Option<&[u8]> {
     outputs.iter().rev().find_map(|output| {
         let hash = output.script_pubkey.as_bytes().strip_prefix(&COMMITMENT_START)?;
         hash.get(..32)

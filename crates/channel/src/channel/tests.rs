@@ -181,7 +181,7 @@ fn a_job_from_before_the_channel_is_not_its_job() {
 fn a_standard_channel_is_judged_by_the_root_that_its_miner_was_given() {
     let mut bench = Bench::new(ChannelKind::Standard, EASY);
     let (activation, job) = bench.jobs.active().unwrap();
-    let root = job.merkle_root(&prefix(0).to_full()).unwrap();
+    let root = job.merkle_root(prefix(0).to_full().as_bytes()).unwrap();
     assert_eq!(bench.channel.assignment(job, activation).unwrap().merkle_root(), Some(&root));
     assert_eq!(bench.earned(1, 0), 1);
 }
@@ -234,7 +234,7 @@ fn a_job_that_was_given_ahead_keeps_what_held_then() {
         bench.refresh(3);
         let as_given = |number| match kind {
             ChannelKind::Extended => prefix(number).as_bytes().to_vec(),
-            ChannelKind::Standard => prefix(number).to_full().to_vec(),
+            ChannelKind::Standard => prefix(number).to_full().as_bytes().to_vec(),
         };
         assert_eq!(
             extranonce_on(&mut bench, 3),

@@ -1,9 +1,12 @@
 //! The bytes of one record: length, checksum, fields.
 
 use core::iter;
+use std::sync::Arc;
 
-use adit_channel::{Percent, RewardKind, ShareKind, ShareRecord, UserIdentity, WorkerName};
-use adit_units::{ChannelId, ConnectionId, Height, JobTag, SequenceNumber, UnixTime, Work};
+use adit_channel::{
+    CustomShare, DeclarationId, Percent, RewardKind, ShareKind, ShareRecord, UserIdentity, WorkerName,
+};
+use adit_units::{ChannelId, ConnectionId, Height, JobTag, Sats, SequenceNumber, UnixTime, Work};
 
 use crate::fields::Fields;
 
@@ -14,10 +17,18 @@ const PREFIX_LEN: usize = 6;
 const FIXED_LEN: usize = 85;
 
 /// The most bytes of one record.
-const RECORD_LEN_MAX: usize = PREFIX_LEN + FIXED_LEN + UserIdentity::MAX_LEN + WorkerName::MAX_LEN;
+const RECORD_LEN_MAX: usize =
+    PREFIX_LEN + FIXED_LEN + UserIdentity::MAX_LEN + WorkerName::MAX_LEN + 1 + CUSTOM_LEN;
 
 /// Stands for the length of a worker's name where there is none.
 const NO_WORKER: u8 = 0xff;
+
+/// Stands before what is known of a job that a miner has made. Records that end with the worker's name have nothing of the kind, as all
+/// had before there were such jobs.
+const CUSTOM: u8 = 1;
+
+/// Bytes of what is known of a job that a miner has made.
+const CUSTOM_LEN: usize = 32 + 3 * 8;
 
 /// Records of one append, as bytes; made by the task that appends, so that the writer only copies.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +97,13 @@ fn encode(record: &ShareRecord, out: &mut Vec<u8>) {
             .map_or(NO_WORKER, |name| u8::try_from(name.len()).expect("a worker name has at most 32 bytes")),
     );
     out.extend_from_slice(worker.unwrap_or_default().as_bytes());
+    if let Some(custom) = &record.custom {
+        out.push(CUSTOM);
+        out.extend_from_slice(&custom.declaration.0);
+        for sats in [custom.fees, custom.pays_pool, custom.value] {
+            out.extend_from_slice(&sats.to_sats().to_le_bytes());
+        }
+    }
 
     let (_, written) = out.split_at_mut(start);
     if let Some((prefix, fields)) = written.split_first_chunk_mut::<PREFIX_LEN>() {
@@ -96,7 +114,7 @@ fn encode(record: &ShareRecord, out: &mut Vec<u8>) {
 /// The length and the checksum that stand before `fields`; the checksum covers both.
 pub(super) fn prefix_of(fields: &[u8]) -> [u8; PREFIX_LEN] {
     let len =
-        u16::try_from(fields.len()).expect("the fields of a record have at most 372 bytes").to_le_bytes();
+        u16::try_from(fields.len()).expect("the fields of a record have at most 429 bytes").to_le_bytes();
     let [a, b] = len;
     let [c, d, e, f] = crc32c::crc32c_append(crc32c::crc32c(&len), fields).to_le_bytes();
     [a, b, c, d, e, f]
@@ -136,6 +154,7 @@ pub(super) fn decode(fields: &[u8]) -> Option<ShareRecord> {
         hash: fields.array()?,
         user: user(&mut fields)?,
         worker: worker(&mut fields)?,
+        custom: custom(&mut fields)?,
     };
     fields.rest().is_empty().then_some(record)
 }
@@ -195,9 +214,72 @@ fn worker(fields: &mut Fields<'_>) -> Option<Option<WorkerName>> {
     }
 }
 
+/// What is known of a job that a miner has made, or nothing where the record ends.
+fn custom(fields: &mut Fields<'_>) -> Option<Option<Arc<CustomShare>>> {
+    if fields.rest().is_empty() {
+        return Some(None);
+    }
+    if fields.array()? != [CUSTOM] {
+        return None;
+    }
+    let mut custom = CustomShare {
+        declaration: DeclarationId(fields.array()?),
+        fees: Sats::ZERO,
+        pays_pool: Sats::ZERO,
+        value: Sats::ZERO,
+    };
+    for sats in [&mut custom.fees, &mut custom.pays_pool, &mut custom.value] {
+        *sats = Sats::from_sats(u64::from_le_bytes(fields.array()?));
+    }
+    Some(Some(Arc::new(custom)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_records::record;
+
+    /// The record with that number, as bytes and as it was read before there were custom jobs.
+    fn fields_of(record: &ShareRecord) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(record, &mut bytes);
+        assert!(bytes.len() <= RECORD_LEN_MAX);
+        bytes.split_off(PREFIX_LEN)
+    }
+
+    #[test]
+    fn a_record_of_an_ordinary_job_is_what_it_was_before_there_were_others() {
+        let plain = ShareRecord { custom: None, ..record(3) };
+        let fields = fields_of(&plain);
+        let (user, worker) = (plain.user.as_str(), plain.worker.unwrap());
+        assert_eq!(fields.len(), FIXED_LEN + user.len() + worker.as_str().len());
+        assert!(fields.ends_with(worker.as_str().as_bytes()));
+        assert_eq!(decode(&fields), Some(plain));
+    }
+
+    #[test]
+    fn what_is_known_of_a_custom_job_is_read_as_it_was_written_and_nothing_else_is() {
+        let sats = Sats::from_sats;
+        let declaration = DeclarationId([9; 32]);
+        let custom = CustomShare { declaration, fees: sats(1), pays_pool: sats(2), value: sats(u64::MAX) };
+        for number in 0..5 {
+            let plain = fields_of(&ShareRecord { custom: None, ..record(number) });
+            let custom = ShareRecord { custom: Some(Arc::new(custom)), ..record(number) };
+            let fields = fields_of(&custom);
+            let (before, tail) = fields.split_at(plain.len());
+            assert_eq!(before, plain);
+            let amounts = [1_u64.to_le_bytes(), 2_u64.to_le_bytes(), u64::MAX.to_le_bytes()].concat();
+            assert_eq!(tail, [&[CUSTOM][..], &[9; 32], &amounts].concat());
+            assert_eq!(decode(&fields), Some(custom));
+            for len in plain.len() + 1..fields.len() {
+                assert_eq!(decode(&fields[..len]), None, "{len} bytes");
+            }
+            assert_eq!(decode(&[&fields[..], &[0]].concat()), None);
+            for byte in (0..=u8::MAX).filter(|&byte| byte != CUSTOM) {
+                assert_eq!(decode(&[before, &[byte], &tail[1..]].concat()), None, "{byte}");
+            }
+        }
+    }
 
     #[test]
     fn every_kind_of_share_and_reward_has_a_byte_and_no_other_byte_is_read() {

@@ -105,7 +105,7 @@ impl Session {
         let (user, reward) = self.user(request.user_identity)?;
         let nominal =
             Hashrate::from_wire(request.nominal_hash_rate).map_err(|_| OpenCode::InvalidNominalHashrate)?;
-        if usize::from(request.min_extranonce_size) > ExtranoncePrefix::ROLLABLE_LEN {
+        if usize::from(request.min_extranonce_size) > self.extranonces.base().rollable_len() {
             return Err(OpenCode::MinExtranonceSizeTooLarge);
         }
         let active = self.jobs.active();
@@ -183,7 +183,7 @@ impl Session {
                     request_id,
                     channel_id,
                     target: U256::from(&target),
-                    extranonce_prefix: prefix_bytes(&extranonce_prefix),
+                    extranonce_prefix: prefix_bytes(extranonce_prefix.as_bytes()),
                     group_channel_id,
                 });
             }
@@ -191,7 +191,7 @@ impl Session {
                 request_id,
                 channel_id,
                 target: U256::from(&target),
-                extranonce_size: ROLLABLE_LEN,
+                extranonce_size: rollable_len(&prefix),
                 extranonce_prefix: prefix_bytes(prefix.as_bytes()),
                 group_channel_id,
             }),
@@ -275,14 +275,11 @@ fn is_much_harder(target: Target, before: Target) -> bool {
 }
 
 /// What is left to an extended channel, as its message carries it.
-const ROLLABLE_LEN: u16 = {
-    assert!(ExtranoncePrefix::ROLLABLE_LEN <= 32, "an extranonce is at most 32 bytes long");
-    #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
-    let length = ExtranoncePrefix::ROLLABLE_LEN as u16;
-    length
-};
+fn rollable_len(prefix: &ExtranoncePrefix) -> u16 {
+    u16::try_from(prefix.rollable_len()).expect("an extranonce is at most 32 bytes long")
+}
 
 /// An extranonce prefix as messages carry it.
 pub(super) fn prefix_bytes(prefix: &[u8]) -> B032<'_> {
-    B032::new(prefix).expect("no extranonce of this pool is longer than 20 bytes")
+    B032::new(prefix).expect("no extranonce is longer than 32 bytes")
 }

@@ -144,7 +144,7 @@ impl Session {
             let (channel_id, prefix) = (channel.id().0, channel.extranonce());
             let full = prefix.to_full();
             let extranonce_prefix = match channel.kind() {
-                ChannelKind::Standard => prefix_bytes(&full),
+                ChannelKind::Standard => prefix_bytes(full.as_bytes()),
                 ChannelKind::Extended => prefix_bytes(prefix.as_bytes()),
             };
             send(&mut self.frames, mining::SetExtranoncePrefix { channel_id, extranonce_prefix });
@@ -218,7 +218,7 @@ fn send_standard_job(
 
 /// Gives a standard channel the job for the next tip ahead.
 fn send_standard_reserve(frames: &mut FrameQueue, channel: &Channel, groups: &Groups, reserve: &Reserve) {
-    let root = groups.reserve_root(channel.group(), reserve, &channel.extranonce().to_full());
+    let root = groups.reserve_root(channel.group(), reserve, channel.extranonce().to_full().as_bytes());
     send(
         frames,
         mining::NewMiningJob {

@@ -135,6 +135,7 @@ impl Session {
             reward,
             user: user.clone(),
             worker,
+            custom: None,
         });
         Ok(())
     }
