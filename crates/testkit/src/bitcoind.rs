@@ -94,6 +94,8 @@ pub const TRANSACTION_FEE: Amount = Amount::from_sat(10_000);
 pub const LARGE_TRANSACTION_FEE: Amount = Amount::from_sat(200_000);
 /// How many outputs such a transaction has: it weighs 397 thousand units then, and nodes relay up to 400.
 const LARGE_TRANSACTION_OUTPUTS: usize = 3200;
+/// The version that takes any block over its socket, and JSON-RPC too: it is not released, and sources before a release end in 99.
+const FIRST_WITH_ALL_OVER_ITS_SOCKET: u32 = 319_900;
 /// How many nonces the node may try for one block of [`Bitcoind::generate`]; a private signet needs about five million.
 const MAX_TRIES: u32 = 2_000_000_000;
 
@@ -383,6 +385,29 @@ impl Bitcoind {
     pub fn call(&self, method: &str, params: &Value) -> Result<Value, CallError> {
         let cookie = fs::read_to_string(self.cookie_path()).map_err(CallError::Io)?;
         blocking_rpc::call(self.rpc_port, cookie.trim(), method, params)
+    }
+
+    /// The node's version, as six digits: 300200 is 30.2.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call`].
+    pub fn version(&self) -> Result<u32, CallError> {
+        let info = self.call("getnetworkinfo", &json!([]))?;
+        info["version"]
+            .as_u64()
+            .and_then(|version| u32::try_from(version).ok())
+            .ok_or_else(|| malformed(&info))
+    }
+
+    /// Whether it is a Bitcoin Core whose socket alone is not enough: one that takes only blocks of its own templates there, and tells
+    /// neither where a block is nor which test network it is on. That is so up to version 31.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call`].
+    pub fn needs_rpc_beside_its_socket(&self) -> Result<bool, CallError> {
+        Ok(self.version()? < FIRST_WITH_ALL_OVER_ITS_SOCKET)
     }
 
     /// The height of the best chain.

@@ -174,13 +174,16 @@ fn init(folder: &Path, node: &Bitcoind, payout: &Address) -> String {
 /// How a node is named in the config.
 fn node_table(kind: Kind, node: &Bitcoind) -> Table {
     let text = |path: PathBuf| Value::String(path.to_str().expect("a test's paths are UTF-8").to_owned());
-    match kind {
-        Kind::Knots => Table::from_iter([
-            ("url".to_owned(), Value::String(node.rpc_url())),
-            ("cookie_file".to_owned(), text(node.cookie_path())),
-        ]),
-        Kind::Core => Table::from_iter([("ipc".to_owned(), text(node.socket_path()))]),
+    let mut table = Table::new();
+    let beside = || node.needs_rpc_beside_its_socket().expect("a running node answers");
+    if kind == Kind::Knots || beside() {
+        table.insert("url".to_owned(), Value::String(node.rpc_url()));
+        table.insert("cookie_file".to_owned(), text(node.cookie_path()));
     }
+    if kind == Kind::Core {
+        table.insert("ipc".to_owned(), text(node.socket_path()));
+    }
+    table
 }
 
 /// Puts a list of nodes in the place of the one that `adit init` has written.
