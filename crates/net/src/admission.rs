@@ -186,6 +186,13 @@ impl Permit {
             counts.newcomers = counts.newcomers.saturating_sub(1);
         }
     }
+
+    /// Where the peer comes from, for those who share something between addresses: a whole IPv4 address, or the /64 network that one
+    /// subscriber of IPv6 has to himself.
+    #[must_use]
+    pub const fn network(&self) -> IpAddr {
+        self.address
+    }
 }
 
 impl Drop for Permit {

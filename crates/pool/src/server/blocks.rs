@@ -6,6 +6,7 @@ use core::{fmt, time::Duration};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use adit_channel::{UserIdentity, WorkerName};
 use adit_ledger::storage::Storage;
 use adit_ledger::{BlockFate, BlockStore, BlockStoreError, SavedBlock};
 use adit_net::{Clock, Draining, Shutdown};
@@ -160,7 +161,9 @@ impl FoundBlocks {
 
     /// Stops following blocks once they are safe: on disk, or with a node; what is under way to the disk gets there, if it takes no
     /// longer than [`BLOCKS_PATIENCE`]. For one that is neither, both are tried for as long as it takes.
-    pub(super) async fn close(&self) {
+    ///
+    /// A [`Server`](super::Server) does this when it is shut down.
+    pub async fn close(&self) {
         self.shutdown.begin();
         while timeout(BLOCKS_PATIENCE, self.shutdown.finished()).await.is_err() {
             let only = self.only_copies();
@@ -179,15 +182,24 @@ impl FoundBlocks {
         }
     }
 
+    /// Sends a block on its way that was put together elsewhere; when this returns, it is. Answers whether it was not yet: one that is
+    /// on its way already is passed over.
+    pub async fn take(&self, block: SavedBlock, user: UserIdentity, worker: Option<WorkerName>) -> bool {
+        let news = Event::BlockFound { hash: hash_of(&block), height: block.height, user, worker };
+        let (desk, draining) = (Arc::clone(&self.desk), self.shutdown.draining());
+        let Some(follower) = Follower::new(desk, draining, block, Some(news)) else { return false };
+        send_out(&self.slots, follower).await;
+        true
+    }
+
     /// Sends a block on its way; when this returns, it is. One that is on its way already is passed over.
     pub(super) async fn hand_over(&self, found: FoundBlock) {
         let FoundBlock { block, user, worker, .. } = found;
-        let (hash, height) = (block.hash, block.height);
-        let saved = SavedBlock { hash: hash.to_byte_array(), height, bytes: block.to_bytes() };
-        let news = Event::BlockFound { hash, height, user, worker };
-        let (desk, draining) = (Arc::clone(&self.desk), self.shutdown.draining());
-        let Some(follower) = Follower::new(desk, draining, saved, Some(news)) else { return };
-        send_out(&self.slots, follower).await;
+        let hash = block.hash;
+        let saved = SavedBlock { hash: hash.to_byte_array(), height: block.height, bytes: block.to_bytes() };
+        if !self.take(saved, user, worker).await {
+            return;
+        }
         // The nodes have the last word, so nothing waits for this; but if it fails, a fault of ours must be found.
         spawn_blocking(move || {
             if let Err(error) = block.check() {
