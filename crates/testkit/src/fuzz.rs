@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod frame_stream;
 pub mod handshake;
+pub mod jds_session;
 pub mod job_token;
 pub mod key_text;
 pub mod messages;
@@ -32,6 +33,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "channel", run: channel::run },
     FuzzTarget { name: "frame_stream", run: frame_stream::run },
     FuzzTarget { name: "handshake", run: handshake::run },
+    FuzzTarget { name: "jds_session", run: jds_session::run },
     FuzzTarget { name: "job_token", run: job_token::run },
     FuzzTarget { name: "key_text", run: key_text::run },
     FuzzTarget { name: "messages", run: messages::run },

@@ -12,6 +12,7 @@ pub(crate) const PURE_FOLDERS: &[&str] = &[
     "crates/channel/src/",
     "crates/node/src/tdp/",
     "crates/pool/src/",
+    "crates/job-declarator/src/",
 ];
 
 /// Parts of those folders that drive the pure code with real sockets and clocks.
@@ -21,6 +22,8 @@ const SHELLS: &[&str] = &[
     "crates/node/src/tdp/server/",
     "crates/pool/src/server.rs",
     "crates/pool/src/server/",
+    "crates/job-declarator/src/client/shell",
+    "crates/job-declarator/src/server/shell",
 ];
 
 /// What pure code does not name, and why.

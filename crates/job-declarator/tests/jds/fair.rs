@@ -1,0 +1,62 @@
+//! One client's flood holds up nobody.
+
+use core::time::Duration;
+
+use adit_job_declarator::server::CHECKS_AT_ONCE;
+use tokio::time::{sleep, timeout};
+
+use crate::client::{Client, Job, Said};
+use crate::slow_node::SlowNode;
+use crate::stage::{PATIENCE, Stage};
+
+/// How many clients flood the server from one address.
+const FLOOD: u8 = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_from_one_address_holds_up_a_calm_client_by_one_judgement() {
+    let (slow, node) = SlowNode::start().await;
+    let stage = Stage::start(node);
+    let template = stage.template(|_| true).await;
+    let mut flood = Vec::new();
+    for number in 0..FLOOD {
+        let mut client = Client::connect_from([127, 0, 0, 2], &stage).await;
+        let token = client.token().await;
+        client.say(Job::new(&template, &[b'f', b'l', b'o', number]).declaration(1, &token)).await;
+        flood.push(client);
+    }
+    slow.asked(CHECKS_AT_ONCE).await;
+    let mut calm = Client::connect(&stage).await;
+    let token = calm.token().await;
+    calm.say(Job::new(&template, b"calm").declaration(1, &token)).await;
+    let waiting = usize::from(FLOOD) - CHECKS_AT_ONCE + 1;
+    let all_wait = async {
+        while stage.jds.metrics().waiting < waiting {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, all_wait).await.expect("all have asked");
+    assert_eq!(slow.count(), CHECKS_AT_ONCE, "no more are asked at once");
+    // Those that were under way, one of the flood's, and the calm one's.
+    slow.judge(CHECKS_AT_ONCE + 2);
+    assert!(matches!(calm.hear().await, Some(Said::Accepted(1, _))));
+    assert!(slow.count() <= 2 * CHECKS_AT_ONCE + 2, "the flood still waits");
+    slow.judge(usize::from(FLOOD));
+    for client in &mut flood {
+        assert!(matches!(client.hear().await, Some(Said::Accepted(1, _))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_job_is_judged_once() {
+    let (slow, node) = SlowNode::start().await;
+    let stage = Stage::start(node);
+    let template = stage.template(|_| true).await;
+    slow.judge(1);
+    for number in 0..5_u8 {
+        let mut client = Client::connect_from([127, 0, 0, 1 + number], &stage).await;
+        let token = client.token().await;
+        client.say(Job::new(&template, b"same").declaration(1, &token)).await;
+        assert!(matches!(client.hear().await, Some(Said::Accepted(1, _))));
+    }
+    assert_eq!(slow.count(), 1);
+}

@@ -1,0 +1,99 @@
+//! A node that has a template and judges blocks when the test lets it.
+
+use std::sync::Arc;
+
+use adit_node::{Auth, Node, RpcConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+const TIP: &str = r#""0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206""#;
+const TEMPLATE: &str = r#"{"version":536870912,"rules":["csv","!segwit","taproot"],
+    "previousblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
+    "transactions":[],"coinbaseaux":{},"coinbasevalue":5000000000,
+    "target":"7fffff0000000000000000000000000000000000000000000000000000000000","mintime":1296688603,
+    "mutable":["time","transactions","prevblock"],"noncerange":"00000000ffffffff","sigoplimit":80000,
+    "sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"207fffff","height":1,
+    "default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"}"#;
+
+/// How it is let go on, and how far it has come.
+#[derive(Clone)]
+pub(crate) struct SlowNode {
+    judgements: Arc<Semaphore>,
+    asked: watch::Sender<usize>,
+}
+
+impl SlowNode {
+    /// A node, and our side of it.
+    pub(crate) async fn start() -> (Self, Node) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let slow = Self { judgements: Arc::new(Semaphore::new(0)), asked: watch::Sender::new(0) };
+        tokio::spawn(slow.clone().run(listener));
+        let auth = Auth::UserPass { user: "user".to_owned(), password: "password".to_owned().into() };
+        (slow, Node::rpc(&RpcConfig::new(&url, auth).unwrap()))
+    }
+
+    /// Lets it judge so many blocks more.
+    pub(crate) fn judge(&self, blocks: usize) {
+        self.judgements.add_permits(blocks);
+    }
+
+    /// Waits until it has been asked about so many blocks.
+    pub(crate) async fn asked(&self, blocks: usize) {
+        self.asked.subscribe().wait_for(|asked| *asked >= blocks).await.unwrap();
+    }
+
+    /// About how many blocks it has been asked.
+    pub(crate) fn count(&self) -> usize {
+        *self.asked.borrow()
+    }
+
+    async fn run(self, listener: TcpListener) {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(self.clone().serve(stream));
+        }
+    }
+
+    /// Answers one call and closes.
+    async fn serve(self, mut stream: TcpStream) -> Option<()> {
+        let mut request = Vec::new();
+        let body = loop {
+            if stream.read_buf(&mut request).await.ok()? == 0 {
+                return None;
+            }
+            let text = String::from_utf8_lossy(&request).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n")
+                && body.len() >= content_length(head)
+            {
+                break body.to_owned();
+            }
+        };
+        let result = if body.contains("\"proposal\"") {
+            self.asked.send_modify(|asked| *asked += 1);
+            self.judgements.acquire().await.ok()?.forget();
+            "null"
+        } else if body.contains("\"longpollid\"") {
+            core::future::pending().await
+        } else if body.contains("\"getblocktemplate\"") {
+            TEMPLATE
+        } else if body.contains("\"getbestblockhash\"") {
+            TIP
+        } else if body.contains("\"getblockchaininfo\"") {
+            r#"{"chain":"regtest","blocks":0,"bestblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"}"#
+        } else {
+            "[]"
+        };
+        let answer = format!(r#"{{"result":{result},"error":null,"id":0}}"#);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
+        stream.write_all(format!("{head}: {}\r\n\r\n{answer}", answer.len()).as_bytes()).await.ok()
+    }
+}
+
+fn content_length(head: &str) -> usize {
+    let line = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+    line.map_or(0, |length| length.trim().parse().unwrap())
+}
