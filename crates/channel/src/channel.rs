@@ -171,6 +171,11 @@ impl Channel {
         self.set_place(Place { extranonce, ..self.places.latest() }, jobs, is_ahead);
     }
 
+    /// The job for the next tip that it was given is not going to come, or another one comes instead.
+    pub const fn forget_ahead(&mut self) {
+        self.ahead = None;
+    }
+
     fn set_place<T>(&mut self, place: Place, jobs: &JobTable<T>, is_ahead: bool) {
         if is_ahead {
             self.ahead = self.ahead.or_else(|| Some(self.places.latest()));

@@ -136,7 +136,8 @@ impl ExtranoncePrefix {
 /// The prefixes of one connection, each handed out once.
 #[derive(Debug)]
 pub struct ExtranonceSpace {
-    base: ExtranonceBase,
+    /// Where it is not that of an ordinary pool; every connection has this field.
+    base: Option<Box<ExtranonceBase>>,
     connection: ConnectionId,
     handed_out: u16,
 }
@@ -150,31 +151,33 @@ impl ExtranonceSpace {
 
     /// The same where extranonces begin with `base`.
     #[must_use]
-    pub const fn based(base: ExtranonceBase, connection: ConnectionId) -> Self {
-        Self { base, connection, handed_out: 0 }
+    pub fn based(base: ExtranonceBase, connection: ConnectionId) -> Self {
+        let mut space = Self { base: None, connection, handed_out: 0 };
+        space.rebase(base);
+        space
     }
 
     /// What all of its prefixes begin with.
     #[must_use]
-    pub const fn base(&self) -> &ExtranonceBase {
-        &self.base
+    pub fn base(&self) -> ExtranonceBase {
+        self.base.as_deref().copied().unwrap_or_default()
     }
 
     /// From now on prefixes begin with another base. Channel numbers go on, so that none is like one before.
-    pub const fn rebase(&mut self, base: ExtranonceBase) {
-        self.base = base;
+    pub fn rebase(&mut self, base: ExtranonceBase) {
+        self.base = (base != ExtranonceBase::default()).then(|| Box::new(base));
     }
 
     /// A prefix that no channel had before, never all zero, or `None` after 65 535 of them.
     pub fn next_prefix(&mut self) -> Option<ExtranoncePrefix> {
         self.handed_out = self.handed_out.checked_add(1)?;
         let channel = self.connection.0.to_le_bytes().into_iter().chain(self.handed_out.to_le_bytes());
-        let mut bytes = self.base.bytes;
-        for (place, byte) in bytes.iter_mut().skip(self.base.len.into()).zip(channel) {
+        let base = self.base();
+        let mut bytes = base.bytes;
+        for (place, byte) in bytes.iter_mut().skip(base.len.into()).zip(channel) {
             *place = byte;
         }
-        let (full_len, len) = (self.base.full_len, self.base.full_len - self.base.rollable_len);
-        Some(ExtranoncePrefix { bytes, len, full_len })
+        Some(ExtranoncePrefix { bytes, len: base.full_len - base.rollable_len, full_len: base.full_len })
     }
 }
 

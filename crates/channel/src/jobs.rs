@@ -103,6 +103,15 @@ impl<T> JobTable<T> {
         Some(activation)
     }
 
+    /// There is another tip, but no job on it yet: none can earn any more, and the future ones wait for nothing.
+    pub fn end_tip(&mut self) {
+        self.future.clear();
+        let next = self.next_activation();
+        let (jobs, found) = (core::mem::take(&mut self.open), Vec::new());
+        self.former = Some(Box::new(Former { jobs, oldest: self.oldest, found }));
+        self.oldest = next;
+    }
+
     /// A job of the present tip was sent (`min_ntime` set): it is active, and the one before it is a past job.
     pub fn activate(&mut self, id: JobId, job: T) -> Activation {
         if self.open.len() > PAST_JOBS {

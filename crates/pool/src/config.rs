@@ -1,8 +1,11 @@
 //! What an operator decides about the pool, checked.
 
-use adit_channel::{VardiffConfig, VardiffConfigError};
+use std::sync::Arc;
+
+use adit_channel::{ExtranonceBase, TokenKey, VardiffConfig, VardiffConfigError};
 use adit_share::MAX_SIGNATURE_LEN;
-use bitcoin::{Network, ScriptBuf};
+use adit_units::Sats;
+use bitcoin::{Amount, Network, ScriptBuf, TxOut};
 
 /// What holds for all connections of one pool server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,10 @@ pub struct PoolConfig {
     pub network: Network,
     /// Who is paid by every block.
     pub payout_script: ScriptBuf,
+    /// Outputs without value that every coinbase has besides; none by default. A pool may want them of those who make jobs for it (spec 6.4.3).
+    pub further_outputs: Vec<TxOut>,
+    /// How the extranonces of all channels begin, and how long they are; the default is what an ordinary pool has.
+    pub extranonce: ExtranonceBase,
     /// The pool's name in every coinbase, at most [`MAX_SIGNATURE_LEN`] bytes; the default is `/adit/`.
     pub signature: String,
     /// How hard shares are.
@@ -29,6 +36,15 @@ pub struct PoolConfig {
     /// Whether a miner may ask for blocks that pay his address instead of the pool (`sri/solo/ADDRESS` and
     /// `sri/donate/PERCENT/ADDRESS`); the default is yes.
     pub solo: bool,
+    /// Whether any text will do as a user identity, because nobody is paid by it; the default is no.
+    pub any_user: bool,
+    /// How miners may make their own jobs (spec 6); they may not by default.
+    pub custom_jobs: Option<CustomJobs>,
+    /// Whether accepted shares are kept for [`crate::Session::take_relayed`]; the default is no.
+    pub relays_shares: bool,
+    /// By how much more a template on the same tip must pay than the present one to be made a job of before that one is
+    /// [`crate::JOB_AGE_MAX`] old; nothing by default. Whoever has to declare every job to somebody else may want fewer of them.
+    pub least_fee_gain: Sats,
     /// Whether a channel may have [`crate::SHARES_MAX`] shares accepted and then [`crate::SHARES_PER_SECOND`]; the default is yes. It is
     /// lifted where a pool is measured.
     pub limits_shares: bool,
@@ -47,6 +63,29 @@ pub enum EmptyJobs {
     Never,
 }
 
+/// What a pool wants of jobs that miners make themselves.
+#[derive(Clone, Debug)]
+pub struct CustomJobs {
+    /// The secret that the job declarator server knows, too: tokens are sealed with it.
+    pub key: Arc<TokenKey>,
+    /// Whether jobs are accepted whose transactions nobody has seen (coinbase-only mode, spec 6.3.1).
+    pub accepts_undeclared: bool,
+    /// The least part of what its coinbase pays out that a job must pay to the pool, in percent. A job that pays the pool a part earns
+    /// its miner as much of what its shares are worth.
+    pub least_pool_percent: u8,
+}
+
+impl PartialEq for CustomJobs {
+    /// Keys are equal if they are the same.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.key, &other.key)
+            && self.accepts_undeclared == other.accepts_undeclared
+            && self.least_pool_percent == other.least_pool_percent
+    }
+}
+
+impl Eq for CustomJobs {}
+
 /// Another server of the same pool: miners keep the authority key that they know (spec 3.6.5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Successor {
@@ -63,6 +102,9 @@ pub enum PoolConfigError {
     /// Blocks would pay nobody.
     #[error("the payout script is empty or can never be spent: configure an address of yours")]
     PayoutScript,
+    /// An output that was to have no value has some.
+    #[error("an output besides the payout has a value: all that a block earns goes to the payout")]
+    FurtherOutputs,
     /// The signature does not fit into a coinbase.
     #[error("the signature has {len} bytes, the limit is {MAX_SIGNATURE_LEN}: shorten it")]
     SignatureTooLong {
@@ -96,6 +138,8 @@ impl PoolConfig {
             instance,
             network: Network::Bitcoin,
             payout_script,
+            further_outputs: Vec::new(),
+            extranonce: ExtranonceBase::default(),
             signature: "/adit/".to_owned(),
             vardiff: VardiffConfig::default(),
             empty_jobs: EmptyJobs::default(),
@@ -103,6 +147,10 @@ impl PoolConfig {
             successor: None,
             require_worker_names: false,
             solo: true,
+            any_user: false,
+            custom_jobs: None,
+            relays_shares: false,
+            least_fee_gain: Sats::ZERO,
             limits_shares: true,
             channels_per_connection: 256,
         }
@@ -116,6 +164,9 @@ impl PoolConfig {
     pub fn check(&self) -> Result<(), PoolConfigError> {
         if self.payout_script.is_empty() || self.payout_script.is_op_return() {
             return Err(PoolConfigError::PayoutScript);
+        }
+        if self.further_outputs.iter().any(|output| output.value != Amount::ZERO) {
+            return Err(PoolConfigError::FurtherOutputs);
         }
         if self.signature.len() > MAX_SIGNATURE_LEN {
             return Err(PoolConfigError::SignatureTooLong { len: self.signature.len() });
@@ -158,6 +209,7 @@ mod tests {
         let to = |host: &str, port| Some(Successor { host: host.to_owned(), port });
         let signature = "x".repeat(MAX_SIGNATURE_LEN + 1);
         let len = signature.len();
+        let valuable = TxOut { value: Amount::ONE_SAT, script_pubkey: ScriptBuf::new() };
         let mut upside_down = VardiffConfig::default();
         (upside_down.easiest, upside_down.hardest) = (Target::ZERO, Target::MAX);
         let vardiff = upside_down.check().unwrap_err();
@@ -167,6 +219,7 @@ mod tests {
                 PoolConfig { payout_script: ScriptBuf::from_bytes(vec![OP_RETURN.to_u8()]), ..config() },
                 PoolConfigError::PayoutScript,
             ),
+            (PoolConfig { further_outputs: vec![valuable], ..config() }, PoolConfigError::FurtherOutputs),
             (PoolConfig { signature, ..config() }, PoolConfigError::SignatureTooLong { len }),
             (PoolConfig { signature: "a\nb".to_owned(), ..config() }, PoolConfigError::SignatureNotPrintable),
             (PoolConfig { successor: to("", 1), ..config() }, PoolConfigError::Successor),

@@ -27,11 +27,14 @@ pub mod server;
 mod session;
 mod work;
 
-pub use config::{EmptyJobs, PoolConfig, PoolConfigError, Successor};
+pub use config::{CustomJobs, EmptyJobs, PoolConfig, PoolConfigError, Successor};
 pub use disconnect::{Disconnect, Fault};
-pub use session::{Burst, Counters, DISTRIBUTIONS_MAX, FoundBlock, GROUP_CHANNEL, OperationError, Session};
+pub use session::{
+    Burst, Counters, DISTRIBUTIONS_MAX, FoundBlock, FoundCustomBlock, GROUP_CHANNEL, OperationError,
+    RelayedShare, Session,
+};
 pub use session::{CLOSURE_GRACE, CLOSURE_INTERVAL, CLOSURES_MAX, SHARES_MAX, SHARES_PER_SECOND};
-pub use session::{FIRST_CHANNEL_TIMEOUT, IDLE_TIMEOUT, SETUP_TIMEOUT, UNACKNOWLEDGED_MAX};
+pub use session::{FIRST_CHANNEL_TIMEOUT, IDLE_TIMEOUT, SETUP_TIMEOUT, TIP_PATIENCE, UNACKNOWLEDGED_MAX};
 pub use session::{GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX, REPEATS_PER_SECOND};
 pub use session::{REQUESTS_MAX, REQUESTS_PER_CHANNEL, REQUESTS_PER_SECOND};
 pub use work::{

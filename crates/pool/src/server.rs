@@ -13,11 +13,14 @@ mod acceptor;
 mod blocks;
 mod board;
 mod certificate;
+mod custom;
 mod event;
+mod handle;
 mod metrics;
 mod outage;
 mod peer;
 mod promises;
+mod refresh;
 mod reload;
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -35,18 +38,23 @@ use adit_node::Node;
 use adit_transport::Identity;
 use adit_units::ConnectionId;
 use rand_core::Rng as _;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{JobFactory, PoolConfig, PoolConfigError};
+use crate::{JobFactory, PoolConfig, PoolConfigError, RelayedShare};
 pub use acceptor::RESTART_PATIENCE;
 pub use blocks::{BLOCKS_PATIENCE, FoundBlocks};
-use board::{Board, Posted};
+use board::Board;
+pub use board::Posted;
+use custom::CustomDesk;
+pub use custom::DeclaredBlocks;
 pub use event::{BlockOutcome, Event};
+pub use handle::{RELAY_MAX, ServerHandle};
 use metrics::Gauges;
 pub use metrics::{HASHRATE_WINDOW, Metrics};
 pub use outage::{CLEARED_AFTER, CLOSED_AFTER};
+use reload::Rules;
 pub use reload::{Reload, ReloadError};
 
 /// How long connections have at shutdown to get their last shares acknowledged; closing them may take a little longer.
@@ -91,6 +99,11 @@ pub struct Parts<L> {
     pub blocks: FoundBlocks,
     /// What miners are shown in the handshake.
     pub identity: Arc<Identity>,
+    /// Where accepted shares go besides the log, where somebody wants to pass them on; [`RELAY_MAX`] is a good size for it. It is also
+    /// how that somebody learns that the last connection has ended.
+    pub relay: Option<mpsc::Sender<RelayedShare>>,
+    /// Who completes blocks that are found on jobs of miners' own, besides the miners themselves.
+    pub declared: Option<Arc<dyn DeclaredBlocks>>,
 }
 
 /// Why a server cannot be started.
@@ -146,8 +159,7 @@ pub struct Server {
     shutdown: Shutdown,
     blocks: FoundBlocks,
     admission: Admission,
-    rules: watch::Sender<Arc<PoolConfig>>,
-    posted: watch::Sender<Option<Posted>>,
+    rules: Rules,
     identity: watch::Sender<Arc<Identity>>,
     acceptor: JoinHandle<usize>,
 }
@@ -164,6 +176,8 @@ struct Hall<L> {
     outcome: LogOutcome,
     board: watch::Receiver<Option<Posted>>,
     blocks: FoundBlocks,
+    relay: Option<mpsc::Sender<RelayedShare>>,
+    custom: CustomDesk,
     gauges: Arc<Gauges>,
     last_connection: AtomicU32,
     failure: watch::Sender<Option<Failure>>,
@@ -206,7 +220,8 @@ impl Server {
         config: ServerConfig,
         parts: Parts<L>,
     ) -> Result<Self, StartError> {
-        let Parts { pool, boot, node, log, outcome, blocks, identity } = parts;
+        let Parts { pool, boot, node, log, outcome, blocks, identity, relay, declared } = parts;
+        let pool = PoolConfig { relays_shares: relay.is_some(), ..pool };
         let factory = JobFactory::new(&pool, boot)?;
         let (rules, current_rules) = watch::channel(Arc::new(pool));
         let (identity, current_identity) = watch::channel(identity);
@@ -231,6 +246,8 @@ impl Server {
             outcome: outcome.clone(),
             board: posted.subscribe(),
             blocks: blocks.clone(),
+            relay,
+            custom: CustomDesk::new(declared),
             gauges: Arc::clone(&gauges),
             last_connection: AtomicU32::new(0),
             failure,
@@ -247,8 +264,7 @@ impl Server {
             shutdown,
             blocks,
             admission,
-            rules,
-            posted,
+            rules: Rules::new(rules, posted),
             identity,
             acceptor,
         })

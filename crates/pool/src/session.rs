@@ -5,9 +5,11 @@ mod breaker;
 mod burst;
 mod channels;
 mod counters;
+mod custom;
 mod groups;
 mod jobs;
 mod operations;
+mod relay;
 mod setup;
 mod shares;
 
@@ -33,9 +35,12 @@ pub use self::breaker::{
 };
 pub use self::burst::Burst;
 pub use self::counters::Counters;
+use self::custom::CustomWork;
+pub use self::custom::{FoundCustomBlock, TIP_PATIENCE};
 pub use self::groups::DISTRIBUTIONS_MAX;
 use self::groups::Groups;
 pub use self::operations::OperationError;
+pub use self::relay::RelayedShare;
 pub use self::shares::FoundBlock;
 use crate::work::Reserve;
 use crate::{Disconnect, PoolConfig, Successor, Work};
@@ -83,7 +88,19 @@ pub struct Session {
     unacknowledged: Unacknowledged,
     frames: FrameQueue,
     records: Vec<ShareRecord>,
-    blocks: VecDeque<FoundBlock>,
+    /// What was accepted, for somebody further up.
+    #[expect(
+        clippy::box_collection,
+        reason = "every connection has this field, and most pools are the last that hear of a share"
+    )]
+    relayed: Option<Box<Vec<RelayedShare>>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "every connection has this field, and hardly any ever finds a block"
+    )]
+    blocks: Option<Box<VecDeque<FoundBlock>>>,
+    /// Where the peer makes its own jobs.
+    custom: Option<Box<CustomWork>>,
     counters: Counters,
     breaker: Breaker,
 }
@@ -140,13 +157,14 @@ impl Session {
     #[must_use]
     pub fn new(config: Arc<PoolConfig>, connection: ConnectionId, seen_key: [u8; 16], now: Now) -> Self {
         let breaker = Breaker::new(config.channels_per_connection, now.monotonic);
+        let extranonces = ExtranonceSpace::based(config.extranonce, connection);
         Self {
             config,
             connection,
             seen_key,
             state: State::ExpectSetup { deadline: now.monotonic + SETUP_TIMEOUT },
             device: Box::default(),
-            extranonces: ExtranonceSpace::new(connection),
+            extranonces,
             jobs: JobTable::default(),
             last_order: 0,
             reserve: None,
@@ -158,7 +176,9 @@ impl Session {
             unacknowledged: Unacknowledged::default(),
             frames: FrameQueue::default(),
             records: Vec::new(),
-            blocks: VecDeque::new(),
+            relayed: None,
+            blocks: None,
+            custom: None,
             counters: Counters::default(),
             breaker,
         }
@@ -169,9 +189,10 @@ impl Session {
     pub fn frame_limit(&self, header: &Header) -> usize {
         match self.state {
             State::ExpectSetup { .. } => limits::before_setup(Side::Server, header),
-            // Nobody may send custom jobs here, so the largest message of a miner needs no room.
             State::ExpectChannel { .. } | State::Mining { .. } => {
-                limits::after_setup(Protocol::Mining, Side::Server, header).min(limits::UNKNOWN)
+                let limit = limits::after_setup(Protocol::Mining, Side::Server, header);
+                // Who may not send custom jobs needs no room for the largest message of a miner.
+                if self.custom.is_some() { limit } else { limit.min(limits::UNKNOWN) }
             }
         }
     }
@@ -212,7 +233,7 @@ impl Session {
             Message::OpenExtendedMiningChannel(open) => return self.handle_open_extended(&open, now),
             Message::UpdateChannel(update) => self.handle_update(&update),
             Message::CloseChannel(close) => self.handle_close(&close, now),
-            Message::SetCustomMiningJob(job) => self.refuse_custom_job(&job),
+            Message::SetCustomMiningJob(job) => self.handle_custom_job(&job, frame.payload, now),
             Message::RequestExtensions(request) => return self.handle_extensions(info, &request),
             // The peer's only other message is SetupConnection, which has had its turn.
             _ => {
@@ -252,16 +273,19 @@ impl Session {
         match self.state {
             State::ExpectSetup { deadline } if now.monotonic >= deadline => Err(Disconnect::NoSetup),
             State::ExpectChannel { deadline, .. } if now.monotonic >= deadline => Err(Disconnect::NoChannel),
-            State::ExpectSetup { .. } | State::ExpectChannel { .. } | State::Mining { .. } => Ok(()),
+            State::ExpectSetup { .. } | State::ExpectChannel { .. } | State::Mining { .. } => {
+                self.handle_custom_timeout(now);
+                Ok(())
+            }
         }
     }
 
     /// When [`Self::handle_timeout`] is to be called; to be asked again after every other call.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Monotonic> {
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
         match self.state {
             State::ExpectSetup { deadline } | State::ExpectChannel { deadline, .. } => Some(deadline),
-            State::Mining { .. } => None,
+            State::Mining { .. } => self.custom_timeout(),
         }
     }
 
@@ -288,13 +312,24 @@ impl Session {
 
     /// A block that was found, to be handed to every node before anything else happens.
     pub fn poll_block(&mut self) -> Option<FoundBlock> {
-        self.blocks.pop_front()
+        self.blocks.as_mut()?.pop_front()
+    }
+
+    /// Whether [`Self::poll_block`] has something to give.
+    #[must_use]
+    pub fn has_block(&self) -> bool {
+        self.blocks.as_ref().is_some_and(|blocks| !blocks.is_empty())
     }
 
     /// Moves the records of accepted shares to the end of `into`, in the order that [`Self::handle_durable`] counts them.
     pub fn take_records(&mut self, into: &mut Vec<ShareRecord>) {
         into.append(&mut self.records);
         self.records.shrink_to(RECORDS_KEPT);
+    }
+
+    /// The shares that were accepted since the last call, where [`PoolConfig::relays_shares`].
+    pub fn take_relayed(&mut self) -> Vec<RelayedShare> {
+        self.relayed.as_mut().map(|shares| core::mem::take(&mut **shares)).unwrap_or_default()
     }
 
     /// What the session has to say; to be sent, then cleared.

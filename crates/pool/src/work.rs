@@ -6,13 +6,14 @@ mod reserve;
 use core::time::Duration;
 use std::sync::Arc;
 
+use adit_channel::ExtranonceBase;
 use adit_messages::types::{B064K, Seq0255, Sv2Option, U256};
 use adit_messages::{Message, MessageInfo, mining};
-use adit_share::{CoinbaseSpec, FULL_EXTRANONCE_LEN, Job, JobError, Template, TemplateError, Tip};
+use adit_share::{CoinbaseSpec, Job, JobError, Template, TemplateError, Tip};
 use adit_transport::{FrameQueue, PayloadTooLong};
 use adit_units::{ChannelId, Height, JobId, JobTag, Monotonic, Now, Sats, UnixTime};
 use bitcoin::hashes::Hash as _;
-use bitcoin::{BlockHash, ScriptBuf};
+use bitcoin::{BlockHash, ScriptBuf, TxOut};
 
 pub use self::distribution::Distribution;
 pub use self::reserve::RESERVE_DELAY;
@@ -41,6 +42,8 @@ pub struct Work {
     /// What the job's coinbase was made of, for those who want to be paid in another way.
     coinbase: CoinbaseSpec,
     tag: JobTag,
+    /// What the extranonces are like that the job, and the one in reserve, leave room for.
+    extranonce: ExtranonceBase,
     /// Counts what a factory puts up, because job numbers do not tell: a job held in reserve has an older number than the jobs
     /// that it follows.
     order: u64,
@@ -50,6 +53,8 @@ pub struct Work {
     node_time: NodeTime,
     /// Whether it is the subsidy-only job of a tip that has no template yet.
     is_interim: bool,
+    /// Whether it was made because coinbases are to be others than before.
+    is_urgent: bool,
     /// The job that miners may be given ahead for the next tip.
     pub(crate) reserve: Option<Arc<Reserve>>,
     /// `NewExtendedMiningJob` without `min_ntime`, to be activated by `set_new_prev_hash`.
@@ -71,10 +76,12 @@ impl Work {
             job: Arc::new(job),
             tag: coinbase.tag,
             coinbase,
+            extranonce: place.extranonce,
             order: place.order,
             tip_seen: place.tip_seen,
             node_time: place.node_time,
             is_interim: place.is_interim,
+            is_urgent: place.is_urgent,
             reserve: place.reserve,
         }
     }
@@ -82,6 +89,12 @@ impl Work {
     /// Where it stands among all that its factory has put up; a later one has a greater number.
     pub(crate) const fn order(&self) -> u64 {
         self.order
+    }
+
+    /// What the extranonces are like that the job leaves room for.
+    #[must_use]
+    pub const fn extranonce(&self) -> &ExtranonceBase {
+        &self.extranonce
     }
 
     /// When its tip was first heard of.
@@ -102,6 +115,12 @@ impl Work {
     #[must_use]
     pub const fn is_interim(&self) -> bool {
         self.is_interim
+    }
+
+    /// Whether it was made because coinbases are to be others than before, so that nobody should work on the one before any longer.
+    #[must_use]
+    pub const fn is_urgent(&self) -> bool {
+        self.is_urgent
     }
 
     /// The job's number, the same on all connections.
@@ -143,10 +162,12 @@ impl Work {
 /// What a work is beside its job.
 #[derive(Clone, Debug)]
 struct Place {
+    extranonce: ExtranonceBase,
     order: u64,
     tip_seen: Monotonic,
     node_time: NodeTime,
     is_interim: bool,
+    is_urgent: bool,
     reserve: Option<Arc<Reserve>>,
 }
 
@@ -260,8 +281,11 @@ pub struct JobFactory {
     instance: u16,
     boot: u32,
     payout_script: ScriptBuf,
+    further_outputs: Vec<TxOut>,
+    extranonce: ExtranonceBase,
     signature: String,
     empty_jobs: EmptyJobs,
+    least_fee_gain: Sats,
     halving_interval: u32,
     last_id: JobId,
     last_order: u64,
@@ -280,12 +304,18 @@ struct Latest {
     work: Arc<Work>,
     /// Whether a miner waits for the next job.
     is_wished: bool,
+    /// Whether coinbases are to be others than this one's and that of the job in reserve.
+    is_outdated: bool,
 }
 
 impl Latest {
     /// When its job is to be made anew.
     fn renewal_due(&self) -> Monotonic {
-        self.made + if self.is_wished { WISHED_JOB_AGE } else { JOB_AGE_MAX }
+        match (self.is_outdated, self.is_wished) {
+            (true, _) => self.made,
+            (false, true) => self.made + WISHED_JOB_AGE,
+            (false, false) => self.made + JOB_AGE_MAX,
+        }
     }
 }
 
@@ -318,8 +348,11 @@ impl JobFactory {
             instance: config.instance,
             boot,
             payout_script: config.payout_script.clone(),
+            further_outputs: config.further_outputs.clone(),
+            extranonce: config.extranonce,
             signature: config.signature.clone(),
             empty_jobs: config.empty_jobs,
+            least_fee_gain: config.least_fee_gain,
             halving_interval: config.halving_interval,
             last_id: JobId(0),
             last_order: 0,
@@ -329,11 +362,22 @@ impl JobFactory {
         })
     }
 
-    /// Makes the next job by other rules. The number of the server and the chain stay what they were at the start.
+    /// Makes the next job by other rules, and at once if they are about coinbases. The number of the server and the chain stay what they
+    /// were at the start.
     pub fn handle_config(&mut self, config: &PoolConfig) {
+        let is_same_coinbase = self.payout_script == config.payout_script
+            && self.further_outputs == config.further_outputs
+            && self.extranonce == config.extranonce
+            && self.signature == config.signature;
+        if let Some(latest) = self.latest.as_mut().filter(|_| !is_same_coinbase) {
+            latest.is_outdated = true;
+        }
         self.payout_script.clone_from(&config.payout_script);
+        self.further_outputs.clone_from(&config.further_outputs);
+        self.extranonce = config.extranonce;
         self.signature.clone_from(&config.signature);
         self.empty_jobs = config.empty_jobs;
+        self.least_fee_gain = config.least_fee_gain;
     }
 
     /// Makes work of a template, or nothing if miners have the same work already and it is not older than [`JOB_AGE_MAX`].
@@ -346,12 +390,23 @@ impl JobFactory {
         template: &Arc<Template>,
         now: Now,
     ) -> Result<Option<Arc<Work>>, WorkError> {
-        let known = self.latest.as_ref().filter(|latest| is_same_work(&latest.work.template, template));
-        if known.is_some_and(|known| now.monotonic - known.made < JOB_AGE_MAX) {
+        let known = self.latest.as_ref().filter(|latest| self.is_no_better(&latest.work, template));
+        if known.is_some_and(|known| !known.is_outdated && now.monotonic - known.made < JOB_AGE_MAX) {
             return Ok(None);
         }
         let node_time = NodeTime { said: template.time, came: now.monotonic };
         self.make(Arc::clone(template), false, node_time, now).map(Some)
+    }
+
+    /// Whether a template is not worth a job of its own yet: it is the same as that of `work`, or pays too little more.
+    fn is_no_better(&self, work: &Work, template: &Template) -> bool {
+        let present = &work.template;
+        let enough = present.coinbase_value.checked_add(self.least_fee_gain);
+        let gains_little = self.least_fee_gain > Sats::ZERO
+            && present.tip == template.tip
+            && !work.is_interim
+            && enough.is_none_or(|enough| template.coinbase_value < enough);
+        gains_little || is_same_work(present, template)
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -416,21 +471,29 @@ impl JobFactory {
 
     /// What a work on the block `prev_hash` is beside its job.
     fn place(&self, prev_hash: BlockHash, node_time: NodeTime, is_interim: bool, now: Monotonic) -> Place {
-        let known = self.latest.as_ref().map(|latest| &latest.work);
-        let same_tip = known.filter(|work| work.tip().prev_hash == prev_hash);
+        let same_tip = self.latest.as_ref().filter(|latest| latest.work.tip().prev_hash == prev_hash);
+        // A job in reserve that was made by other rules is not taken along; another one comes.
+        let reserve = same_tip.filter(|latest| !latest.is_outdated).map(|latest| &latest.work.reserve);
         Place {
+            extranonce: self.extranonce,
             order: self.last_order + 1,
-            tip_seen: same_tip.map_or(now, |work| work.tip_seen),
+            tip_seen: same_tip.map_or(now, |latest| latest.work.tip_seen),
             node_time,
             is_interim,
-            reserve: same_tip.and_then(|work| work.reserve.clone()),
+            is_urgent: self.latest.as_ref().is_some_and(|latest| latest.is_outdated),
+            reserve: reserve.and_then(Clone::clone),
         }
     }
 
     fn put_up(&mut self, work: Work, now: Now) -> Arc<Work> {
         let work = Arc::new(work);
         self.last_order = work.order;
-        self.latest = Some(Latest { made: now.monotonic, work: Arc::clone(&work), is_wished: false });
+        self.latest = Some(Latest {
+            made: now.monotonic,
+            work: Arc::clone(&work),
+            is_wished: false,
+            is_outdated: false,
+        });
         work
     }
 
@@ -444,11 +507,13 @@ impl JobFactory {
 
     /// The coinbase of job `id`, which pays out what `template` creates.
     fn coinbase(&self, id: JobId, template: &Template) -> CoinbaseSpec {
+        let mut payouts = Distribution::Pooled.payouts(template.coinbase_value, &self.payout_script);
+        payouts.extend_from_slice(&self.further_outputs);
         CoinbaseSpec {
-            payouts: Distribution::Pooled.payouts(template.coinbase_value, &self.payout_script),
+            payouts,
             signature: self.signature.clone(),
             tag: self.tag(id),
-            extranonce_len: FULL_EXTRANONCE_LEN,
+            extranonce_len: self.extranonce.full_len(),
         }
     }
 }

@@ -94,7 +94,7 @@ pub(crate) async fn open_data(
     let (config, now) = (LogConfig::new(pool.instance), Clock.unix());
     let opened = tokio::task::spawn_blocking(move || adit_ledger::open(&shares, config, now));
     let Opened { log, boot, outcome, .. } = opened.await?.context("cannot open the share log")?;
-    Ok(Parts { pool, boot, node, log, outcome, blocks, identity })
+    Ok(Parts { pool, boot, node, log, outcome, blocks, identity, relay: None, declared: None })
 }
 
 /// Reads what miners are shown, and refuses what they would refuse, and a secret that is none.

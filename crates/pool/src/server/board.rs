@@ -18,9 +18,11 @@ use crate::{JobFactory, PoolConfig, Work, WorkError};
 
 /// What connections see on the board. Work and rules travel as one value, so that nobody waits for two.
 #[derive(Clone, Debug)]
-pub(super) struct Posted {
-    pub(super) work: Arc<Work>,
-    pub(super) rules: Arc<PoolConfig>,
+pub struct Posted {
+    /// What is mined.
+    pub work: Arc<Work>,
+    /// What holds for connections; not always what the work was made by.
+    pub rules: Arc<PoolConfig>,
 }
 
 /// Turns templates into work and puts it up where every connection sees it.

@@ -7,20 +7,23 @@ use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use adit_ledger::{Durable, DurableWatch, LogClosed, ShareSink, completion};
+use adit_ledger::{Durable, DurableWatch, LogClosed, SavedBlock, ShareSink, completion};
 use adit_net::{
     Accepted, Clock, Connection, Draining, HANDSHAKE_PATIENCE, Intake, Io, IoError, Permit, QueueError, Timer,
 };
 use adit_transport::{FrameQueue, OpenError};
-use adit_units::{ConnectionId, Monotonic};
+use adit_units::{ConnectionId, Now};
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash as _;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
 use super::board::Posted;
 use super::metrics::Meter;
 use super::promises::Promises;
+use super::refresh::Refresh;
 use super::{DRAIN_PATIENCE, Failure, Hall, fail};
-use crate::{Disconnect, Session};
+use crate::{Disconnect, FoundCustomBlock, Session};
 
 /// How long a peer that is sent away has to take its leave.
 pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -54,8 +57,8 @@ struct Peer<L> {
     connection: Connection,
     session: Session,
     board: watch::Receiver<Option<Posted>>,
-    /// When the tip was heard of that the miners were told of last.
-    told_tip: Option<Monotonic>,
+    /// When work is taken in that can wait.
+    refresh: Refresh,
     durable: Durable,
     durable_watch: DurableWatch,
     append: Option<Append>,
@@ -145,7 +148,7 @@ async fn arrive<L: ShareSink>(
         connection,
         session,
         board,
-        told_tip: None,
+        refresh: Refresh::default(),
         durable,
         durable_watch,
         append: None,
@@ -161,7 +164,7 @@ impl<L: ShareSink> Peer<L> {
     async fn run(&mut self, mut draining: Draining) -> End {
         // Waited for once and not anew at each wake-up, because all connections share the list of those who wait.
         let mut shutdown = pin!(draining.begun());
-        self.take_work();
+        self.take_work(Clock.now());
         loop {
             if let Err(end) = self.settle() {
                 return end;
@@ -175,10 +178,11 @@ impl<L: ShareSink> Peer<L> {
 
     /// Waits for the next thing to do.
     async fn wake(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Wake {
-        self.timer.set(self.session.poll_timeout());
         let (intake, busy) = (self.intake(), self.append.is_some());
         // A peer that lags behind is not sent every job, only the newest once it has caught up.
         let ready_for_work = !self.connection.is_congested();
+        let refresh_due = self.refresh.due().filter(|_| ready_for_work);
+        self.timer.set(self.session.poll_timeout().into_iter().chain(refresh_due).min());
         let ready_for_frames = self.frames_left && ready_for_work && !self.log_is_behind();
         let Self { hall, connection, board, durable_watch, append, promises, timer, .. } = self;
         // What is rare comes first, because bytes from a busy peer are always ready; and all that is ready together is
@@ -217,14 +221,19 @@ impl<L: ShareSink> Peer<L> {
     async fn handle(&mut self, wake: Wake) -> Result<(), End> {
         match wake {
             Wake::Shutdown => return Err(End::Shutdown),
-            Wake::Work => self.take_work(),
+            Wake::Work => self.take_work(Clock.now()),
             Wake::Durable(count) => {
                 self.promises.note_durable(count);
                 self.session.handle_durable(self.promises.kept());
             }
             Wake::BlockSafe => self.session.handle_durable(self.promises.kept()),
             Wake::Timeout => {
-                self.session.handle_timeout(Clock.now())?;
+                let now = Clock.now();
+                self.session.handle_timeout(now)?;
+                let is_due = self.refresh.due().is_some_and(|due| due <= now.monotonic);
+                if is_due && !self.connection.is_congested() {
+                    self.take_work(now);
+                }
             }
             Wake::FramesLeft => self.take_frames().await?,
             Wake::Io(done) => {
@@ -237,20 +246,25 @@ impl<L: ShareSink> Peer<L> {
         Ok(())
     }
 
-    /// Takes in what the board says.
-    fn take_work(&mut self) {
+    /// Takes in what the board says, or if it can wait, sees to it that this connection has its turn.
+    fn take_work(&mut self, now: Now) {
+        let Self { session, refresh, id, .. } = self;
         let posted = self.board.borrow_and_update();
         let Some(Posted { work, rules }) = &*posted else { return };
-        let rules = (!self.session.goes_by(rules)).then(|| Arc::clone(rules));
+        let rules = (!session.goes_by(rules)).then(|| Arc::clone(rules));
+        let can_wait = rules.is_none() && session.can_wait_for(work);
+        if can_wait && refresh.puts_off(*id, now.monotonic) {
+            return;
+        }
+        *refresh = Refresh::default();
         let work = Arc::clone(work);
         // Others must not wait for the board while this session takes in what it says.
         drop(posted);
         if let Some(rules) = rules {
-            self.session.handle_config(rules);
+            session.handle_config(rules);
         }
-        let (tip, now) = (work.tip_seen(), Clock.now());
-        let is_new_tip = self.told_tip.replace(tip) != Some(tip);
-        self.session.handle_work(Arc::clone(&work), now);
+        let is_new_tip = session.tip_seen() != Some(work.tip_seen());
+        session.handle_work(Arc::clone(&work), now);
         if is_new_tip {
             self.meter.told(&work, Clock.monotonic());
         }
@@ -275,10 +289,30 @@ impl<L: ShareSink> Peer<L> {
                 // On the heap, because hardly any connection ever finds one.
                 Box::pin(self.hall.blocks.hand_over(found)).await;
             }
+            if self.session.has_custom_block() {
+                has_block = true;
+                Box::pin(self.hand_over_custom()).await;
+            }
             taken?;
             if self.frames_left || !has_block {
                 return Ok(());
             }
+        }
+    }
+
+    /// Sends the blocks out that were found on jobs of the miner's own, where their transactions are known here.
+    async fn hand_over_custom(&mut self) {
+        while let Some(found) = self.session.poll_custom_block() {
+            let work = self.board.borrow().as_ref().map(|posted| Arc::clone(&posted.work));
+            let (hash, height) = (BlockHash::hash(&found.header), found.declaration.height());
+            let Some(bytes) = self.hall.custom.complete(&found, work.as_deref()) else {
+                let (connection, user) = (self.id.0, &found.user);
+                tracing::info!(connection, %user, %hash, height = height.0, "block on a job whose transactions only its miner knows");
+                continue;
+            };
+            self.promises.hold(found.record, hash);
+            let block = SavedBlock { hash: hash.to_byte_array(), height, bytes };
+            self.hall.blocks.take(block, found.user, found.worker).await;
         }
     }
 
@@ -309,11 +343,18 @@ impl<L: ShareSink> Peer<L> {
     /// Carries out what the session wants: records to the log, frames to the outbox, numbers to the metrics.
     fn settle(&mut self) -> Result<(), End> {
         self.write_down();
+        self.pass_on();
+        while let Some(token) = self.session.poll_token() {
+            let now = Clock.now();
+            let verdict = self.hall.custom.use_up(&token, now.unix);
+            self.session.handle_token(verdict, now);
+        }
         if self.session.channels() > 0 || !self.session.device().is_empty() {
             self.permit.establish();
         }
         if self.session.take_wish() {
             self.hall.wishes.notify_one();
+            self.refresh.hasten(Clock.monotonic());
         }
         let frames = self.session.frames();
         let is_long = frames.len_bytes() > FRAMES_KEPT;
@@ -322,6 +363,19 @@ impl<L: ShareSink> Peer<L> {
             *frames = FrameQueue::default();
         }
         Ok(())
+    }
+
+    /// Gives new shares to whoever passes them on.
+    fn pass_on(&mut self) {
+        let Some(relay) = &self.hall.relay else { return };
+        for share in self.session.take_relayed() {
+            if relay.try_send(share).is_err() {
+                tracing::warn!(
+                    connection = self.id.0,
+                    "a share is not passed on, because too many wait for it"
+                );
+            }
+        }
     }
 
     /// Gives the log the records of new shares, unless it still has to take earlier ones.

@@ -1,10 +1,12 @@
 //! What changes about a running server without a restart.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_net::Limits;
 use adit_transport::{AuthorityPublicKey, Identity};
+use tokio::sync::watch;
 
+use super::board::Posted;
 use super::{Server, possible};
 use crate::{PoolConfig, PoolConfigError};
 
@@ -44,7 +46,7 @@ impl Server {
     /// Goes on with other rules, limits and certificate, or if there is a mistake in any of them, with all as it was.
     ///
     /// No connection ends. A certificate is shown to whoever connects from now on. Limits hold at once. Rules about coinbases hold from the
-    /// next job on, which is made within [`JOB_AGE_MAX`](crate::JOB_AGE_MAX); the rate of shares holds for channels that are opened from now
+    /// next job on, which is made at once; the rate of shares holds for channels that are opened from now
     /// on.
     ///
     /// # Errors
@@ -52,22 +54,63 @@ impl Server {
     /// The first mistake.
     pub fn reload(&self, new: Reload) -> Result<(), ReloadError> {
         let Reload { pool, limits, identity } = new;
-        pool.check()?;
-        let (rules, shown) = (Arc::clone(&self.rules.borrow()), self.identity.borrow().authority());
-        if pool.instance != rules.instance {
+        self.rules.change(pool, || {
+            let shown = self.identity.borrow().authority();
+            if identity.authority() != shown {
+                let (pinned, new) = (Box::new(shown), Box::new(identity.authority()));
+                return Err(ReloadError::Authority { pinned, new });
+            }
+            self.admission.set_limits(possible(limits));
+            self.identity.send_replace(identity);
+            Ok(())
+        })
+    }
+}
+
+/// The rules that hold, and where connections see them.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    /// What the board makes work by.
+    current: watch::Sender<Arc<PoolConfig>>,
+    posted: watch::Sender<Option<Posted>>,
+    /// Held by whoever changes the rules, so that two who do so at once do it one after the other.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Rules {
+    pub(super) fn new(
+        current: watch::Sender<Arc<PoolConfig>>,
+        posted: watch::Sender<Option<Posted>>,
+    ) -> Self {
+        Self { current, posted, turn: Arc::default() }
+    }
+
+    pub(super) fn works(&self) -> watch::Receiver<Option<Posted>> {
+        self.posted.subscribe()
+    }
+
+    /// Goes by other rules, if there is no mistake in them and `besides` has nothing against it; that is done before.
+    pub(super) fn change(
+        &self,
+        new: PoolConfig,
+        besides: impl FnOnce() -> Result<(), ReloadError>,
+    ) -> Result<(), ReloadError> {
+        new.check()?;
+        // Nothing that is guarded can be left half done.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = Arc::clone(&self.current.borrow());
+        if new.instance != rules.instance {
             return Err(ReloadError::Restart("the instance"));
         }
-        if (pool.network, pool.halving_interval) != (rules.network, rules.halving_interval) {
+        if (new.network, new.halving_interval) != (rules.network, rules.halving_interval) {
             return Err(ReloadError::Restart("the network"));
         }
-        if identity.authority() != shown {
-            let (pinned, new) = (Box::new(shown), Box::new(identity.authority()));
-            return Err(ReloadError::Authority { pinned, new });
+        if new.extranonce.rollable_len() != rules.extranonce.rollable_len() {
+            return Err(ReloadError::Restart("what miners may roll of the extranonce"));
         }
-        self.admission.set_limits(possible(limits));
-        self.identity.send_replace(identity);
-        if pool != *rules {
-            self.publish(Arc::new(pool));
+        besides()?;
+        if new != *rules {
+            self.publish(Arc::new(new));
         }
         Ok(())
     }
@@ -75,7 +118,7 @@ impl Server {
     /// Tells the board, for work to come, and all connections.
     fn publish(&self, rules: Arc<PoolConfig>) {
         // In this order, because the board reads the rules while it posts, the old ones are never posted after the new ones.
-        self.rules.send_replace(Arc::clone(&rules));
+        self.current.send_replace(Arc::clone(&rules));
         self.posted.send_if_modified(|posted| match posted {
             Some(posted) => {
                 posted.rules = rules;

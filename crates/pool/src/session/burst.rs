@@ -135,7 +135,7 @@ impl Burst<'_> {
     /// Whether a block is waiting to be taken.
     #[must_use]
     pub fn has_block(&self) -> bool {
-        !self.session.blocks.is_empty()
+        self.session.has_block() || self.session.has_custom_block()
     }
 
     /// There are no more frames for now: judges the share that waits, if one does. It may be a block.

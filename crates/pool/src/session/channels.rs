@@ -4,10 +4,7 @@ use adit_channel::{
     Channel, ChannelKind, ChannelTerms, ExtranoncePrefix, Reward, RewardKind, TargetOutOfRange, UserIdentity,
     Vardiff,
 };
-use adit_messages::error_code::{
-    OpenMiningChannelError as OpenCode, SetCustomMiningJobError as CustomJobCode,
-    UpdateChannelError as UpdateCode,
-};
+use adit_messages::error_code::{OpenMiningChannelError as OpenCode, UpdateChannelError as UpdateCode};
 use adit_messages::mining;
 use adit_messages::types::{B032, U256};
 use adit_units::{ChannelId, Hashrate, Now, Target, Work as Hashes};
@@ -102,7 +99,14 @@ impl Session {
         if kind == ChannelKind::Extended && self.state.terms().standard_jobs_only {
             return Err(OpenCode::ExtendedChannelsNotSupportedForStandardJobs);
         }
+        if !self.serves(kind) {
+            return Err(OpenCode::StandardChannelsNotSupportedForCustomWork);
+        }
         let (user, reward) = self.user(request.user_identity)?;
+        if self.custom.is_some() && reward != Reward::Pooled {
+            // The miner's own coinbase says whom it pays.
+            return Err(OpenCode::InvalidUserIdentity);
+        }
         let nominal =
             Hashrate::from_wire(request.nominal_hash_rate).map_err(|_| OpenCode::InvalidNominalHashrate)?;
         if usize::from(request.min_extranonce_size) > self.extranonces.base().rollable_len() {
@@ -113,6 +117,7 @@ impl Session {
         let vardiff = Vardiff::new(self.config.vardiff, nominal, max_target, network)
             .map_err(|TargetOutOfRange { .. }| OpenCode::MaxTargetOutOfRange)?;
         let first = active.map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
+        let first = self.custom.as_ref().map_or(first, |custom| custom.jobs().next_activation());
         let distribution = Distribution::of(&reward);
         let known = self.groups.of(&distribution);
         let is_full = self.channels.len() >= usize::from(self.config.channels_per_connection);
@@ -159,6 +164,9 @@ impl Session {
     /// Who the shares of a channel are credited to, and who pays for them.
     fn user(&self, bytes: &[u8]) -> Result<(UserIdentity, Reward), OpenCode> {
         let user = UserIdentity::from_wire(bytes).map_err(|_| OpenCode::InvalidUserIdentity)?;
+        if self.config.any_user {
+            return Ok((user, Reward::Pooled));
+        }
         match Reward::of(&user, self.config.network) {
             Ok(Reward::Solo(_) | Reward::Split { .. }) if !self.config.solo => {
                 debug!(connection = self.connection.0, %user, "asks for a block of its own");
@@ -219,9 +227,13 @@ impl Session {
             Hashrate::from_wire(update.nominal_hash_rate).map_err(|_| UpdateCode::InvalidNominalHashrate)?;
         let max_target = Target::from_le_bytes(update.maximum_target.to_array());
         let before = open.channel.target();
-        let announced = open.channel.update(nominal, max_target, &self.jobs);
+        let announced = match &self.custom {
+            Some(custom) => open.channel.update(nominal, max_target, custom.jobs()),
+            None => open.channel.update(nominal, max_target, &self.jobs),
+        };
         let announced = announced.map_err(|TargetOutOfRange { .. }| UpdateCode::MaxTargetOutOfRange)?;
-        self.wishes |= announced.is_some_and(|target| is_much_harder(target, before));
+        self.wishes |=
+            self.custom.is_none() && announced.is_some_and(|target| is_much_harder(target, before));
         Ok(announced)
     }
 
@@ -256,15 +268,6 @@ impl Session {
     pub(super) fn forget_groups(&mut self) {
         let channels = &self.channels;
         self.groups.retain(|group| channels.iter().any(|open| open.channel.works_for(group)));
-    }
-
-    /// Answers `SetCustomMiningJob`, which no connection here has the right to send (spec 5.3.18).
-    pub(super) fn refuse_custom_job(&mut self, job: &mining::SetCustomMiningJob<'_>) {
-        self.send(mining::SetCustomMiningJobError {
-            channel_id: job.channel_id,
-            request_id: job.request_id,
-            error_code: CustomJobCode::JdNotSupported.to_wire(),
-        });
     }
 }
 

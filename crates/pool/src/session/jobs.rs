@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use adit_channel::{Activation, Channel, ChannelKind};
+use adit_channel::{Activation, Channel, ChannelKind, ExtranonceBase};
+use adit_messages::error_code::CloseChannelReason;
 use adit_messages::mining;
 use adit_messages::types::{Sv2Option, U256};
 use adit_share::Job;
 use adit_transport::FrameQueue;
-use adit_units::{ChannelId, Now};
+use adit_units::{ChannelId, Monotonic, Now};
 use tracing::trace;
 
 use super::channels::prefix_bytes;
@@ -17,6 +18,25 @@ use crate::Work;
 use crate::work::Reserve;
 
 impl Session {
+    /// Whether miners lose next to nothing if this work is taken in a moment later.
+    ///
+    /// Not if the tip is another one, and not if miners have an empty block so far and now there are transactions. Where there are no
+    /// channels nothing is to be sent, so there is nothing to put off.
+    #[must_use]
+    pub fn can_wait_for(&self, work: &Work) -> bool {
+        let Some((_, present)) = self.jobs.active() else { return false };
+        let is_empty = |work: &Work| work.job().merkle_path().is_empty();
+        let ends_empty_work =
+            (present.is_interim() && !work.is_interim()) || (is_empty(present) && !is_empty(work));
+        !work.is_urgent() && !self.channels.is_empty() && present.tip() == work.tip() && !ends_empty_work
+    }
+
+    /// When the tip was first heard of whose work was taken in last.
+    #[must_use]
+    pub fn tip_seen(&self) -> Option<Monotonic> {
+        self.jobs.active().map(|(_, present)| present.tip_seen())
+    }
+
     /// Takes in what is to be mined from now on; work older than the session has seen is passed over.
     ///
     /// On another tip than before: one future job and one `SetNewPrevHash` for the whole group, or only the latter where the job was
@@ -32,6 +52,17 @@ impl Session {
         let same_job = present.is_some_and(|present| present.id() == work.id());
         trace!(connection = self.connection.0, job = work.id().0, same_tip, same_job, "work");
         let reserve = work.reserve.clone();
+        let base = self.base_under(&work);
+        if base != self.extranonces.base() {
+            self.rebase(base, now);
+        }
+        if self.custom.is_some() {
+            // The peer makes its own jobs, and hears of tips from its own node.
+            self.reserve = None;
+            self.start_tip(Arc::clone(&work));
+            self.handle_work_besides(&work, !same_tip, now);
+            return self.count_remembered();
+        }
         if same_job {
             // What is new is the reserve.
         } else if self.channels.is_empty() {
@@ -99,6 +130,10 @@ impl Session {
         if self.reserve.as_ref().is_some_and(|known| known.id() == reserve.id()) {
             return;
         }
+        if self.reserve.is_some() {
+            // What held when they were given that one is of no more interest.
+            self.channels.iter_mut().for_each(|open| open.channel.forget_ahead());
+        }
         self.tell_prefixes();
         let Self { channels, groups, frames, .. } = self;
         if self.state.terms().standard_jobs_only {
@@ -135,6 +170,28 @@ impl Session {
         }
     }
 
+    /// The jobs to come leave room for other extranonces than those before: every channel gets a new part of them, and the job that it was
+    /// given for the next tip will not come.
+    fn rebase(&mut self, base: ExtranonceBase, now: Now) {
+        self.extranonces.rebase(base);
+        self.reserve = None;
+        let mut without = Vec::new();
+        for OpenChannel { channel, prefix_untold, .. } in &mut self.channels {
+            channel.forget_ahead();
+            match self.extranonces.next_prefix() {
+                // What an extended channel may roll was agreed when it was opened.
+                Some(prefix) if prefix.rollable_len() == channel.extranonce().rollable_len() => {
+                    channel.set_extranonce(prefix, &self.jobs, false);
+                    *prefix_untold = true;
+                }
+                Some(_) | None => without.push(channel.id()),
+            }
+        }
+        for channel in without {
+            self.dismiss(channel, CloseChannelReason::ClosedByOperator, now);
+        }
+    }
+
     /// Tells the channels whose extranonce prefix is another one from the next job on, which is about to be sent (spec 5.3.10).
     fn tell_prefixes(&mut self) {
         for OpenChannel { channel, prefix_untold, .. } in &mut self.channels {
@@ -156,8 +213,8 @@ impl Session {
     /// The job is the connection's present one, so the number is shared with the other channels; here it comes as a future job, and
     /// with the tip that makes it active, both addressed to the channel alone.
     pub(super) fn send_first_job(&mut self, mut open: OpenChannel, now: Now) {
-        let Self { jobs, groups, frames, .. } = self;
-        if let Some((activation, work)) = jobs.active() {
+        let Self { jobs, groups, frames, custom, .. } = self;
+        if let Some((activation, work)) = jobs.active().filter(|_| custom.is_none()) {
             let channel = &mut open.channel;
             channel.handle_first_job(now.monotonic);
             let own = (channel.group(), channel.id());

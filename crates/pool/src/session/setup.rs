@@ -12,14 +12,15 @@ use adit_units::Now;
 use tracing::debug;
 
 use super::{FIRST_CHANNEL_TIMEOUT, Session, State, Terms};
-use crate::Disconnect;
+use crate::{Disconnect, PoolConfig};
 
 /// What a connection must begin with.
 pub(super) const EXPECTED: &str = "the first message must be SetupConnection";
 
-/// What a client may require of this pool.
-fn supported_flags() -> MiningSetupFlags {
-    MiningSetupFlags::REQUIRES_STANDARD_JOBS | MiningSetupFlags::REQUIRES_VERSION_ROLLING
+/// What a client may require of a pool with these rules.
+fn supported_flags(config: &PoolConfig) -> MiningSetupFlags {
+    let always = MiningSetupFlags::REQUIRES_STANDARD_JOBS | MiningSetupFlags::REQUIRES_VERSION_ROLLING;
+    if config.custom_jobs.is_some() { always | MiningSetupFlags::REQUIRES_WORK_SELECTION } else { always }
 }
 
 /// The extensions that this pool speaks.
@@ -51,7 +52,7 @@ impl Session {
             return Err(self.refuse(Code::ProtocolVersionMismatch));
         }
         let flags = MiningSetupFlags::from_bits(setup.flags);
-        let unsupported = flags.without(supported_flags());
+        let unsupported = flags.without(supported_flags(&self.config));
         if !unsupported.is_empty() {
             return Err(self.refuse_flags(unsupported));
         }
@@ -71,6 +72,9 @@ impl Session {
             standard_jobs_only: flags.contains(MiningSetupFlags::REQUIRES_STANDARD_JOBS),
             worker_names: false,
         };
+        if flags.contains(MiningSetupFlags::REQUIRES_WORK_SELECTION) {
+            self.begin_custom_work();
+        }
         let deadline = now.monotonic + FIRST_CHANNEL_TIMEOUT;
         self.state = State::ExpectChannel { deadline, terms, may_negotiate: true };
         let flags = MiningSuccessFlags::NONE.bits();

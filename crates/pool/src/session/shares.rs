@@ -11,7 +11,7 @@ use adit_share::{Block, Reject, Submission, Verdict};
 use adit_units::{ChannelId, Now, Work};
 use tracing::trace;
 
-use super::{OpenChannel, Session, UNACKNOWLEDGED_MAX, place_of};
+use super::{OpenChannel, RelayedShare, Session, UNACKNOWLEDGED_MAX, place_of};
 use crate::Disconnect;
 
 /// A block that a miner found.
@@ -52,7 +52,12 @@ impl Session {
     /// Credits a share, or says at once why not (spec 5.3.14).
     fn handle_share(&mut self, kind: ChannelKind, arrival: Arrival<'_>, now: Now) -> Result<(), Disconnect> {
         let share = arrival.submission;
-        if let Err(code) = self.credit(kind, arrival, now) {
+        let credited = match (&self.custom, kind) {
+            (Some(_), ChannelKind::Extended) => self.credit_custom(arrival, now),
+            (Some(_), ChannelKind::Standard) => Err(Code::InvalidChannelId),
+            (None, _) => self.credit(kind, arrival, now),
+        };
+        if let Err(code) = credited {
             let (channel, number) = (share.channel_id.0, share.sequence_number.0);
             trace!(connection = self.connection.0, channel, number, job = share.job_id.0, %code, "share refused");
             self.counters.count_rejected(code);
@@ -107,12 +112,30 @@ impl Session {
                 let block = job.block(mined.template(), header, assignment.extranonce(share).as_bytes());
                 let user = channel.user().clone();
                 let (channel, record) = (share.channel_id, self.unacknowledged.emitted() + 1);
-                self.blocks.push_back(FoundBlock { block, channel, user, worker, work, record });
+                self.blocks.get_or_insert_default().push_back(FoundBlock {
+                    block,
+                    channel,
+                    user,
+                    worker,
+                    work,
+                    record,
+                });
                 self.counters.blocks += 1;
                 (work, hash, ShareKind::Block)
             }
             Verdict::Rejected(reject) => return Err(reject.into()),
         };
+        if self.config.relays_shares {
+            let assignment = channel.assignment(job, activation).ok_or(Reject::InvalidJobId)?;
+            let (extranonce, from) = (assignment.extranonce(share), (channel.user(), &worker));
+            self.relayed.get_or_insert_default().push(RelayedShare::new(
+                mined,
+                share,
+                extranonce,
+                (hash, kind),
+                from,
+            ));
+        }
         let (channel_id, number, height) = (share.channel_id, share.sequence_number, job.height());
         trace!(connection = self.connection.0, channel = channel_id.0, number = number.0, %work, "share accepted");
         open.patience.handle_accepted();
@@ -150,7 +173,7 @@ impl Session {
         let network_time = mined.network_time(now.monotonic);
         let found = channel.late_block(job, activation, share, network_time);
         let Some(LateBlock { header, extranonce }) = found else { return };
-        self.blocks.push_back(FoundBlock {
+        self.blocks.get_or_insert_default().push_back(FoundBlock {
             block: job.block(mined.template(), header, extranonce.as_bytes()),
             channel: share.channel_id,
             user: channel.user().clone(),
@@ -194,7 +217,7 @@ impl Session {
 ///
 /// A share without a name is credited all the same, and so is one whose name does not print or is not text: that is no reason to take
 /// a miner's pay. What breaks the form of the field makes the share invalid (spec 3.4.3), unless it is a block.
-fn worker_name(fields: &[u8]) -> Result<Option<WorkerName>, Code> {
+pub(super) fn worker_name(fields: &[u8]) -> Result<Option<WorkerName>, Code> {
     let name = match Tlvs::parse(fields).and_then(Tlvs::user_identity) {
         Ok(name) => name,
         Err(TlvError::UserIdentityNotUtf8) => None,

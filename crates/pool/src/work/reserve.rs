@@ -3,13 +3,14 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use adit_channel::ExtranonceBase;
 use adit_share::{CoinbaseSpec, Job, Template, TemplateParts, Tip, witness_commitment};
 use adit_units::{ChannelId, Height, JobId, Monotonic, Now, Sats, TemplateId};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, BlockHash, CompactTarget, TxOut};
 
 use super::{
-    Broadcast, Distribution, JobFactory, Latest, Work, WorkError, check_room, new_extended_mining_job,
+    Broadcast, Distribution, JobFactory, Latest, Place, Work, WorkError, check_room, new_extended_mining_job,
     variant,
 };
 use crate::EmptyJobs;
@@ -30,6 +31,7 @@ pub(crate) struct Reserve {
     pattern: Job,
     /// What miners were given, even where the rules for coinbases have changed since.
     coinbase: CoinbaseSpec,
+    extranonce: ExtranonceBase,
     version: u32,
     subsidy: Sats,
     /// `NewExtendedMiningJob` without `min_ntime`.
@@ -101,7 +103,13 @@ impl JobFactory {
             return Ok(None);
         }
         let place = self.place(tip.prev_hash, node_time, true, now.monotonic);
-        Ok(Some(self.put_up(Work::new(Arc::new(template), job, reserve.coinbase.clone(), place), now)))
+        let place = Place { extranonce: reserve.extranonce, ..place };
+        let is_outdated = latest.is_outdated;
+        let work = self.put_up(Work::new(Arc::new(template), job, reserve.coinbase.clone(), place), now);
+        if let Some(latest) = &mut self.latest {
+            latest.is_outdated = is_outdated;
+        }
+        Ok(Some(work))
     }
 
     /// When the job for the next tip should be made, if it is missing.
@@ -114,7 +122,11 @@ impl JobFactory {
     /// The present work with a job for the next tip; nothing if there can be none, which is said once.
     pub(super) fn put_by(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
         let Some(latest) = &self.latest else { return Ok(None) };
-        let Latest { work, made, is_wished } = latest;
+        let Latest { work, made, is_wished, is_outdated } = latest;
+        if *is_outdated {
+            // A job by the rules of now comes first, or a session would have two kinds of jobs.
+            return Ok(None);
+        }
         let (work, made, is_wished) = (Arc::clone(work), *made, *is_wished);
         let reserve = match self.reserve_after(&work, work.node_time.at(now.monotonic)) {
             Ok(reserve) => reserve,
@@ -151,7 +163,7 @@ impl JobFactory {
         let pattern = Job::new(id, &template, &coinbase)?;
         check_room(id, &template, &coinbase)?;
         let future_job = Broadcast::new(&new_extended_mining_job(&pattern, ChannelId(0), None));
-        Ok(Reserve { height, coinbase, version, subsidy, future_job, pattern })
+        Ok(Reserve { height, coinbase, extranonce: self.extranonce, version, subsidy, future_job, pattern })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Templates become work: what the messages say, what differs from job to job, and what makes no job.
 
 use adit_messages::{Protocol, decode};
-use adit_share::{RawTransaction, TemplateParts, witness_commitment};
+use adit_share::{FULL_EXTRANONCE_LEN, RawTransaction, TemplateParts, witness_commitment};
 use adit_units::{Height, Sats, TemplateId, UnixTime};
 use bitcoin::{Amount, BlockHash, CompactTarget, TxOut, consensus};
 
@@ -212,6 +212,59 @@ fn other_rules_hold_for_the_next_job_and_not_for_one_that_miners_have() {
     let paid = [&[1][..], payout_script.as_bytes()].concat();
     assert!(outputs.windows(2).any(|window| window == paid), "it pays to the other script");
     assert_eq!(next.tag(), JobTag { instance: 7, boot: 3, job: next.id() });
+}
+
+#[test]
+fn another_coinbase_is_mined_at_once_and_again_after_an_empty_block() {
+    let at = |secs: u64| Now { monotonic: Monotonic::from_micros(secs * 1_000_000), ..now() };
+    let mut factory = factory();
+    let first = factory.handle_template(&template(5), at(0)).unwrap().unwrap();
+    assert!(!first.is_urgent());
+    factory.handle_timeout(at(RESERVE_DELAY.as_secs())).unwrap().expect("the reserve is out");
+    let (further, extranonce) =
+        (ScriptBuf::from_bytes(vec![0x6a, 0x01, 0x07]), ExtranonceBase::new(&[9; 6], 32, 14));
+    let other = PoolConfig {
+        further_outputs: vec![TxOut { value: Amount::ZERO, script_pubkey: further.clone() }],
+        extranonce: extranonce.unwrap(),
+        ..config()
+    };
+    factory.handle_config(&other);
+    assert!(factory.poll_timeout().unwrap() <= at(3).monotonic);
+    let next = factory.handle_timeout(at(3)).unwrap().expect("nobody is to work by the old rules any longer");
+    assert!(next.is_urgent() && next.reserve.is_none(), "what was held in reserve was made by the old rules");
+    assert_eq!((next.job().extranonce_len(), next.extranonce()), (32, &extranonce.unwrap()));
+    assert!(next.job().coinbase_suffix().windows(3).any(|window| window == further.as_bytes()));
+    let reserved = factory.handle_timeout(at(4)).unwrap().expect("a new job is held in reserve");
+    factory.handle_config(&other);
+    assert!(factory.handle_timeout(at(4)).unwrap().is_none(), "nothing has changed");
+    factory.handle_config(&config());
+    let tip = Tip { prev_hash: BlockHash::from_byte_array([1; 32]), height: Height(102), ..*first.tip() };
+    let interim = factory.handle_tip(&tip, at(5)).unwrap().expect("better than a job on the old tip");
+    assert_eq!(
+        (interim.id(), interim.extranonce()),
+        (reserved.reserve.as_ref().unwrap().id(), next.extranonce())
+    );
+    let last = factory.handle_timeout(at(5)).unwrap().expect("and then by the rules of now");
+    assert_eq!(last.job().extranonce_len(), FULL_EXTRANONCE_LEN);
+}
+
+#[test]
+fn a_template_that_pays_hardly_more_is_no_job_where_jobs_are_dear() {
+    let at = |secs: u64| Now { monotonic: Monotonic::from_micros(secs * 1_000_000), ..now() };
+    let paying = |fees: u64| {
+        let parts = parts(5);
+        let (subsidy, fees) = (parts.subsidy, Sats::from_sats(fees));
+        let coinbase_value = subsidy.checked_add(fees).unwrap();
+        Arc::new(Template::new(TemplateParts { fees, coinbase_value, ..parts }).unwrap())
+    };
+    let config = PoolConfig { least_fee_gain: Sats::from_sats(100), ..config() };
+    let mut factory = JobFactory::new(&config, 3).unwrap();
+    assert!(factory.handle_template(&paying(1_000), at(0)).unwrap().is_some());
+    assert!(factory.handle_template(&paying(1_099), at(1)).unwrap().is_none());
+    assert!(factory.handle_template(&paying(1_100), at(2)).unwrap().is_some());
+    assert!(factory.handle_template(&paying(1_000), at(3)).unwrap().is_none(), "nor one that pays less");
+    let renewed = at(2 + JOB_AGE_MAX.as_secs());
+    assert!(factory.handle_template(&paying(1_001), renewed).unwrap().is_some(), "but one day it is");
 }
 
 #[test]

@@ -104,7 +104,17 @@ impl Plan {
         let authority = identity.authority();
         let blocks = BlockStore::open_in(block_storage.clone()).unwrap();
         let blocks = FoundBlocks::open(node.clone(), blocks).unwrap();
-        let parts: Parts<ShareLog> = Parts { pool, boot, node: node.clone(), log, outcome, blocks, identity };
+        let parts: Parts<ShareLog> = Parts {
+            pool,
+            boot,
+            node: node.clone(),
+            log,
+            outcome,
+            blocks,
+            identity,
+            relay: None,
+            declared: None,
+        };
         let server = Server::start_on(bound, server, parts).unwrap();
         Stage { server, node, log_storage, block_storage, authority, authority_keys }
     }

@@ -1,0 +1,48 @@
+//! What all connections share about jobs that miners make: which tokens were used, and who knows the transactions of a block.
+
+use core::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use adit_channel::{DeclarationId, Token, Used, UsedTokens};
+use adit_share::HEADER_LEN;
+use adit_units::UnixTime;
+
+use crate::{FoundCustomBlock, Work};
+
+/// Knows the transactions of jobs that miners have declared, like a job declarator server in the same process.
+pub trait DeclaredBlocks: fmt::Debug + Send + Sync {
+    /// The block of that header on a declared job, with this whole extranonce in its coinbase, consensus-serialised; `None` if the job's
+    /// transactions are not known.
+    fn block(&self, id: DeclarationId, header: &[u8; HEADER_LEN], extranonce: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// What connections ask about custom jobs. Both questions are rare, so that a lock does no harm.
+#[derive(Debug)]
+pub(super) struct CustomDesk {
+    used: Mutex<UsedTokens>,
+    declared: Option<Arc<dyn DeclaredBlocks>>,
+}
+
+impl CustomDesk {
+    pub(super) fn new(declared: Option<Arc<dyn DeclaredBlocks>>) -> Self {
+        Self { used: Mutex::default(), declared }
+    }
+
+    /// Uses a token, unless that was done before.
+    pub(super) fn use_up(&self, token: &Token, now: UnixTime) -> Result<(), Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).use_up(token, now)
+    }
+
+    /// The whole of a block that was found on a miner's own job, if its transactions are known: they were declared here, or are those of the
+    /// work that everybody else does.
+    pub(super) fn complete(&self, found: &FoundCustomBlock, work: Option<&Work>) -> Option<Vec<u8>> {
+        let FoundCustomBlock { declaration, header, extranonce, .. } = found;
+        let id = DeclarationId(declaration.id());
+        let declared = self.declared.as_ref();
+        declared.and_then(|declared| declared.block(id, header, extranonce.as_bytes())).or_else(|| {
+            let template = work?.template();
+            let is_ours = template.merkle_path == declaration.merkle_path();
+            is_ours.then(|| declaration.block(header, extranonce.as_bytes(), &template.transactions))
+        })
+    }
+}
