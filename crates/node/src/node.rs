@@ -20,6 +20,9 @@ use crate::{Checked, DevnetConfig, Fate, Health, NodeConfig, NodeError, NodeInfo
 #[cfg(feature = "ipc")]
 use crate::{IpcConfig, ipc};
 
+/// What to do where a block is to be checked.
+const TDP_CHECKS_NOTHING: &str = "the template distribution protocol cannot ask whether a block is good; configure a node that is spoken to directly";
+
 /// A Bitcoin node, shared by cloning; its background work ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -213,13 +216,13 @@ impl Node {
 
     /// Whether a block that nobody has solved yet keeps every rule, consensus-serialised; asks once.
     ///
-    /// Only a node can tell: a template provider leaves it undecided.
+    /// Only a node can tell, no template provider.
     pub async fn check_block(&self, block: &[u8]) -> Checked {
         match &self.inner.backend {
             Backend::Rpc(client) => client.check(&block.to_lower_hex_string()).await,
             #[cfg(feature = "ipc")]
             Backend::Ipc(client) => client.check(block).await,
-            Backend::Tdp(_) => Checked::Undecided("it checks no blocks".to_owned()),
+            Backend::Tdp(_) => Checked::Unreachable(TDP_CHECKS_NOTHING.to_owned()),
             Backend::Devnet(runner) => runner.check(block.to_vec()).await,
             Backend::Several(sources) => sources.check(block).await,
         }

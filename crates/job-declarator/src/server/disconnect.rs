@@ -93,6 +93,11 @@ pub enum Refusal {
         /// The height that is mined.
         expected: u32,
     },
+    /// The node has just seen another block.
+    #[error(
+        "the job does not stand on the newest block of the server's node ({0}): declare a job on that one"
+    )]
+    OffTip(String),
     /// The coinbase is not one that a block may have.
     #[error("the coinbase cannot be used: {0}")]
     Coinbase(String),
@@ -147,7 +152,7 @@ impl Refusal {
     pub const fn code(&self) -> Code {
         match self {
             Self::Token => Code::InvalidMiningJobToken,
-            Self::StaleTip { .. } => Code::StaleChainTip,
+            Self::StaleTip { .. } | Self::OffTip(_) => Code::StaleChainTip,
             Self::Coinbase(_) | Self::Payout { .. } => Code::InvalidCoinbaseTx,
             Self::CoinbaseInput(_) => Code::InvalidCoinbaseTxInput,
             Self::TooManyTransactions(_) | Self::Repeated(_) | Self::Weight(_) | Self::Node(_) => {

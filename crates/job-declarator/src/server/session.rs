@@ -75,6 +75,8 @@ pub enum Judgement {
     Valid,
     /// It breaks a rule. With the node's reason.
     Refused(String),
+    /// It does not stand on the node's last block, which the node has seen just now. With the node's word.
+    OffTip(String),
     /// Nobody could tell. With the reason.
     Unknown(String),
 }

@@ -320,6 +320,10 @@ fn a_node_that_cannot_tell_or_takes_too_long_costs_no_token() {
     client.resolves(&world);
     client.judged(Judgement::Unknown("it is away".to_owned()), &mut world);
     assert!(client.refused(1, "internal-error").contains("it is away"));
+    client.sends(Proposal::new(HEIGHT, &[]).message(4, &token), &mut world);
+    client.resolves(&world);
+    client.judged(Judgement::OffTip("inconclusive-not-best-prevblk".to_owned()), &mut world);
+    client.refused(4, "stale-chain-tip");
     client.sends(Proposal::new(HEIGHT, &[]).message(2, &token), &mut world);
     world.wait(ANSWER_TIMEOUT.as_secs());
     client.ticks(&mut world);

@@ -345,7 +345,8 @@ impl Stage {
             }
             Some(Request::Check { id, block, .. }) => {
                 check_block(&block);
-                let judgement = match what % 4 {
+                let judgement = match what % 5 {
+                    4 => Judgement::OffTip("late".to_owned()),
                     0 => Judgement::Refused("bad".to_owned()),
                     1 => Judgement::Unknown("away".to_owned()),
                     _ => Judgement::Valid,

@@ -22,6 +22,7 @@ const SHELLS: &[&str] = &[
     "crates/node/src/tdp/server/",
     "crates/pool/src/server.rs",
     "crates/pool/src/server/",
+    "crates/job-declarator/src/client/link.rs",
     "crates/job-declarator/src/client/shell",
     "crates/job-declarator/src/server/shell",
 ];

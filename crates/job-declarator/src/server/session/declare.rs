@@ -260,6 +260,7 @@ impl Session {
         match judgement {
             Judgement::Valid => self.accept(pending, now, rng),
             Judgement::Refused(reason) => self.refuse(pending.request_id, &Refusal::Node(reason)),
+            Judgement::OffTip(reason) => self.refuse(pending.request_id, &Refusal::OffTip(reason)),
             Judgement::Unknown(reason) => self.refuse(pending.request_id, &Refusal::Unchecked(reason)),
         }
         self.begin_next(now);

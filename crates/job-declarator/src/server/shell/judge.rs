@@ -214,7 +214,7 @@ impl Judge {
                 if self.verdicts.len() >= VERDICTS_KEPT {
                     self.verdicts.clear();
                 }
-                if !matches!(judgement, Judgement::Unknown(_)) {
+                if matches!(judgement, Judgement::Valid | Judgement::Refused(_)) {
                     self.verdicts.insert(declaration, judgement.clone());
                 }
                 tell(&reply, Answer::Checked { id, judgement });
@@ -254,7 +254,8 @@ fn judgement(checked: Checked) -> Judgement {
     match checked {
         Checked::Valid => Judgement::Valid,
         Checked::Refused(reason) => Judgement::Refused(reason),
-        Checked::Undecided(reason) | Checked::Unreachable(reason) => Judgement::Unknown(reason),
+        Checked::Undecided(reason) => Judgement::OffTip(reason),
+        Checked::Unreachable(reason) => Judgement::Unknown(reason),
     }
 }
 
