@@ -24,6 +24,7 @@ const SHELLS: &[&str] = &[
     "crates/pool/src/server/",
     "crates/job-declarator/src/client/link.rs",
     "crates/job-declarator/src/client/shell",
+    "crates/job-declarator/src/client/steward.rs",
     "crates/job-declarator/src/server/shell",
 ];
 
