@@ -23,7 +23,7 @@ use super::metrics::Meter;
 use super::promises::Promises;
 use super::refresh::Refresh;
 use super::{DRAIN_PATIENCE, Failure, Hall, fail};
-use crate::{Disconnect, FoundCustomBlock, Session};
+use crate::{Disconnect, Session};
 
 /// How long a peer that is sent away has to take its leave.
 pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,115 @@
+//! The ladder on a virtual clock.
+
+use super::*;
+
+fn at(millis: u64) -> Monotonic {
+    Monotonic::from_micros(millis * 1_000)
+}
+
+/// A ladder of which every upstream is being tried.
+fn tried(upstreams: usize) -> Ladder {
+    let mut ladder = Ladder::new(upstreams, at(0));
+    for place in 0..upstreams {
+        assert_eq!(ladder.poll_attempt(at(0)), Some(place));
+    }
+    assert_eq!(ladder.poll_attempt(at(0)), None);
+    ladder
+}
+
+#[test]
+fn the_best_that_is_ready_is_used_and_given_up_for_a_better_one() {
+    let mut ladder = tried(3);
+    assert!(ladder.handle_ready(1, at(100)));
+    assert!(!ladder.handle_ready(2, at(150)), "worse than what there is");
+    assert!(ladder.handle_ready(0, at(200)));
+    assert_eq!(ladder.standing(), Standing::Using { upstream: 0, since: at(200) });
+    assert_eq!(ladder.poll_attempt(at(1_000_000)), None, "nothing is better than the best");
+    assert_eq!(ladder.poll_timeout(), None);
+}
+
+#[test]
+fn one_that_failed_is_tried_again_with_longer_and_longer_pauses() {
+    let mut ladder = tried(2);
+    assert!(ladder.handle_ready(1, at(0)));
+    let mut now = 0;
+    for pause in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000] {
+        ladder.handle_failed(0, at(now), 0);
+        assert_eq!(ladder.poll_timeout(), Some(at(now + pause)));
+        assert_eq!(ladder.poll_attempt(at(now + pause - 1)), None);
+        now += pause;
+        assert_eq!(ladder.poll_attempt(at(now)), Some(0), "after {pause} ms");
+    }
+    assert!(ladder.handle_ready(0, at(now)), "it came back, and so do the miners");
+}
+
+#[test]
+fn chance_makes_a_pause_up_to_a_quarter_longer() {
+    let mut ladder = tried(1);
+    ladder.handle_failed(0, at(0), u8::MAX);
+    let due = ladder.poll_timeout().unwrap();
+    assert!(due > at(1_000) && due <= at(1_250), "{due:?}");
+}
+
+#[test]
+fn miners_work_for_themselves_once_nothing_is_left_to_wait_for() {
+    let mut ladder = tried(2);
+    ladder.handle_failed(0, at(10), 0);
+    assert!(!ladder.handle_timeout(at(10)), "the other one may still answer");
+    ladder.handle_failed(1, at(20), 0);
+    assert!(ladder.handle_timeout(at(20)));
+    assert_eq!(ladder.standing(), Standing::Solo);
+    assert!(!ladder.handle_timeout(at(30)), "said once");
+    assert_eq!(ladder.poll_attempt(at(1_010)), Some(0), "and it goes on trying");
+    assert!(ladder.handle_ready(0, at(1_100)));
+}
+
+#[test]
+fn an_upstream_that_hangs_does_not_keep_miners_from_working_for_themselves() {
+    let mut ladder = tried(1);
+    assert!(!ladder.handle_timeout(at(2_999)));
+    assert_eq!(ladder.poll_timeout(), Some(at(3_000)));
+    assert!(ladder.handle_timeout(at(3_000)));
+    assert!(ladder.handle_ready(0, at(9_000)), "late is better than never");
+}
+
+#[test]
+fn when_the_one_in_use_fails_all_others_are_tried() {
+    let mut ladder = tried(3);
+    assert!(ladder.handle_ready(0, at(0)));
+    ladder.handle_failed(1, at(0), 0);
+    assert!(!ladder.handle_ready(2, at(0)));
+    ladder.handle_failed(0, at(5_000), 0);
+    assert_eq!(ladder.standing(), Standing::Stranded { until: at(8_000) });
+    assert_eq!(ladder.poll_attempt(at(5_000)), Some(1));
+    assert_eq!(ladder.poll_attempt(at(5_000)), Some(2));
+    assert_eq!(ladder.poll_attempt(at(5_000)), None, "its own pause has begun");
+    assert_eq!(ladder.poll_attempt(at(6_000)), Some(0));
+}
+
+#[test]
+fn failures_are_forgiven_to_who_has_served_well() {
+    let mut ladder = tried(1);
+    for _ in 0..5 {
+        ladder.handle_failed(0, at(0), 0);
+    }
+    assert!(ladder.handle_ready(0, at(100_000)));
+    ladder.handle_failed(0, at(100_000 + 119_999), 0);
+    assert_eq!(
+        ladder.poll_timeout(),
+        Some(at(219_999 + 3_000)),
+        "its pause is longer than the patience of miners"
+    );
+    assert_eq!(ladder.poll_attempt(at(219_999 + 31_999)), None);
+    assert_eq!(ladder.poll_attempt(at(219_999 + 32_000)), Some(0));
+    assert!(ladder.handle_ready(0, at(300_000)));
+    ladder.handle_failed(0, at(300_000 + 120_000), 0);
+    assert_eq!(ladder.poll_attempt(at(421_000)), Some(0));
+}
+
+#[test]
+fn without_upstreams_miners_work_for_themselves_at_once() {
+    let mut ladder = Ladder::new(0, at(0));
+    assert_eq!(ladder.poll_attempt(at(0)), None);
+    assert!(ladder.handle_timeout(at(0)));
+    assert_eq!((ladder.standing(), ladder.poll_timeout()), (Standing::Solo, None));
+}
