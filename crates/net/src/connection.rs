@@ -185,16 +185,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Seals frames into the outbox and leaves the queue empty; [`Self::io`] or [`Self::flush`] writes them.
     ///
+    /// Frames for a peer that is not congested are taken in one piece however many they are: what a caller has to say at once may be
+    /// more than a peer may leave unread. So the outbox holds at most half its limit and one such piece, and a caller bounds its pieces.
+    ///
     /// # Errors
     ///
-    /// If the outbox would hold more than [`OutboxLimits::bytes`]: drop this peer, it does not read.
+    /// If the peer is congested, and the outbox would hold more than [`OutboxLimits::bytes`]: drop this peer, it does not read.
     pub fn queue(&mut self, frames: &mut FrameQueue) -> Result<(), QueueError> {
         if frames.is_empty() {
             return Ok(());
         }
         let sealed: usize = frames.iter().map(|frame| sealed_frame_len(frame.payload.len())).sum();
         let (unwritten, limit) = (self.outbox.len() + sealed, self.outbox.limits().bytes);
-        if unwritten > limit {
+        if self.is_congested() && unwritten > limit {
             return Err(QueueError::Overflow { unwritten, limit });
         }
         let sealer = &mut self.sealer;

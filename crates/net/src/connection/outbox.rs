@@ -7,7 +7,8 @@ use adit_units::Monotonic;
 /// How much may wait for a peer that does not read, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
-    /// Most bytes that may wait, not counting what the kernel has taken. Must hold the greatest frame that is ever sent.
+    /// Most bytes that may wait, not counting what the kernel has taken. A peer for which less than half of it waits is sent what
+    /// there is to say in one piece, even if that is more.
     pub bytes: usize,
     /// How long bytes may wait. A peer is dropped after between one and two times this.
     pub age: Duration,

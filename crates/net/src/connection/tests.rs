@@ -167,6 +167,29 @@ async fn paused_intake_leaves_bytes_where_they_are() {
     assert_eq!(drain(&mut server), 3);
 }
 
+/// With 256 channels of its own each, a new tip is more than an outbox holds: jobs, targets and the tip, for every channel.
+#[tokio::test]
+async fn a_peer_that_reads_is_not_dropped_for_how_much_there_is_to_say_at_once() {
+    let limits = OutboxLimits { bytes: 2_000, age: 30 * SECOND };
+    let (mut server, mut client, _) = pair(500, limits).await;
+    server.queue(&mut frames(7, &[3; 100])).unwrap();
+    assert!(!server.is_congested());
+    server.queue(&mut frames(100, &[4; 100])).unwrap();
+    assert!(server.is_congested() && server.unwritten() > 10_000);
+    let refused = server.queue(&mut frames(1, &[5; 100]));
+    assert!(matches!(refused, Err(QueueError::Overflow { limit: 2_000, .. })), "{refused:?}");
+    let reading = async {
+        let mut heard = 0;
+        while heard < 107 {
+            client.read().await.unwrap();
+            heard += drain(&mut client);
+        }
+    };
+    let (written, ()) = tokio::join!(server.flush(), reading);
+    written.unwrap();
+    server.queue(&mut frames(100, &[6; 100])).unwrap();
+}
+
 #[tokio::test]
 async fn a_peer_that_does_not_read_overflows_or_gets_old() {
     let limits = OutboxLimits { bytes: 2_000, age: 30 * SECOND };

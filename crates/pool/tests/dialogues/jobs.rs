@@ -8,7 +8,7 @@ use adit_share::Template;
 use adit_units::{Target, Work};
 use std::sync::Arc;
 
-use crate::world::{EASY, World, config, open_extended, update};
+use crate::world::{Client, EASY, World, bridging, config, open_extended, update};
 
 const NONE: MiningSetupFlags = MiningSetupFlags::NONE;
 const STANDARD: MiningSetupFlags = MiningSetupFlags::REQUIRES_STANDARD_JOBS;
@@ -302,7 +302,7 @@ fn a_job_from_before_the_channel_was_opened_is_unknown_to_it() {
 }
 
 /// What the shares on that job earn, of sixteen tries.
-fn earnings(client: &mut crate::world::Client, job: u32, world: &World) -> Vec<u128> {
+fn earnings(client: &mut Client, job: u32, world: &World) -> Vec<u128> {
     let before = client.records.len();
     for nonce in 0..16 {
         client.submits(job, 1000 + nonce, world);
@@ -396,4 +396,48 @@ fn difficulty_stays_between_floor_and_ceiling() {
         }
     }
     assert_eq!(easiest, config().vardiff.easiest);
+}
+
+#[test]
+fn only_work_on_the_same_tip_can_wait_and_not_if_it_ends_empty_work() {
+    let mut world = World::without_work(bridging());
+    let work = world.new_tip();
+    let mut client = world.connect();
+    assert!(!client.session.can_wait_for(&work), "nobody is to be told");
+    let mut client_with_work = world.extended_miner();
+    let waits = |client: &Client, work: &adit_pool::Work| client.session.can_wait_for(work);
+    client.hears(&work, &world);
+    assert!(!waits(&client, &world.refresh()), "nobody is to be told");
+
+    let client = &mut client_with_work;
+    assert!(waits(client, &world.refresh()));
+    let ahead = world.put_by();
+    assert!(waits(client, &ahead));
+    client.hears(&ahead, &world);
+    let interim = world.tip_alone().unwrap();
+    assert!(!waits(client, &interim), "another tip");
+    client.hears(&interim, &world);
+    let full = world.refresh();
+    assert!(!waits(client, &full), "the end of empty work");
+    client.hears(&full, &world);
+    assert!(waits(client, &world.refresh()));
+    assert!(!waits(client, &world.new_tip()));
+}
+
+#[test]
+fn the_first_transactions_cannot_wait() {
+    let mut world = World::new();
+    let mut client = world.extended_miner();
+    let is_empty = |work: &adit_pool::Work| work.job().merkle_path().is_empty();
+    let empty = loop {
+        let work = world.refresh();
+        assert!(client.session.can_wait_for(&work));
+        client.hears(&work, &world);
+        if is_empty(&work) {
+            break work;
+        }
+    };
+    let with_transactions = world.refresh();
+    assert!(is_empty(&empty) && !is_empty(&with_transactions));
+    assert!(!client.session.can_wait_for(&with_transactions));
 }

@@ -8,6 +8,7 @@ mod floods;
 mod hostile;
 mod miner;
 mod outage;
+mod refreshes;
 mod reload;
 mod service;
 mod shutdown;
