@@ -23,5 +23,5 @@ pub use ladder::{Ladder, Standing};
 pub use proposal::{Proposal, ProposalError};
 pub use relay::{HELD_MAX, Share};
 #[cfg(feature = "server")]
-pub use shell::{Activity, Jdc, JdcConfig, JdcStartError, UpstreamStatus, UpstreamTarget};
+pub use shell::{Activity, Jdc, JdcConfig, JdcParts, JdcStartError, UpstreamStatus, UpstreamTarget};
 pub use upstream::{Event, Mode, Refusal, Server, Terms, Upstream, UpstreamConfig, UpstreamError};

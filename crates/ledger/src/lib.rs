@@ -24,6 +24,7 @@ pub mod segment;
 pub mod storage;
 #[cfg(test)]
 mod test_records;
+mod unlogged;
 mod writer;
 
 pub use blocks::{BlockFate, BlockStore, BlockStoreError, DamagedBlock, Pending, SavedBlock};
@@ -34,4 +35,5 @@ pub use log::{
 };
 pub use reader::{Records, read, read_from, read_in};
 pub use segment::Position;
+pub use unlogged::Unlogged;
 pub use writer::{OpenError, Recovery, WriteError};

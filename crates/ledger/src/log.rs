@@ -184,6 +184,10 @@ pub enum LogFailure {
 }
 
 impl LogOutcome {
+    pub(crate) const fn new(outcome: watch::Receiver<Option<Result<(), LogFailure>>>) -> Self {
+        Self(outcome)
+    }
+
     /// Waits until the log has ended: in order, after all its handles were dropped and all that was queued is on stable storage,
     /// or by a failure. The directory is free again by then.
     ///

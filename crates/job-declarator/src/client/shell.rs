@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use adit_channel::{ExtranonceBase, ExtranonceBaseError};
+use adit_ledger::Unlogged;
 use adit_net::Url;
+use adit_node::Node;
 use adit_pool::PoolConfig;
-use adit_pool::server::{Drained, Metrics, Parts, RELAY_MAX, Server, ServerConfig, StartError};
+use adit_pool::server::{Drained, FoundBlocks, Metrics, Parts, RELAY_MAX, Server, ServerConfig, StartError};
 use adit_share::FULL_EXTRANONCE_LEN;
+use adit_transport::Identity;
 use adit_units::Hashrate;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -100,6 +103,19 @@ pub struct Activity {
     pub last_error: Option<String>,
 }
 
+/// What a client is made of.
+#[derive(Debug)]
+pub struct JdcParts {
+    /// A number that no earlier start of this client had, so that no two of its jobs are alike.
+    pub boot: u32,
+    /// The miners' own node.
+    pub node: Node,
+    /// Hands found blocks to that node, whatever becomes of upstreams.
+    pub blocks: FoundBlocks,
+    /// What the miners are shown in the handshake.
+    pub identity: Arc<Identity>,
+}
+
 /// Why a client cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -121,10 +137,7 @@ pub struct Jdc {
 }
 
 impl Jdc {
-    /// Starts the server for the miners below, on the parts that a pool's has; [`Parts::pool`], [`Parts::relay`] and
-    /// [`Parts::declared`] are overwritten.
-    ///
-    /// Blocks go to the node of these parts, whatever becomes of upstreams.
+    /// Starts the server for the miners below.
     ///
     /// # Errors
     ///
@@ -133,15 +146,15 @@ impl Jdc {
     /// # Panics
     ///
     /// If called outside a tokio runtime.
-    pub fn start<L: adit_ledger::ShareSink>(
-        config: JdcConfig,
-        listen: ServerConfig,
-        parts: Parts<L>,
-    ) -> Result<Self, JdcStartError> {
+    pub fn start(config: JdcConfig, listen: ServerConfig, parts: JdcParts) -> Result<Self, JdcStartError> {
         let (relay, shares) = mpsc::channel(RELAY_MAX);
         let solo = PoolConfig { extranonce: config.extranonce_alone()?, any_user: true, ..config.solo };
         let config = JdcConfig { solo, ..config };
-        let parts = Parts { pool: config.solo.clone(), relay: Some(relay), declared: None, ..parts };
+        let JdcParts { boot, node, blocks, identity } = parts;
+        // What the miners earn is written down by whoever pays for it.
+        let (log, outcome) = Unlogged::open();
+        let (pool, relay) = (config.solo.clone(), Some(relay));
+        let parts = Parts { pool, boot, node, log, outcome, blocks, identity, relay, declared: None };
         let server = Server::start(listen, parts)?;
         let (noted, activity) = watch::channel(Activity::default());
         let steward = Steward::new(Arc::new(config), server.handle(), shares, noted);

@@ -130,11 +130,10 @@ impl Board {
         }
     }
 
-    /// Makes all work to come by the rules as they are now.
+    /// Makes all work to come by the rules as they are now. Those that stay the same change nothing.
     fn take_rules(&mut self, rules: &mut watch::Receiver<Arc<PoolConfig>>) {
-        if rules.has_changed().unwrap_or(false) {
-            self.factory.handle_config(&rules.borrow_and_update());
-        }
+        // Not only if they have changed since they were last seen: whoever waits for that has seen them then.
+        self.factory.handle_config(&rules.borrow_and_update());
     }
 
     /// Makes work of a template that is new, or renews work that has become old.

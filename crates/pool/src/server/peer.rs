@@ -283,6 +283,8 @@ impl<L: ShareSink> Peer<L> {
     async fn take_frames(&mut self) -> Result<(), End> {
         loop {
             let (taken, mut has_block) = (self.take_burst(), false);
+            // Whoever is further up has a node, too, that wants to hear of a block.
+            self.pass_on();
             while let Some(found) = self.session.poll_block() {
                 has_block = true;
                 self.promises.hold(found.record, found.block.hash);

@@ -109,6 +109,8 @@ impl Rules {
             return Err(ReloadError::Restart("what miners may roll of the extranonce"));
         }
         besides()?;
+        // Where shares go besides is settled when the server starts.
+        let new = PoolConfig { relays_shares: rules.relays_shares, ..new };
         if new != *rules {
             self.publish(Arc::new(new));
         }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_channel::DeclarationId;
+use adit_pool::server::DeclaredBlocks;
 use adit_share::{HEADER_LEN, Tip};
 use bitcoin::BlockHash;
 
@@ -83,5 +84,11 @@ impl DeclaredTemplates {
 
     fn jobs(&self) -> MutexGuard<'_, Jobs> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DeclaredBlocks for DeclaredTemplates {
+    fn block(&self, id: DeclarationId, header: &[u8; HEADER_LEN], extranonce: &[u8]) -> Option<Vec<u8>> {
+        Self::block(self, id, header, extranonce)
     }
 }
