@@ -201,7 +201,8 @@ impl DeclaratorSide {
         };
         let provide = job_declaration::ProvideMissingTransactionsSuccess {
             request_id: request,
-            transaction_list: Seq064K::new(asked).expect("positions are a sequence of the same type"),
+            transaction_list: Seq064K::new(asked)
+                .map_err(|_| misbehaved("it asks for too many transactions"))?,
         };
         encode(provide, &mut self.frames)
             .map_err(|_| misbehaved("it asks for more transactions than a frame carries"))

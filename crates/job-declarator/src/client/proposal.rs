@@ -195,8 +195,11 @@ impl Proposal {
     }
 }
 
+/// A coinbase before and after its extranonce.
+type Parts = (Box<[u8]>, Box<[u8]>);
+
 /// The parts of a coinbase with its witness.
-fn segregated(before: &[u8], after: &[u8]) -> Result<(Box<[u8]>, Box<[u8]>), ProposalError> {
+fn segregated(before: &[u8], after: &[u8]) -> Result<Parts, ProposalError> {
     let (version, rest) = before.split_at_checked(4).ok_or(ProposalError)?;
     let body = after.len().checked_sub(4).ok_or(ProposalError)?;
     let (body, lock_time) = after.split_at_checked(body).ok_or(ProposalError)?;

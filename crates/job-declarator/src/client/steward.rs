@@ -11,7 +11,7 @@ use adit_pool::{PoolConfig, RelayedShare, Work};
 use adit_units::{JobId, Monotonic};
 use rand_core::Rng as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, interval_at};
+use tokio::time::interval_at;
 
 use super::link::{Command, Destination, Link, LinkError, LinkId, Report};
 use super::shell::{Activity, JdcConfig, UpstreamStatus};
@@ -59,7 +59,8 @@ pub(super) struct Steward {
     last_link: LinkId,
     /// Whose each job is, oldest first.
     jobs: VecDeque<(JobId, LinkId)>,
-    reports: (mpsc::Sender<(LinkId, Report)>, mpsc::Receiver<(LinkId, Report)>),
+    reports: mpsc::Receiver<(LinkId, Report)>,
+    reporter: mpsc::Sender<(LinkId, Report)>,
 }
 
 impl Steward {
@@ -70,6 +71,7 @@ impl Steward {
         activity: watch::Sender<Activity>,
     ) -> Self {
         let ladder = Ladder::new(config.upstreams.len(), Clock.monotonic());
+        let (reporter, reports) = mpsc::channel(REPORTS_MAX);
         Self {
             config,
             works: server.works(),
@@ -81,14 +83,16 @@ impl Steward {
             used: None,
             last_link: 0,
             jobs: VecDeque::new(),
-            reports: mpsc::channel(REPORTS_MAX),
+            reports,
+            reporter,
         }
     }
 
     /// Serves until the server below has ended and its last shares are passed on.
     pub(super) async fn run(mut self) {
         let mut timer = Timer::default();
-        let mut hashrate = interval_at(Instant::now() + HASHRATE_INTERVAL, HASHRATE_INTERVAL);
+        let mut hashrate =
+            interval_at(Clock.instant(Clock.monotonic() + HASHRATE_INTERVAL), HASHRATE_INTERVAL);
         loop {
             self.act();
             timer.set(self.poll_timeout());
@@ -100,7 +104,7 @@ impl Steward {
                     Some(share) => self.pass_on(&share),
                     None => break,
                 },
-                Some((link, report)) = self.reports.1.recv() => self.handle_report(link, report),
+                Some((link, report)) = self.reports.recv() => self.handle_report(link, report),
                 _ = hashrate.tick() => self.tell_hashrate(),
                 () = timer.fired() => {}
             }
@@ -134,7 +138,7 @@ impl Steward {
     fn begin(&mut self, upstream: usize, to: Destination, hops: u8) {
         self.last_link += 1;
         tracing::debug!(upstream, pool = %to.pool, declarator = %to.declarator, "setting up");
-        let link = Link::begin(self.last_link, to.clone(), self.reports.0.clone());
+        let link = Link::begin(self.last_link, to.clone(), self.reporter.clone());
         self.attempts.push(Attempt { link, upstream, terms: None, until: None, to, hops });
     }
 
@@ -349,6 +353,6 @@ fn share(relayed: &RelayedShare) -> Share {
         extranonce: relayed.extranonce.as_bytes().into(),
         hash: relayed.hash,
         is_block: relayed.kind == ShareKind::Block,
-        worker: relayed.worker.clone().or_else(channel),
+        worker: relayed.worker.or_else(channel),
     }
 }

@@ -87,14 +87,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) async fn start(node: &Node) -> Self {
+    pub(crate) fn start(node: &Node) -> Self {
         let authority = AuthorityKeyPair::generate(&mut OsRng);
         let token = Arc::new(TokenKey::generate(&mut OsRng));
-        Self::start_again(node, (free(), free()), Keys { authority, token }).await
+        Self::start_again(node, (free(), free()), Keys { authority, token })
     }
 
     /// Starts at addresses that it may have had before.
-    pub(crate) async fn start_again(node: &Node, ports: (SocketAddr, SocketAddr), keys: Keys) -> Self {
+    pub(crate) fn start_again(node: &Node, ports: (SocketAddr, SocketAddr), keys: Keys) -> Self {
         let identity = identity(&keys.authority);
         let log = FaultyStorage::default();
         let Opened { log: shares, boot, outcome, .. } =
@@ -132,7 +132,7 @@ impl Pool {
     pub(crate) fn target(&self, mode: Mode) -> UpstreamTarget {
         let key = self.keys.authority.public_key();
         let url =
-            |address: SocketAddr| Url::new(&address.ip().to_string(), address.port(), Some(key)).unwrap();
+            |address: SocketAddr| Url::new(address.ip().to_string(), address.port(), Some(key)).unwrap();
         let (pool, declarator) = (url(self.server.address()), url(self.jds.address()));
         UpstreamTarget { pool, declarator, user: "farm.house".to_owned(), mode }
     }
@@ -183,7 +183,7 @@ pub(crate) fn client(node: &Node, upstreams: &[UpstreamTarget]) -> Jdc {
 /// A miner on that client.
 pub(crate) fn miner(jdc: &Jdc) -> MinerHandle {
     let address = jdc.server().address();
-    let url = Url::new(&address.ip().to_string(), address.port(), None).unwrap();
+    let url = Url::new(address.ip().to_string(), address.port(), None).unwrap();
     let config = MinerConfig {
         insecure: true,
         channel: ChannelKind::Extended,

@@ -216,7 +216,7 @@ impl Session {
             Ok((token, job)) => self.look_up(request, token, job),
             Err(Objection::UnknownTip) => {
                 if let Some(custom) = &mut self.custom {
-                    custom.held = Some((request, payload.clone(), deadline));
+                    custom.held = Some((request, payload, deadline));
                 }
             }
             Err(Objection::Refused(code)) => self.refuse_custom_job(request, code),

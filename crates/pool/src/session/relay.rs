@@ -37,7 +37,7 @@ impl RelayedShare {
         share: &Submission<'_>,
         extranonce: Extranonce,
         (hash, kind): ([u8; 32], ShareKind),
-        (user, worker): (&UserIdentity, &Option<WorkerName>),
+        (user, worker): (&UserIdentity, Option<WorkerName>),
     ) -> Self {
         Self {
             work: Arc::clone(work),
@@ -48,7 +48,7 @@ impl RelayedShare {
             hash,
             kind,
             user: user.clone(),
-            worker: worker.clone(),
+            worker,
         }
     }
 }

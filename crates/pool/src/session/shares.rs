@@ -76,22 +76,14 @@ impl Session {
     fn credit(&mut self, kind: ChannelKind, arrival: Arrival<'_>, now: Now) -> Result<(), Code> {
         let share = arrival.submission;
         let place = place_of(&self.channels, share.channel_id).ok_or(Code::InvalidChannelId)?;
-        let open = self.channels.get_mut(place).ok_or(Code::InvalidChannelId)?;
-        let channel = &mut open.channel;
-        if channel.kind() != kind {
+        if self.channels.get(place).is_none_or(|open| open.channel.kind() != kind) {
             return Err(Code::InvalidChannelId);
         }
-        let (mined, activation) = match self.jobs.lookup(share.job_id) {
-            Lookup::Open { job, activation } => (job, activation),
-            // It waits for its tip, although later ones are active.
-            Lookup::Stale if self.reserve.as_ref().is_some_and(|ahead| ahead.id() == share.job_id) => {
-                return Err(Reject::InvalidJobId.into());
-            }
-            Lookup::Stale => {
-                self.look_for_late_block(place, share, now);
-                return Err(Reject::StaleShare.into());
-            }
-            Lookup::Unknown => return Err(Reject::InvalidJobId.into()),
+        self.check_job(place, share, now)?;
+        let open = self.channels.get_mut(place).ok_or(Code::InvalidChannelId)?;
+        let channel = &mut open.channel;
+        let Lookup::Open { job: mined, activation } = self.jobs.lookup(share.job_id) else {
+            return Err(Reject::InvalidJobId.into());
         };
         // Jobs that are older than the channel are past to it.
         let group = channel.group_at(activation).ok_or(Reject::StaleShare)?;
@@ -127,29 +119,20 @@ impl Session {
         };
         if self.config.relays_shares {
             let assignment = channel.assignment(job, activation).ok_or(Reject::InvalidJobId)?;
-            let (extranonce, from) = (assignment.extranonce(share), (channel.user(), &worker));
-            self.relayed.get_or_insert_default().push(RelayedShare::new(
-                mined,
-                share,
-                extranonce,
-                (hash, kind),
-                from,
-            ));
+            let extranonce = assignment.extranonce(share);
+            let from = (channel.user(), worker);
+            let relayed = RelayedShare::new(mined, share, extranonce, (hash, kind), from);
+            self.relayed.get_or_insert_default().push(relayed);
         }
-        let (channel_id, number, height) = (share.channel_id, share.sequence_number, job.height());
-        trace!(connection = self.connection.0, channel = channel_id.0, number = number.0, %work, "share accepted");
-        open.patience.handle_accepted();
-        self.counters.accepted += 1;
-        self.remembered += 1;
-        self.unacknowledged.push(channel_id, number, work);
+        let height = job.height();
         let reward = self.groups.reward(group, open.pooled);
         // Where the pool is to pay somebody who asked for blocks of his own, it pays him and not the words that he asked with.
         let user = if reward == RewardKind::Pooled { &open.payee } else { channel.user() };
-        self.records.push(ShareRecord {
+        let record = ShareRecord {
             received: now.unix,
             connection: self.connection,
-            channel: channel_id,
-            sequence_number: number,
+            channel: share.channel_id,
+            sequence_number: share.sequence_number,
             tag: mined.tag(),
             height,
             work,
@@ -159,8 +142,36 @@ impl Session {
             user: user.clone(),
             worker,
             custom: None,
-        });
+        };
+        open.patience.handle_accepted();
+        self.count(record);
         Ok(())
+    }
+
+    /// Whether a share's job can earn; if it could until the tip came, the share may be a late block.
+    fn check_job(&mut self, place: usize, share: &Submission<'_>, now: Now) -> Result<(), Code> {
+        match self.jobs.lookup(share.job_id) {
+            Lookup::Open { .. } => Ok(()),
+            // It waits for its tip, although later ones are active.
+            Lookup::Stale if self.reserve.as_ref().is_some_and(|ahead| ahead.id() == share.job_id) => {
+                Err(Reject::InvalidJobId.into())
+            }
+            Lookup::Stale => {
+                self.look_for_late_block(place, share, now);
+                Err(Reject::StaleShare.into())
+            }
+            Lookup::Unknown => Err(Reject::InvalidJobId.into()),
+        }
+    }
+
+    /// Counts a share that is good, and has it written down.
+    pub(super) fn count(&mut self, record: ShareRecord) {
+        let (channel, number, work) = (record.channel, record.sequence_number, record.work);
+        trace!(connection = self.connection.0, channel = channel.0, number = number.0, %work, "share accepted");
+        self.counters.accepted += 1;
+        self.remembered += 1;
+        self.unacknowledged.push(channel, number, work);
+        self.records.push(record);
     }
 
     /// A share on a job of the tip before earns nothing, but a block is a block: the chain may come back to that tip.

@@ -311,7 +311,7 @@ impl Twin {
             return Verdict::Rejected(Reject::InvalidJobId);
         };
         let rolled = share.extranonce.unwrap_or(&[0; ExtranoncePrefix::ROLLABLE_LEN]);
-        let coinbase = [job.coinbase_prefix(), &given.prefix.as_bytes()[..], rolled, job.coinbase_suffix()];
+        let coinbase = [job.coinbase_prefix(), given.prefix.as_bytes(), rolled, job.coinbase_suffix()];
         let leaf = sha256d::Hash::hash(&coinbase.concat()).to_byte_array();
         let root = sha256d::Hash::hash(&[leaf, [7; 32]].concat()).to_byte_array();
         let fields = [share.ntime, job.tip().nbits.to_consensus(), share.nonce].map(u32::to_le_bytes);

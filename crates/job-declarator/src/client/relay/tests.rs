@@ -107,7 +107,7 @@ fn a_block_is_passed_on_however_hard_the_target_and_known_to_be_complete_once_de
     let block = Share { is_block: true, ..share(1, 200, 1) };
     assert!(!relay.is_declared(JobId(1)));
     relay.take(block.clone());
-    assert_eq!(relay.declare(JobId(1)), [block.clone()]);
+    assert_eq!(relay.declare(JobId(1)), core::slice::from_ref(&block));
     assert_eq!(relay.declare(JobId(1)), [], "said once");
     assert!(relay.is_declared(JobId(1)));
     assert_eq!(nonces(&relay.accept(JobId(1), JobId(5), target(0))), [1]);

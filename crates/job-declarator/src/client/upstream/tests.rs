@@ -1,4 +1,8 @@
 //! Dialogues with a pool and a job declarator server on a virtual clock.
+#![expect(
+    clippy::unwrap_in_result,
+    reason = "the results are the client's, and what is unwrapped is the test's own"
+)]
 
 use adit_messages::types::{B032, B064K, B0255, Seq064K, Str0255, U256};
 use adit_messages::{Message, PROTOCOL_VERSION, Protocol, common, decode, encode, job_declaration, mining};
@@ -67,7 +71,7 @@ impl World {
 
     fn set_up(&mut self) {
         let success = common::SetupConnectionSuccess { used_version: PROTOCOL_VERSION, flags: 0 };
-        self.pool(success.clone()).unwrap();
+        self.pool(success).unwrap();
         self.declarator(success).unwrap();
         self.sent_to_pool();
     }
@@ -236,7 +240,7 @@ fn both_servers_are_told_what_is_wanted_of_them() {
     let mut world = World::new(Mode::CoinbaseOnly);
     assert_eq!(world.sent(), [Sent::Setup { flags: 0b110 }, Sent::Setup { flags: 0 }]);
     let success = common::SetupConnectionSuccess { used_version: PROTOCOL_VERSION, flags: 0 };
-    world.pool(success.clone()).unwrap();
+    world.pool(success).unwrap();
     assert_eq!(world.sent(), [Sent::Extensions, Sent::Open { least: 14 }]);
     world.declarator(success).unwrap();
     assert_eq!(world.sent(), [Sent::Ask { request: 1 }, Sent::Ask { request: 2 }], "tokens are kept ready");
@@ -443,7 +447,8 @@ fn another_prefix_changes_the_terms_and_old_shares_are_not_sent() {
     let mut world = World::ready(Mode::CoinbaseOnly);
     world.propose(10, 1);
     world.accepted(3, 500);
-    (world.event(), world.sent());
+    world.event();
+    world.sent();
     let prefix = [9; 12];
     world
         .pool(mining::SetExtranoncePrefix {

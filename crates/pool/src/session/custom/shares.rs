@@ -6,7 +6,6 @@ use adit_channel::{
 use adit_messages::error_code::SubmitSharesError as Code;
 use adit_share::{Declaration, Extranonce, HEADER_LEN, Reject, Submission, Verdict};
 use adit_units::{ChannelId, JobTag, Now};
-use tracing::trace;
 
 use super::CustomJob;
 use crate::session::shares::worker_name;
@@ -71,7 +70,7 @@ impl Session {
                     extranonce: assignment.extranonce(share),
                     channel: share.channel_id,
                     user: channel.user().clone(),
-                    worker: worker.clone(),
+                    worker,
                     record,
                 });
                 self.counters.blocks += 1;
@@ -79,17 +78,11 @@ impl Session {
             }
             Verdict::Rejected(reject) => return Err(reject.into()),
         };
-        let (channel_id, number) = (share.channel_id, share.sequence_number);
-        trace!(connection = self.connection.0, channel = channel_id.0, number = number.0, work = %earned, "share of a custom job accepted");
-        open.patience.handle_accepted();
-        self.counters.accepted += 1;
-        self.remembered += 1;
-        self.unacknowledged.push(channel_id, number, earned);
-        self.records.push(ShareRecord {
+        let record = ShareRecord {
             received: now.unix,
             connection: self.connection,
-            channel: channel_id,
-            sequence_number: number,
+            channel: share.channel_id,
+            sequence_number: share.sequence_number,
             tag: JobTag { job: job.id(), ..tag },
             height: job.height(),
             work: earned,
@@ -99,7 +92,9 @@ impl Session {
             user: channel.user().clone(),
             worker,
             custom: Some(worth.clone()),
-        });
+        };
+        open.patience.handle_accepted();
+        self.count(record);
         Ok(())
     }
 
