@@ -10,6 +10,7 @@ use adit_pool::PoolConfig;
 use adit_pool::server::{RESTART_PATIENCE, Reload, ReloadError};
 use adit_transport::{ACT2_LEN, AuthorityKeyPair, Identity, Initiator};
 use adit_units::UnixTime;
+use bitcoin::ScriptBuf;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -70,6 +71,22 @@ async fn another_successor_is_where_miners_are_sent() {
     assert!(miner.hear_until(|_| false).await.is_err(), "the pool closes");
     assert_eq!(miner.sent_to, Some(("pool3.example".to_owned(), 9)));
     timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+}
+
+/// The board waited for the rules to change, and then looked whether they had changed since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_payout_was_not_mined_until_something_else_happened() {
+    let stage = Plan::quiet().start();
+    let mut miner = stage.miner().await;
+    let mut works = stage.server.handle().works();
+    let mut new = reload(&stage, u32::MAX);
+    new.pool.payout_script = ScriptBuf::from_bytes(vec![0x52]);
+    stage.server.reload(new).unwrap();
+    let pays_it = |suffix: &[u8]| suffix.windows(2).any(|bytes| bytes == [1, 0x52]);
+    let posted =
+        works.wait_for(|posted| posted.as_ref().is_some_and(|it| pays_it(it.work.job().coinbase_suffix())));
+    timeout(PATIENCE, posted).await.expect("the payout of before is mined for ever").unwrap();
+    miner.earn().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
