@@ -34,6 +34,10 @@ pub(crate) enum Command {
     Pool(ConfigArgs),
     /// Serve the node's templates to pools and job declarators that speak the template distribution protocol
     TemplateProvider(ConfigArgs),
+    /// Let miners with nodes of their own declare jobs to a pool: the job declarator server alone, on a host of its own
+    Jds(ConfigArgs),
+    /// Serve your miners with jobs from your own node, which a pool pays for
+    Jdc(ConfigArgs),
     /// Mine with this machine's processor on a Stratum V2 pool
     Miner(MinerArgs),
     /// Make, sign and show keys
@@ -306,6 +310,12 @@ pub(crate) enum KeysCommand {
         /// How long the certificate is good for, in days
         #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: u32,
+    },
+    /// Make the secret that a pool and its job declarator server share
+    Token {
+        /// The file to write; it must not exist
+        #[arg(long, value_name = "FILE", default_value = "keys/token.key")]
+        out: PathBuf,
     },
     /// Show what a key file holds, secrets left out
     Show {

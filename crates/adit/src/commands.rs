@@ -4,6 +4,8 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod init;
+pub(crate) mod jdc;
+pub(crate) mod jds;
 pub(crate) mod keys;
 pub(crate) mod miner;
 pub(crate) mod pool;

@@ -1,6 +1,7 @@
 //! The config file: as written, as checked, and every mistake between the two.
 
 mod checked;
+mod declaration;
 mod key;
 mod mistake;
 mod node;
@@ -10,6 +11,7 @@ mod written;
 use std::path::Path;
 
 pub(crate) use checked::{Config, ProviderSettings, Roles};
+pub(crate) use declaration::{ClientConfig, DeclaratorConfig, DeclaratorSettings};
 pub(crate) use key::{KEYS, Key, LIVE};
 use mistake::Mistake;
 pub(crate) use mistake::Mistakes;
@@ -33,6 +35,24 @@ pub(crate) fn load_with_values(path: &Path) -> Result<(Config, Values), Mistakes
 /// As [`load_with_values`].
 pub(crate) fn load_provider(path: &Path) -> Result<ProviderSettings, Mistakes> {
     load_as(path, checked::check_provider)
+}
+
+/// [`load_with_values`] for the config of a job declarator server, in which nothing else about a pool needs to stand.
+///
+/// # Errors
+///
+/// As [`load_with_values`].
+pub(crate) fn load_declarator(path: &Path) -> Result<DeclaratorConfig, Mistakes> {
+    load_as(path, checked::check_declarator)
+}
+
+/// [`load_with_values`] for the config of a job declarator client, in which nothing about a pool needs to stand.
+///
+/// # Errors
+///
+/// As [`load_with_values`].
+pub(crate) fn load_client(path: &Path) -> Result<ClientConfig, Mistakes> {
+    load_as(path, checked::check_client)
 }
 
 /// [`load_with_values`] for whichever roles the file is written for.

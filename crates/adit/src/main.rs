@@ -32,7 +32,10 @@ fn main() -> ExitCode {
 /// Does what the command says.
 fn run(command: &Command) -> anyhow::Result<()> {
     // Commands with a view of their own show what matters in it.
-    let quiet = !matches!(command, Command::Pool(_) | Command::TemplateProvider(_));
+    let quiet = !matches!(
+        command,
+        Command::Pool(_) | Command::TemplateProvider(_) | Command::Jds(_) | Command::Jdc(_)
+    );
     let logging = logging::start(quiet);
     match command {
         Command::Init(args) => commands::init::run(args),
@@ -48,6 +51,8 @@ fn run(command: &Command) -> anyhow::Result<()> {
             block_on(commands::pool::run(args, supervisor, &logging))
         }
         Command::TemplateProvider(args) => block_on(commands::template_provider::run(args, &logging)),
+        Command::Jds(args) => block_on(commands::jds::run(args, &logging)),
+        Command::Jdc(args) => block_on(commands::jdc::run(args, &logging)),
     }
 }
 

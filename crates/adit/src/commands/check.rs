@@ -10,7 +10,7 @@ use anyhow::bail;
 
 use super::keys;
 use crate::cli::ConfigArgs;
-use crate::config::{self, Roles};
+use crate::config::{self, ClientConfig, Config, DeclaratorConfig, Roles};
 
 /// Below this many days of validity left, the certificate is worth a warning.
 const EXPIRY_WARNING_DAYS: u32 = 30;
@@ -44,14 +44,17 @@ impl Report {
 ///
 /// If anything would keep one of them from running.
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    let Roles { pool, provider } = config::load_roles(&args.config)?;
+    let Roles { pool, provider, declarator, client } = config::load_roles(&args.config)?;
     let mut report = Report::default();
     report.good("config", &format!("{} has no mistakes", args.config.display()));
-    let nodes = match (&pool, &provider) {
-        (Some(pool), _) => pool.nodes.as_slice(),
-        (None, Some(provider)) => provider.nodes.as_slice(),
-        (None, None) => &[],
-    };
+    // The file has one list of nodes for all.
+    let nodes = [
+        pool.as_ref().map(|pool| pool.nodes.as_slice()),
+        provider.as_ref().map(|provider| provider.nodes.as_slice()),
+        declarator.as_ref().map(|declarator| declarator.nodes.as_slice()),
+        client.as_ref().map(|client| client.nodes.as_slice()),
+    ];
+    let nodes = nodes.into_iter().flatten().next().unwrap_or_default();
     check_privacy(&args.config, nodes, &report);
     if let Some(pool) = &pool {
         check_keys(&pool.pool.server_key, &mut report);
@@ -64,11 +67,17 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         }
         check_listen(provider.listen, &mut report);
     }
+    check_declaration(pool.as_ref(), declarator.as_ref(), client.as_ref(), &mut report);
     check_nodes(nodes, &mut report).await;
     match report.failures {
         0 => {
             println!();
-            let commands = [(pool.is_some(), "pool"), (provider.is_some(), "template-provider")];
+            let commands = [
+                (pool.is_some(), "pool"),
+                (provider.is_some(), "template-provider"),
+                (declarator.is_some(), "jds"),
+                (client.is_some(), "jdc"),
+            ];
             for (_, command) in commands.into_iter().filter(|(is_there, _)| *is_there) {
                 println!("ready: adit {command} --config {}", args.config.display());
             }
@@ -76,6 +85,39 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         }
         1 => bail!("one check failed"),
         failures => bail!("{failures} checks failed"),
+    }
+}
+
+/// What the job declarator server and client need.
+fn check_declaration(
+    pool: Option<&Config>,
+    declarator: Option<&DeclaratorConfig>,
+    client: Option<&ClientConfig>,
+    report: &mut Report,
+) {
+    let within = pool.and_then(|pool| pool.declarator.as_ref());
+    if let Some(settings) = within.or(declarator.map(|config| &config.declarator)) {
+        check_token_key(&settings.token_key, report);
+        check_listen(settings.listen, report);
+    } else if let Some(file) = pool.and_then(|pool| pool.pool.token_key.as_ref()) {
+        check_token_key(file, report);
+    }
+    if let Some(declarator) = declarator {
+        check_keys(&declarator.declarator.server_key, report);
+        check_data_dir(&declarator.data_dir, report);
+    }
+    if let Some(client) = client {
+        check_keys(&client.server_key, report);
+        check_data_dir(&client.data_dir, report);
+        check_listen(client.listen, report);
+    }
+}
+
+/// The secret that tokens are sealed with.
+fn check_token_key(file: &Path, report: &mut Report) {
+    match keys::read_token_key(file) {
+        Ok(_) => report.good("keys", &format!("{} is a token key", file.display())),
+        Err(error) => report.bad("keys", &format!("{error:#}")),
     }
 }
 

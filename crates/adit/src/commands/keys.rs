@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use adit_channel::TokenKey;
 use adit_net::{Clock, OsRng};
 use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, Identity, StaticKeyPair};
 use adit_units::UnixTime;
@@ -34,6 +35,10 @@ pub(crate) fn run(command: &KeysCommand) -> anyhow::Result<()> {
             println!("wrote {}, good for {days} days", out.display());
         }
         KeysCommand::Rotate { authority, server, days } => rotate(authority, server, *days)?,
+        KeysCommand::Token { out } => {
+            write_secret(out, &TokenKey::generate(&mut OsRng).to_text(), false)?;
+            println!("wrote {}; the pool and its job declarator server need the same", out.display());
+        }
         KeysCommand::Show { file } => show(file)?,
     }
     Ok(())
@@ -73,6 +78,15 @@ pub(crate) fn read_identity(file: &Path) -> anyhow::Result<Identity> {
 /// The public key that miners of this server pin.
 pub(crate) fn authority_public_key(server: &Path) -> anyhow::Result<AuthorityPublicKey> {
     Ok(read_identity(server)?.authority())
+}
+
+/// Reads the secret that seals tokens, and refuses one that is none any more.
+pub(crate) fn read_token_key(file: &Path) -> anyhow::Result<TokenKey> {
+    let text = read(file).context("`adit keys token` makes one")?;
+    if let Some(complaint) = open_to_others(file)? {
+        bail!("{complaint}");
+    }
+    TokenKey::from_text(&text).with_context(|| format!("{} is not a token key", file.display()))
 }
 
 fn read_authority(file: &Path) -> anyhow::Result<AuthorityKeyPair> {
@@ -131,6 +145,10 @@ fn show(file: &Path) -> anyhow::Result<()> {
     if let Ok(pair) = AuthorityKeyPair::from_text(&text) {
         println!("authority key");
         println!("public key       {}", pair.public_key());
+        return Ok(());
+    }
+    if TokenKey::from_text(&text).is_ok() {
+        println!("token key: the secret of a pool and its job declarator server");
         return Ok(());
     }
     let identity = Identity::from_text(&text)

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
+use adit_job_declarator::server::{DeclaredTemplates, Jds};
 use adit_ledger::{BlockStore, LogConfig, Opened, SavedBlock};
 use adit_net::{Bound, Clock, raise_descriptor_limit};
 use adit_node::Node;
-use adit_pool::PoolConfig;
 use adit_pool::server::{Failure, FoundBlocks, Parts, Server, ServerConfig};
+use adit_pool::{CustomJobs, PoolConfig};
 use adit_transport::Identity;
 use anyhow::{Context as _, bail};
 use bitcoin::BlockHash;
@@ -20,6 +21,7 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::hex::DisplayHex as _;
 
 use self::reload::Reloader;
+use super::jds::{self, Foundation};
 use super::keys;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Config};
@@ -48,7 +50,8 @@ pub(crate) async fn run(
     // Blocks first: whatever keeps the pool from starting, those of an earlier run are on their way.
     let blocks = open_blocks(&config.data_dir, node.clone()).await?;
     let outcome = match start(config, node, blocks.clone(), supervisor.socket()).await {
-        Ok(server) => {
+        Ok((server, declarator, custom_jobs)) => {
+            reloader.custom_jobs = custom_jobs;
             supervisor.ready();
             let failure = watch(&server, &mut signals, async || {
                 reload.received().await;
@@ -58,6 +61,9 @@ pub(crate) async fn run(
             });
             let failure = failure.await;
             supervisor.stopping();
+            if let Some(declarator) = declarator {
+                declarator.shutdown().await;
+            }
             end(server, failure, &mut signals).await
         }
         Err(error) => {
@@ -113,12 +119,24 @@ async fn start(
     node: Node,
     blocks: FoundBlocks,
     socket: Option<TcpListener>,
-) -> anyhow::Result<Server> {
+) -> anyhow::Result<(Server, Option<Jds>, Option<CustomJobs>)> {
     let identity = usable_identity(&config.pool.server_key)?;
+    let custom_jobs = custom_jobs(&config)?;
     tracing::debug!(files = raise_descriptor_limit(), "open files allowed");
     let authority = identity.authority();
     let templates = node.templates();
-    let parts = open_data(&config.data_dir, config.pool.role, node, blocks, identity).await?;
+    let role = PoolConfig { custom_jobs: custom_jobs.clone(), ..config.pool.role };
+    let declared = DeclaredTemplates::default();
+    let declarator = match (&config.declarator, &custom_jobs) {
+        (Some(settings), Some(custom)) => {
+            let (key, node, blocks) = (Arc::clone(&custom.key), node.clone(), blocks.clone());
+            let identity = usable_identity(&settings.server_key)?;
+            Some(jds::start(settings, Foundation { key, node, blocks, identity }, declared.clone())?)
+        }
+        _ => None,
+    };
+    let parts = open_data(&config.data_dir, role, node, blocks, identity).await?;
+    let parts = Parts { declared: Some(Arc::new(declared)), ..parts };
     let is_handed_over = socket.is_some();
     let bound = match socket {
         Some(socket) => Bound::handed_over(socket).context("cannot use the supervisor's socket")?,
@@ -138,7 +156,22 @@ async fn start(
             );
         }
     }
-    Ok(server)
+    Ok((server, declarator, custom_jobs))
+}
+
+/// How miners may make jobs of their own: as the job declarator server in this process says, or one elsewhere with which the pool shares a
+/// secret.
+fn custom_jobs(config: &Config) -> anyhow::Result<Option<CustomJobs>> {
+    let file = config.declarator.as_ref().map(|declarator| &declarator.token_key);
+    let Some(file) = file.or(config.pool.token_key.as_ref()) else { return Ok(None) };
+    Ok(Some(CustomJobs {
+        key: Arc::new(keys::read_token_key(file)?),
+        accepts_undeclared: config.declarator.as_ref().is_none_or(|declarator| declarator.coinbase_only),
+        least_pool_percent: config
+            .declarator
+            .as_ref()
+            .map_or(100, |declarator| declarator.least_pool_percent),
+    }))
 }
 
 /// Waits for the end, whose reason it gives if it is a failure, and meanwhile does again and again what `reload` does.

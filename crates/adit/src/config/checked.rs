@@ -14,9 +14,10 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::opcodes::all::OP_PUSHNUM_1;
 use bitcoin::{Address, Network, ScriptBuf};
 
+use super::declaration::{self, ClientConfig, DeclaratorConfig, DeclaratorSettings};
 use super::mistake::Mistake;
 use super::node::{Surroundings, nodes};
-use super::written::{Written, WrittenPool, WrittenProvider};
+use super::written::{Written, WrittenPool, WrittenProvider, WrittenUpstream};
 use crate::logging::LogLevels;
 
 /// How many blocks pass between two halvings on regtest.
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) nodes: Vec<NodeConfig>,
     /// The pool role.
     pub(crate) pool: PoolSettings,
+    /// The job declarator server in the pool's process, if there is to be one.
+    pub(crate) declarator: Option<DeclaratorSettings>,
 }
 
 /// The pool role's part.
@@ -50,6 +53,8 @@ pub(crate) struct PoolSettings {
     pub(crate) limits: Limits,
     /// The file of the server's key and certificate.
     pub(crate) server_key: PathBuf,
+    /// The file of the secret that a job declarator server elsewhere has, too.
+    pub(crate) token_key: Option<PathBuf>,
 }
 
 /// Everything that `adit template-provider` needs to know.
@@ -79,6 +84,10 @@ pub(crate) struct Roles {
     pub(crate) pool: Option<Config>,
     /// What `adit template-provider` needs, where the file has a table for it.
     pub(crate) provider: Option<ProviderSettings>,
+    /// What `adit jds` needs, where the file has a table for it and none for a pool.
+    pub(crate) declarator: Option<DeclaratorConfig>,
+    /// What `adit jdc` needs, where the file has a table for it.
+    pub(crate) client: Option<ClientConfig>,
 }
 
 /// What every role needs, as far as it is right.
@@ -100,9 +109,46 @@ impl Common {
 
     fn with_pool(self, written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Config> {
         let pool = pool(written.pool.unwrap_or_default(), self.network, folder, mistakes);
-        let data_dir = folder.join(written.data_dir.unwrap_or_else(|| "adit-data".to_owned()));
+        let data_dir = data_dir(written.data_dir, folder);
+        let address = pool.as_ref().map(|pool| pool.payout_address.clone());
+        // A table without an address to listen at is for `adit jds`, or just there because `adit init` writes all tables.
+        let is_wanted = written.jds.as_ref().is_some_and(|jds| jds.listen.is_some());
+        let around = (self.network, folder);
+        let declarator = written.jds.filter(|_| is_wanted && address.is_some());
+        let declarator = declarator.and_then(|jds| declaration::declarator(jds, address, around, mistakes));
         let Self { network, log, nodes } = self;
-        Some(Config { network: network?, data_dir, log, nodes: nodes?, pool: pool? })
+        Some(Config { network: network?, data_dir, log, nodes: nodes?, pool: pool?, declarator })
+    }
+
+    fn with_declarator(
+        self,
+        written: Written,
+        folder: &Path,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<DeclaratorConfig> {
+        // Where the pool has an address, jobs pay that; another mistake in its table is none of this server's.
+        let address = written.pool.and_then(|pool| pool.payout_address);
+        let mut jds = written.jds.unwrap_or_default();
+        jds.payout_address = jds.payout_address.or(address);
+        let declarator = declaration::declarator(jds, None, (self.network, folder), mistakes);
+        let data_dir = data_dir(written.data_dir, folder);
+        let Self { network, log, nodes } = self;
+        Some(DeclaratorConfig { network: network?, data_dir, log, nodes: nodes?, declarator: declarator? })
+    }
+
+    fn with_client(
+        self,
+        written: Written,
+        folder: &Path,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<ClientConfig> {
+        let client = declaration::client(written.jdc.unwrap_or_default(), (self.network, folder), mistakes);
+        let upstreams = declaration::upstreams(written.upstream, written.upstreams, mistakes);
+        let data_dir = data_dir(written.data_dir, folder);
+        let Self { network, log, nodes } = self;
+        let declaration::Client { listen, solo, server_key } = client?;
+        let (network, nodes, upstreams) = (network?, nodes?, upstreams?);
+        Some(ClientConfig { network, data_dir, log, nodes, listen, solo, upstreams, server_key })
     }
 
     fn with_provider(self, provider: Option<Provider>) -> Option<ProviderSettings> {
@@ -134,16 +180,48 @@ pub(super) fn check_provider(
     common.with_provider(provider(written.template_provider, folder, mistakes))
 }
 
-/// Checks what the roles need that a file is written for: a pool, unless there is a table for a template provider and none for a pool.
+/// Checks what a job declarator server needs, which may stand alone in a config without a pool.
+pub(super) fn check_declarator(
+    mut written: Written,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<DeclaratorConfig> {
+    Common::take(&mut written, folder, mistakes).with_declarator(written, folder, mistakes)
+}
+
+/// Checks what a job declarator client needs, which may stand alone in a config without a pool.
+pub(super) fn check_client(
+    mut written: Written,
+    folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<ClientConfig> {
+    Common::take(&mut written, folder, mistakes).with_client(written, folder, mistakes)
+}
+
+/// Checks what the roles need that a file is written for: a pool, unless there is a table for another role and none for a pool.
 pub(super) fn check_roles(mut written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Roles> {
     let is_for_provider = written.template_provider.is_some();
-    let is_for_pool = written.pool.is_some() || !is_for_provider;
+    let has_upstream = written.upstream != WrittenUpstream::default() || !written.upstreams.is_empty();
+    let is_for_client = written.jdc.as_ref().is_some_and(|jdc| jdc.solo_address.is_some()) || has_upstream;
+    let is_for_declarator = written.jds.is_some() && written.pool.is_none();
+    let is_for_pool = written.pool.is_some() || !(is_for_provider || is_for_client || is_for_declarator);
     let common = Common::take(&mut written, folder, mistakes);
-    let again = Common { network: common.network, log: common.log.clone(), nodes: common.nodes.clone() };
+    let again = || Common { network: common.network, log: common.log.clone(), nodes: common.nodes.clone() };
     let provider = provider(written.template_provider.take(), folder, mistakes);
-    let provider = if is_for_provider { Some(again.with_provider(provider)?) } else { None };
+    let provider = if is_for_provider { Some(again().with_provider(provider)?) } else { None };
+    let client =
+        if is_for_client { Some(again().with_client(written.client(), folder, mistakes)?) } else { None };
+    if is_for_declarator {
+        let declarator = Some(again().with_declarator(written, folder, mistakes)?);
+        return Some(Roles { pool: None, provider, declarator, client });
+    }
     let pool = if is_for_pool { Some(common.with_pool(written, folder, mistakes)?) } else { None };
-    Some(Roles { pool, provider })
+    Some(Roles { pool, provider, declarator: None, client })
+}
+
+/// Where a role keeps what it must not lose.
+fn data_dir(text: Option<String>, folder: &Path) -> PathBuf {
+    folder.join(text.unwrap_or_else(|| "adit-data".to_owned()))
 }
 
 /// The table `[template_provider]`.
@@ -218,19 +296,40 @@ fn pool(
     mistakes: &mut Vec<Mistake>,
 ) -> Option<PoolSettings> {
     let listen = listen("pool.listen", written.listen.clone(), "0.0.0.0:34254", mistakes);
-    let payout_address = payout_address(written.payout_address.clone(), network, mistakes);
+    let what = ("pool.payout_address", "the address that block rewards go to");
+    let payout_address = address(what, written.payout_address.clone(), network, mistakes);
+    let token_key = written.token_key.as_deref().map(|file| folder.join(file));
     let server_key = folder.join(written.server_key.as_deref().unwrap_or("keys/server.key"));
     // The other values are looked at even where the address is missing; any script does for that.
     let script = payout_address.as_ref().map_or_else(any_script, Address::script_pubkey);
     let mut role = role(&written, script, mistakes);
     if let (Some(role), Some(network)) = (&mut role, network) {
-        role.network = network;
-        if network == Network::Regtest {
-            role.halving_interval = REGTEST_HALVING_INTERVAL;
-        }
+        set_chain(role, network);
     }
     let limits = limits(&written, mistakes);
-    Some(PoolSettings { listen: listen?, payout_address: payout_address?, role: role?, limits, server_key })
+    let (listen, payout_address, role) = (listen?, payout_address?, role?);
+    Some(PoolSettings { listen, payout_address, role, limits, server_key, token_key })
+}
+
+/// Makes rules those of a chain.
+pub(super) fn set_chain(role: &mut PoolConfig, network: Network) {
+    role.network = network;
+    if network == Network::Regtest {
+        role.halving_interval = REGTEST_HALVING_INTERVAL;
+    }
+}
+
+/// How many shares a minute a channel is meant to submit, where it is written.
+pub(super) fn shares_per_minute(
+    path: &str,
+    written: Option<u32>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<ShareRate> {
+    let shares = written?;
+    if !(1..=600).contains(&shares) {
+        mistakes.push(Mistake::at(path, format!("{shares} is out of range; use 1 to 600")));
+    }
+    Some(ShareRate::from_shares_per_minute(shares))
 }
 
 /// How many peers are served; one address gets a quarter unless it is said otherwise.
@@ -265,12 +364,8 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
     if let Some(signature) = &written.signature {
         role.signature.clone_from(signature);
     }
-    if let Some(shares) = written.shares_per_minute {
-        if !(1..=600).contains(&shares) {
-            let text = format!("{shares} is out of range; use 1 to 600");
-            mistakes.push(Mistake::at("pool.shares_per_minute", text));
-        }
-        role.vardiff.rate = ShareRate::from_shares_per_minute(shares);
+    if let Some(rate) = shares_per_minute("pool.shares_per_minute", written.shares_per_minute, mistakes) {
+        role.vardiff.rate = rate;
     }
     role.empty_jobs = empty_jobs("pool.empty_jobs", written.empty_jobs.as_deref(), mistakes);
     role.require_worker_names = written.require_worker_names.unwrap_or(false);
@@ -305,7 +400,7 @@ fn successor(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Successor> {
 }
 
 /// The address to listen on.
-fn listen(
+pub(super) fn listen(
     path: &str,
     text: Option<String>,
     default: &str,
@@ -322,25 +417,25 @@ fn listen(
     )
 }
 
-/// The payout address, of the right network.
-fn payout_address(
+/// An address that has to be there, at a key, of the right network.
+pub(super) fn address(
+    (path, what): (&str, &str),
     text: Option<String>,
     network: Option<Network>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Address> {
-    const PATH: &str = "pool.payout_address";
-    let text = required(PATH, text, "the address that block rewards go to", mistakes)?;
+    let text = required(path, text, what, mistakes)?;
     let address = match Address::<NetworkUnchecked>::from_str(&text) {
         Ok(address) => address,
         Err(error) => {
-            mistakes.push(Mistake::at(PATH, format!("{text:?} is not a Bitcoin address: {error}")));
+            mistakes.push(Mistake::at(path, format!("{text:?} is not a Bitcoin address: {error}")));
             return None;
         }
     };
     let network = network?;
     address.require_network(network).map_or_else(
         |_| {
-            mistakes.push(Mistake::at(PATH, format!("{text} is not an address of {network}")));
+            mistakes.push(Mistake::at(path, format!("{text} is not an address of {network}")));
             None
         },
         Some,

@@ -126,7 +126,7 @@ fn socket(
 }
 
 /// Whether a host's name is one of those of the machine that it is spoken on.
-fn is_this_machine(host: &str) -> bool {
+pub(super) fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<core::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 

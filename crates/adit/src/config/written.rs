@@ -22,6 +22,23 @@ pub(super) struct Written {
     pub(super) nodes: Vec<WrittenNode>,
     pub(super) pool: Option<WrittenPool>,
     pub(super) template_provider: Option<WrittenProvider>,
+    pub(super) jds: Option<WrittenDeclarator>,
+    pub(super) jdc: Option<WrittenClient>,
+    pub(super) upstream: WrittenUpstream,
+    pub(super) upstreams: Vec<WrittenUpstream>,
+}
+
+impl Written {
+    /// What is in it for a job declarator client, taken out.
+    pub(super) fn client(&mut self) -> Self {
+        Self {
+            data_dir: self.data_dir.clone(),
+            jdc: self.jdc.take(),
+            upstream: core::mem::take(&mut self.upstream),
+            upstreams: core::mem::take(&mut self.upstreams),
+            ..Self::default()
+        }
+    }
 }
 
 /// The table `[node]`, or one of `[[nodes]]`.
@@ -53,6 +70,41 @@ pub(super) struct WrittenPool {
     pub(super) connections: Option<u32>,
     pub(super) connections_per_address: Option<u32>,
     pub(super) server_key: Option<String>,
+    pub(super) token_key: Option<String>,
+}
+
+/// The table `[jds]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenDeclarator {
+    pub(super) listen: Option<String>,
+    pub(super) payout_address: Option<String>,
+    pub(super) token_key: Option<String>,
+    pub(super) server_key: Option<String>,
+    pub(super) coinbase_only: Option<bool>,
+    pub(super) least_pool_percent: Option<u8>,
+}
+
+/// The table `[jdc]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenClient {
+    pub(super) listen: Option<String>,
+    pub(super) solo_address: Option<String>,
+    pub(super) signature: Option<String>,
+    pub(super) shares_per_minute: Option<u32>,
+    pub(super) least_fee_gain: Option<u64>,
+    pub(super) server_key: Option<String>,
+}
+
+/// The table `[upstream]`, or one of `[[upstreams]]`.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenUpstream {
+    pub(super) pool: Option<String>,
+    pub(super) jds: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) mode: Option<String>,
 }
 
 /// The table `[template_provider]`.
@@ -141,21 +193,26 @@ fn dotted(path: &str) -> String {
 
 /// The mistake of a key that does not exist, with the nearest one that does.
 fn unknown_key(path: String) -> Mistake {
-    // The keys of each of several nodes are those of one.
-    let (list, key) = match path.strip_prefix("nodes.").and_then(|rest| rest.split_once('.')) {
-        Some((index, key)) => (format!("nodes.{index}."), format!("node.{key}")),
-        None => (String::new(), path.clone()),
-    };
+    let (list, one, key) = of_one(&path).unwrap_or_else(|| (String::new(), "", path.clone()));
     let nearest =
         KEYS.iter().map(|key| key.path).min_by_key(|known| strsim::damerau_levenshtein(known, &key));
     let text = match nearest {
         Some(known) if strsim::damerau_levenshtein(known, &key) <= 3 => {
-            let known = known.strip_prefix("node.").filter(|_| !list.is_empty()).unwrap_or(known);
+            let known = known.strip_prefix(one).filter(|_| !list.is_empty()).unwrap_or(known);
             format!("unknown key; did you mean {list}{known}?")
         }
         _ => "unknown key; docs/operating.md lists those there are".to_owned(),
     };
     Mistake { path, text }
+}
+
+/// A key of one of several nodes or upstreams: the place in the list, what the table of a single one is called, and its key there, because
+/// the keys of each of several are those of one.
+fn of_one(path: &str) -> Option<(String, &'static str, String)> {
+    [("nodes.", "node."), ("upstreams.", "upstream.")].into_iter().find_map(|(list, one)| {
+        let (index, key) = path.strip_prefix(list)?.split_once('.')?;
+        Some((format!("{list}{index}."), one, format!("{one}{key}")))
+    })
 }
 
 /// Puts the value of one environment variable into the table.

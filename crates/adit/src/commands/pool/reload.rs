@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use adit_net::Clock;
-use adit_pool::PoolConfig;
 use adit_pool::server::{Reload, Server};
+use adit_pool::{CustomJobs, PoolConfig};
 use anyhow::bail;
 use bitcoin::Network;
 
@@ -22,6 +22,8 @@ pub(super) struct Reloader {
     /// The values that were taken last.
     taken: Values,
     logging: Logging,
+    /// How miners may make jobs of their own, which only a restart changes.
+    pub(super) custom_jobs: Option<CustomJobs>,
 }
 
 impl Reloader {
@@ -34,6 +36,7 @@ impl Reloader {
             started: values.clone(),
             taken: values,
             logging,
+            custom_jobs: None,
         }
     }
 
@@ -54,12 +57,16 @@ impl Reloader {
         }
         let identity = usable_identity(&config.pool.server_key)?;
         let certificate = keys::validity(&identity, Clock.unix());
-        let pool = PoolConfig { instance: self.instance, ..config.pool.role };
+        let custom_jobs = self.custom_jobs.clone();
+        let pool = PoolConfig { instance: self.instance, custom_jobs, ..config.pool.role };
         server.reload(Reload { pool, limits: config.pool.limits, identity })?;
         self.logging.set(config.log.as_ref());
         let is_live = |path: &String| LIVE.contains(&path.as_str());
         let changed: Vec<_> = self.taken.changed(&values).into_iter().filter(is_live).collect();
-        let is_ours = |path: &String| !is_live(path) && !path.starts_with("template_provider.");
+        let is_other = |path: &String| {
+            ["template_provider.", "jdc.", "upstream"].iter().any(|role| path.starts_with(role))
+        };
+        let is_ours = |path: &String| !is_live(path) && !is_other(path);
         let late: Vec<_> = self.started.changed(&values).into_iter().filter(is_ours).collect();
         self.taken = values;
         tracing::info!(changed = changed.join(", "), certificate, "reloaded");

@@ -1,0 +1,69 @@
+//! `adit jds`: a job declarator server on a host of its own, until it is told to stop.
+
+use std::sync::Arc;
+
+use adit_channel::TokenKey;
+use adit_job_declarator::server::{DeclaredTemplates, Jds, JdsConfig, JdsParts, JdsServerConfig};
+use adit_net::Clock;
+use adit_node::Node;
+use adit_pool::server::FoundBlocks;
+use adit_transport::Identity;
+use anyhow::Context as _;
+
+use super::keys;
+use super::pool::{open_blocks, usable_identity};
+use crate::cli::ConfigArgs;
+use crate::config::{self, DeclaratorSettings};
+use crate::logging::Logging;
+use crate::stop::StopSignals;
+
+/// Runs the server.
+///
+/// # Errors
+///
+/// If the config is wrong or something it names cannot be used.
+pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<()> {
+    let mut signals = StopSignals::listen()?;
+    let config = config::load_declarator(&args.config)?;
+    logging.set(config.log.as_ref());
+    let key = Arc::new(keys::read_token_key(&config.declarator.token_key)?);
+    let identity = usable_identity(&config.declarator.server_key)?;
+    let node = Node::several(config.nodes.iter().map(Node::open).collect(), || Clock.now());
+    let blocks = open_blocks(&config.data_dir, node.clone()).await?;
+    let parts = Foundation { key, node, blocks: blocks.clone(), identity };
+    let jds = start(&config.declarator, parts, DeclaredTemplates::default())?;
+    tracing::info!(network = %config.network, "it answers for the pool that has the same token key");
+    let signal = signals.received().await;
+    tracing::info!(signal, "stopping");
+    jds.shutdown().await;
+    blocks.close().await;
+    Ok(())
+}
+
+/// What a server stands on.
+pub(super) struct Foundation {
+    pub(super) key: Arc<TokenKey>,
+    pub(super) node: Node,
+    pub(super) blocks: FoundBlocks,
+    pub(super) identity: Arc<Identity>,
+}
+
+/// Starts a server, alone or in the process of a pool that looks into `declared`.
+pub(super) fn start(
+    settings: &DeclaratorSettings,
+    on: Foundation,
+    declared: DeclaredTemplates,
+) -> anyhow::Result<Jds> {
+    let Foundation { key, node, blocks, identity } = on;
+    let authority = identity.authority();
+    let rules = JdsConfig {
+        coinbase_only: settings.coinbase_only,
+        least_percent: settings.least_pool_percent,
+        ..JdsConfig::new(settings.payout_address.script_pubkey())
+    };
+    let parts = JdsParts { rules, key, node, blocks, identity, declared };
+    let jds = Jds::start(JdsServerConfig::new(settings.listen), parts)
+        .context("cannot start the job declarator server")?;
+    tracing::info!(address = %jds.address(), %authority, payout = %settings.payout_address, "job declarator server started");
+    Ok(jds)
+}
