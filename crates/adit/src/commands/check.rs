@@ -96,7 +96,7 @@ fn check_declaration(
     report: &mut Report,
 ) {
     let within = pool.and_then(|pool| pool.declarator.as_ref());
-    if let Some(settings) = within.or(declarator.map(|config| &config.declarator)) {
+    if let Some(settings) = within.or_else(|| declarator.map(|config| &config.declarator)) {
         check_token_key(&settings.token_key, report);
         check_listen(settings.listen, report);
     } else if let Some(file) = pool.and_then(|pool| pool.pool.token_key.as_ref()) {

@@ -2,24 +2,27 @@
 
 use adit_units::JobTag;
 use bitcoin::script::Instruction;
-use bitcoin::{Block, Script};
+use bitcoin::{Block, Script, ScriptBuf};
 use serde_json::json;
 
 use crate::pool::{INSTANCE, Pool, SIGNATURE};
 
 /// The block at `height`, once it is known that it pays the configured address in full and carries tag and signature.
 pub(crate) fn assert_ours(pool: &Pool, height: u32) -> Block {
+    assert_pays(pool, height, |value| vec![(pool.payout.clone(), value)])
+}
+
+/// The block at `height`, once it is known that it pays what is `due` for its value and nothing else, and carries tag and signature.
+pub(crate) fn assert_pays(pool: &Pool, height: u32, due: impl Fn(u64) -> Vec<(ScriptBuf, u64)>) -> Block {
     let block = pool.node.block_at(height).expect("the chain is that high");
     let coinbase = block.coinbase().expect("every block has one");
     let stats =
         pool.node.call("getblockstats", &json!([height, ["subsidy", "totalfee"]])).expect("the node counts");
     let value =
         stats["subsidy"].as_u64().expect("in satoshis") + stats["totalfee"].as_u64().expect("in satoshis");
-    for output in &coinbase.output {
-        let due = if output.script_pubkey == pool.payout { value } else { 0 };
-        assert_eq!(output.value.to_sat(), due, "height {height}: {output:?}");
-    }
-    assert!(coinbase.output.iter().any(|output| output.script_pubkey == pool.payout), "height {height}");
+    let outputs = coinbase.output.iter().filter(|output| output.value.to_sat() > 0);
+    let paid: Vec<_> = outputs.map(|output| (output.script_pubkey.clone(), output.value.to_sat())).collect();
+    assert_eq!(paid, due(value), "height {height}");
     assert_marked(&coinbase.input[0].script_sig, height);
     block
 }

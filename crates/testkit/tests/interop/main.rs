@@ -4,18 +4,22 @@
 //! named says that it was left out.
 
 mod blocks;
+mod declaration;
 mod failover;
 mod pool;
 mod program;
 mod sv1;
 mod template_provider;
 
+use core::str::FromStr as _;
 use std::process::Command;
 
-use adit_channel::{ShareKind, ShareRecord};
+use adit_channel::{Percent, RewardKind, ShareKind, ShareRecord};
 use adit_testkit::bitcoind::{Chain, Kind};
+use adit_units::Sats;
+use bitcoin::Address;
 
-use blocks::assert_ours;
+use blocks::{assert_ours, assert_pays};
 use pool::Pool;
 use program::{Program, foreign, wait_for};
 
@@ -24,20 +28,18 @@ const BLOCKS: u32 = 5;
 /// Shares that a miner must find on a signet before its block counts.
 const SHARES: usize = 5;
 
+/// An address of somebody who mines for himself (BIP 173).
+const MINER: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
 /// Our miner on a channel of that kind.
 fn our_miner(pool: &Pool, channel: &str) -> Program {
+    our_miner_as(pool, channel, "ours.worker")
+}
+
+/// The same with another name.
+fn our_miner_as(pool: &Pool, channel: &str, user: &str) -> Program {
     let mut command = Command::new(program::adit());
-    command.args([
-        "miner",
-        "--url",
-        &pool.url,
-        "--user",
-        "ours.worker",
-        "--threads",
-        "1",
-        "--channel",
-        channel,
-    ]);
+    command.args(["miner", "--url", &pool.url, "--user", user, "--threads", "1", "--channel", channel]);
     Program::start("adit miner", &mut command, pool.folder())
 }
 
@@ -141,6 +143,7 @@ on_every_kind!(
     our_miner_mines_on_regtest_with_an_extended_channel,
     our_miner_mines_on_regtest_with_a_standard_channel,
     our_miner_mines_on_a_signet,
+    our_miner_is_paid_by_the_block_itself,
     the_reference_miner_mines_on_regtest,
     the_reference_miner_mines_on_a_signet,
     the_reference_translator_brings_an_sv1_miner_on_regtest,
@@ -166,6 +169,40 @@ fn our_miner_mines_on_a_signet(test: &str, kind: Kind) {
     let acknowledged = acknowledged(&output);
     assert!(acknowledged >= SHARES, "{acknowledged} shares were acknowledged");
     assert!(records.len() >= acknowledged, "{acknowledged} acknowledged, {} in the log", records.len());
+}
+
+fn our_miner_is_paid_by_the_block_itself(test: &str, kind: Kind) {
+    let Some(mut pool) = Pool::start(test, kind, Chain::Regtest) else { return };
+    let script = Address::from_str(MINER).expect("it has no mistake").assume_checked().script_pubkey();
+    let part = Percent::new(30).expect("neither nothing nor all");
+    let wishes = [
+        (format!("sri/solo/{MINER}/rig"), "extended", RewardKind::Solo),
+        (format!("sri/donate/30/{MINER}/rig"), "standard", RewardKind::Split(part)),
+    ];
+    for (user, channel, reward) in &wishes {
+        let start = pool.height();
+        let mut miner = our_miner_as(&pool, channel, user);
+        wait_for("a block", || {
+            miner.assert_running();
+            pool.assert_running();
+            (pool.height() > start).then_some(())
+        });
+        miner.stop();
+        assert_pays(&pool, start + 1, |value| match reward {
+            RewardKind::Split(_) => {
+                let kept = part.of(Sats::from_sats(value)).to_sats();
+                vec![(pool.payout.clone(), kept), (script.clone(), value - kept)]
+            }
+            RewardKind::Pooled | RewardKind::Donated | RewardKind::Solo => vec![(script.clone(), value)],
+        });
+    }
+    pool.stop();
+    let owed: Vec<_> =
+        pool.records().iter().map(|record| (record.user.as_str().to_owned(), record.reward)).collect();
+    for (user, _, reward) in wishes {
+        assert!(owed.iter().any(|(who, _)| *who == user), "{owed:?}");
+        assert!(owed.iter().filter(|(who, _)| *who == user).all(|(_, owes)| *owes == reward), "{owed:?}");
+    }
 }
 
 fn the_reference_miner_mines_on_regtest(test: &str, kind: Kind) {

@@ -172,7 +172,7 @@ fn init(folder: &Path, node: &Bitcoind, payout: &Address) -> String {
 }
 
 /// How a node is named in the config.
-fn node_table(kind: Kind, node: &Bitcoind) -> Table {
+pub(crate) fn node_table(kind: Kind, node: &Bitcoind) -> Table {
     let text = |path: PathBuf| Value::String(path.to_str().expect("a test's paths are UTF-8").to_owned());
     let mut table = Table::new();
     let beside = || node.needs_rpc_beside_its_socket().expect("a running node answers");

@@ -13,11 +13,11 @@ use crate::pool::prepare;
 use crate::program::{self, Program, foreign, free_address, wait_for};
 
 /// The key pair of the reference implementation's sample configs, by which its miner knows its pool.
-const POOL_PUBLIC_KEY: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
-const POOL_SECRET_KEY: &str = "mkDLTBBRxdBv998612qipDYoTK3YUrqLe8uWw7gu3iXbSrn2n";
+pub(crate) const POOL_PUBLIC_KEY: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
+pub(crate) const POOL_SECRET_KEY: &str = "mkDLTBBRxdBv998612qipDYoTK3YUrqLe8uWw7gu3iXbSrn2n";
 
 /// Runs `adit keys`, and gives what it prints.
-fn keys(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn keys(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program::adit()).current_dir(folder).arg("keys").args(arguments).output();
     let output = output.expect("adit runs");
     assert!(output.status.success(), "adit keys:\n{}", String::from_utf8_lossy(&output.stderr));
