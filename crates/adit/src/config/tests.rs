@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use adit_job_declarator::client::Mode;
 use adit_node::{Auth, NodeConfig, Password, RpcConfig, Zmq};
 
 use super::*;
@@ -408,4 +409,109 @@ fn a_file_is_checked_for_the_roles_that_it_is_written_for() {
     {
         assert!(answer.contains(part), "{part} is not in:\n{answer}");
     }
+}
+
+/// A miner's config for a job declarator client, in as few lines as possible.
+const CLIENT: &str = r#"
+network = "regtest"
+[node]
+url = "http://127.0.0.1:18443"
+cookie_file = "cookie"
+[jdc]
+solo_address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+[upstream]
+pool = "stratum2+tcp://127.0.0.1:34254"
+jds = "stratum2+tcp://127.0.0.1:34264"
+user = "account.farm"
+"#;
+
+fn client(text: &str) -> Result<ClientConfig, String> {
+    parse_as(text, &[], checked::check_client)
+}
+
+#[test]
+fn a_client_needs_a_node_an_address_and_an_upstream() {
+    let config = client(CLIENT).unwrap();
+    assert_eq!(config.listen.port(), 34254);
+    assert_eq!((config.solo.halving_interval, config.solo.least_fee_gain.to_sats()), (150, 1_000));
+    let [upstream] = &*config.upstreams else { panic!("one upstream") };
+    assert_eq!((upstream.user.as_str(), upstream.mode), ("account.farm", Mode::FullTemplate));
+    let answer = client("network = \"regtest\"\n[node]\nurl = \"http://127.0.0.1:1\"\ncookie_file = \"c\"\n")
+        .unwrap_err();
+    for key in ["jdc.solo_address", "upstream.pool", "upstream.jds", "upstream.user"] {
+        assert!(answer.contains(&format!("{key}: missing")), "{key} in {answer}");
+    }
+}
+
+#[test]
+fn a_clients_mistakes_are_told_with_their_lines() {
+    for (from, to, told) in [
+        (
+            "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080",
+            "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+            "adit.toml:7: jdc.solo_address: bc1q",
+        ),
+        ("127.0.0.1:34264", "jds.example.org:34264", "adit.toml:10: upstream.jds: the key is missing"),
+        ("stratum2+tcp://127.0.0.1:34254", "pool example", "adit.toml:9: upstream.pool: "),
+        (
+            "user = ",
+            "mode = \"all\"\nuser = ",
+            "upstream.mode: \"all\" is not known; use full-template or coinbase-only",
+        ),
+        ("user = ", "pol = 1\nuser = ", "upstream.pol: unknown key; did you mean upstream.pool?"),
+        (
+            "[upstream]",
+            "[[upstreams]]\npool = \"x\"\n[upstream]",
+            "give either [upstream] or a list of [[upstreams]]",
+        ),
+        ("[jdc]", "[jdc]\nshares_per_minute = 0", "jdc.shares_per_minute: 0 is out of range"),
+    ] {
+        let answer = client(&CLIENT.replace(from, to)).unwrap_err();
+        assert!(answer.contains(told), "{told} in {answer}");
+    }
+}
+
+#[test]
+fn several_upstreams_keep_their_order() {
+    let second = "[[upstreams]]\npool = \"stratum2+tcp://127.0.0.1:2\"\njds = \"stratum2+tcp://127.0.0.1:3\"\nuser = \"b\"\nmode = \"coinbase-only\"\n";
+    let text = format!("{}{second}", CLIENT.replace("[upstream]", "[[upstreams]]"));
+    let upstreams = client(&text).unwrap().upstreams;
+    let users: Vec<_> = upstreams.iter().map(|upstream| (upstream.user.as_str(), upstream.mode)).collect();
+    assert_eq!(users, [("account.farm", Mode::FullTemplate), ("b", Mode::CoinbaseOnly)]);
+    let answer = client(
+        &text.replace("[jdc]", "[jdc]\n").replace("jds = \"stratum2+tcp://127.0.0.1:3\"\n", "jsd = 1\n"),
+    )
+    .unwrap_err();
+    assert!(answer.contains("upstreams.1.jsd: unknown key; did you mean upstreams.1.jds?"), "{answer}");
+    assert!(answer.contains("upstreams.1.jds: missing"), "{answer}");
+}
+
+#[test]
+fn a_pool_serves_declared_jobs_where_it_is_told_an_address_to_listen_at() {
+    let pool = |table: &str| parse_with(&format!("{GOOD}{table}"), &[]).unwrap();
+    assert!(pool("").declarator.is_none());
+    assert!(pool("[jds]\n").declarator.is_none(), "`adit init` writes all tables");
+    let with = pool("[jds]\nlisten = \"127.0.0.1:34264\"\n");
+    let declarator = with.declarator.unwrap();
+    assert_eq!(declarator.payout_address, with.pool.payout_address);
+    assert_eq!((declarator.coinbase_only, declarator.least_pool_percent), (true, 100));
+    let bad = format!("{GOOD}[jds]\nlisten = \"127.0.0.1:34264\"\nleast_pool_percent = 0\n");
+    let answer = parse_with(&bad, &[]).unwrap_err();
+    assert!(answer.contains("jds.least_pool_percent: 0 is out of range; use 1 to 100"), "{answer}");
+}
+
+#[test]
+fn a_job_declarator_server_alone_needs_to_know_whom_jobs_must_pay() {
+    let node = "network = \"regtest\"\n[node]\nurl = \"http://127.0.0.1:1\"\ncookie_file = \"c\"\n";
+    let alone = |table: &str| parse_as(&format!("{node}{table}"), &[], checked::check_declarator);
+    let answer = alone("[jds]\n").unwrap_err();
+    assert!(
+        answer.contains("jds.payout_address: missing; give the address that declared jobs must pay"),
+        "{answer}"
+    );
+    let address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+    let config = alone(&format!("[jds]\npayout_address = \"{address}\"\n")).unwrap();
+    assert_eq!(config.declarator.listen.port(), 34264);
+    let beside = alone(&format!("[pool]\npayout_address = \"{address}\"\n")).unwrap();
+    assert_eq!(beside.declarator.payout_address, config.declarator.payout_address);
 }

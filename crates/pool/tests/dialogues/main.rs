@@ -3,6 +3,7 @@
 
 mod bursts;
 mod channels;
+mod custom;
 mod cut;
 mod drain;
 mod firmware;

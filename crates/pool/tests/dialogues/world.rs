@@ -282,7 +282,7 @@ impl Client {
     }
 
     /// Takes in what the session has emitted.
-    fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         self.session.take_records(&mut self.records);
         for frame in self.session.frames().iter() {
             self.inbox.push_back([&frame.header.to_bytes()[..], frame.payload].concat());
