@@ -11,7 +11,7 @@ use adit_pool::{PoolConfig, RelayedShare, Work};
 use adit_units::{JobId, Monotonic};
 use rand_core::Rng as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::interval_at;
+use tokio::time::{interval_at, timeout};
 
 use super::link::{Command, Destination, Link, LinkError, LinkId, Report};
 use super::shell::{Activity, JdcConfig, UpstreamStatus};
@@ -19,6 +19,9 @@ use super::{Event, Ladder, Proposal, Share, Standing, Terms};
 
 /// How long an upstream that is no longer used may still answer for the shares that it has.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How long an upstream may take to hear what was passed on last, when all ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How often the upstream is told how fast the miners are, if that has changed.
 const HASHRATE_INTERVAL: Duration = Duration::from_secs(10);
@@ -109,8 +112,12 @@ impl Steward {
                 () = timer.fired() => {}
             }
         }
-        for Attempt { link, .. } in self.attempts {
-            link.finish().await;
+        let links = core::mem::take(&mut self.attempts);
+        for Attempt { link, .. } in links {
+            // One that has much to report has nobody to report it to any more.
+            if timeout(LAST_WORDS, link.finish()).await.is_err() {
+                tracing::warn!("an upstream did not take its last shares in time");
+            }
         }
     }
 
