@@ -54,6 +54,7 @@ pub use handle::{RELAY_MAX, ServerHandle};
 use metrics::Gauges;
 pub use metrics::{HASHRATE_WINDOW, Metrics};
 pub use outage::{CLEARED_AFTER, CLOSED_AFTER};
+pub use refresh::REFRESH_SPREAD;
 use reload::Rules;
 pub use reload::{Reload, ReloadError};
 
@@ -72,13 +73,21 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// What may wait for a peer that does not read.
     pub outbox: OutboxLimits,
+    /// Over how long connections spread it that they tell their miners of work that can wait; [`REFRESH_SPREAD`] unless channels are so busy
+    /// that they need every job as soon as it is there.
+    pub refresh_spread: Duration,
 }
 
 impl ServerConfig {
     /// Default limits at an address.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, limits: Limits::default(), outbox: OutboxLimits::default() }
+        Self {
+            listen,
+            limits: Limits::default(),
+            outbox: OutboxLimits::default(),
+            refresh_spread: REFRESH_SPREAD,
+        }
     }
 }
 
@@ -172,6 +181,7 @@ struct Hall<L> {
     identity: watch::Receiver<Arc<Identity>>,
     lane: HandshakeLane,
     outbox: OutboxLimits,
+    refresh_spread: Duration,
     log: L,
     outcome: LogOutcome,
     board: watch::Receiver<Option<Posted>>,
@@ -242,6 +252,7 @@ impl Server {
             identity: current_identity,
             lane,
             outbox: config.outbox,
+            refresh_spread: config.refresh_spread,
             log,
             outcome: outcome.clone(),
             board: posted.subscribe(),

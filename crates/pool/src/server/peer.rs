@@ -248,12 +248,12 @@ impl<L: ShareSink> Peer<L> {
 
     /// Takes in what the board says, or if it can wait, sees to it that this connection has its turn.
     fn take_work(&mut self, now: Now) {
-        let Self { session, refresh, id, .. } = self;
+        let Self { hall, session, refresh, id, .. } = self;
         let posted = self.board.borrow_and_update();
         let Some(Posted { work, rules }) = &*posted else { return };
         let rules = (!session.goes_by(rules)).then(|| Arc::clone(rules));
         let can_wait = rules.is_none() && session.can_wait_for(work);
-        if can_wait && refresh.puts_off(*id, now.monotonic) {
+        if can_wait && refresh.puts_off(*id, hall.refresh_spread, now.monotonic) {
             return;
         }
         *refresh = Refresh::default();

@@ -8,7 +8,7 @@ use adit_units::{ConnectionId, Monotonic};
 ///
 /// Long enough that thousands of writes are no burst in front of the acknowledgements of shares, short beside the minute after which a
 /// job is made anew.
-pub(super) const REFRESH_SPREAD: Duration = Duration::from_secs(2);
+pub const REFRESH_SPREAD: Duration = Duration::from_secs(2);
 
 /// A connection's turn to take in work that can wait.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,9 +24,9 @@ pub(super) enum Refresh {
 
 impl Refresh {
     /// Whether work that can wait has to; the first that does is what the turn counts from, later work does not move it.
-    pub(super) fn puts_off(&mut self, connection: ConnectionId, now: Monotonic) -> bool {
+    pub(super) fn puts_off(&mut self, connection: ConnectionId, spread: Duration, now: Monotonic) -> bool {
         let due = match *self {
-            Self::None => now + offset(connection),
+            Self::None => now + offset(connection, spread),
             Self::At(due) => due,
             Self::Wished => return false,
         };
@@ -54,9 +54,9 @@ impl Refresh {
 /// How long after the others a connection has its turn.
 ///
 /// Multiples of the golden ratio, taken modulo one, are even however many there are, and connections are numbered one after another.
-fn offset(connection: ConnectionId) -> Duration {
+fn offset(connection: ConnectionId, spread: Duration) -> Duration {
     let place = u128::from(connection.0.wrapping_mul(0x9e37_79b9));
-    let micros = (REFRESH_SPREAD.as_micros() * place) >> u32::BITS;
+    let micros = (spread.as_micros() * place) >> u32::BITS;
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
@@ -69,7 +69,7 @@ mod tests {
         for count in [10_u32, 100, 1_000, 10_000] {
             let mut tenths = [0_u32; 10];
             for connection in 1..=count {
-                let offset = offset(ConnectionId(connection));
+                let offset = offset(ConnectionId(connection), REFRESH_SPREAD);
                 assert!(offset < REFRESH_SPREAD);
                 tenths[usize::try_from(10 * offset.as_micros() / REFRESH_SPREAD.as_micros()).unwrap()] += 1;
             }
@@ -82,26 +82,26 @@ mod tests {
     fn later_work_does_not_move_a_turn() {
         let (connection, start) = (ConnectionId(1), Monotonic::default());
         let mut refresh = Refresh::default();
-        assert!(refresh.puts_off(connection, start));
+        assert!(refresh.puts_off(connection, REFRESH_SPREAD, start));
         let due = refresh.due().unwrap();
-        assert_eq!(due, start + offset(connection));
-        assert!(refresh.puts_off(connection, start + offset(connection) / 2));
+        assert_eq!(due, start + offset(connection, REFRESH_SPREAD));
+        assert!(refresh.puts_off(connection, REFRESH_SPREAD, start + offset(connection, REFRESH_SPREAD) / 2));
         assert_eq!(refresh.due(), Some(due));
-        assert!(!refresh.puts_off(connection, due), "it is its turn");
+        assert!(!refresh.puts_off(connection, REFRESH_SPREAD, due), "it is its turn");
     }
 
     #[test]
     fn who_wishes_for_a_job_is_next() {
         let (connection, start) = (ConnectionId(1), Monotonic::default());
-        let later = start + offset(connection) / 2;
+        let later = start + offset(connection, REFRESH_SPREAD) / 2;
         let mut refresh = Refresh::default();
-        assert!(refresh.puts_off(connection, start));
+        assert!(refresh.puts_off(connection, REFRESH_SPREAD, start));
         refresh.hasten(later);
         assert_eq!(refresh.due(), Some(later));
-        assert!(!refresh.puts_off(connection, later), "what is there is taken");
+        assert!(!refresh.puts_off(connection, REFRESH_SPREAD, later), "what is there is taken");
         let mut refresh = Refresh::default();
         refresh.hasten(start);
         assert_eq!(refresh.due(), None, "there is nothing yet");
-        assert!(!refresh.puts_off(connection, later), "what comes is taken at once");
+        assert!(!refresh.puts_off(connection, REFRESH_SPREAD, later), "what comes is taken at once");
     }
 }

@@ -67,6 +67,10 @@ pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
     let blocks = pool::open_blocks(&args.data_dir, node.clone()).await?;
     let parts = pool::open_data(&args.data_dir, rules(args), node, blocks, identity).await?;
     let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
+    if !args.guarded {
+        // A channel remembers so many shares of one job, and a saturated one needs the next job at once.
+        config.refresh_spread = Duration::ZERO;
+    }
     config.limits = limits(args);
     let server = Server::start(config, parts).context("cannot start the pool")?;
     listening(server.address()).await;
