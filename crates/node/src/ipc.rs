@@ -2,9 +2,10 @@
 //!
 //! The interface's library works on one thread only, so everything is done on a thread of its own, which ends with the handle:
 //! [`session`] follows templates and tips over one connection and answers the calls that come in by [`lanes`]; [`link`] makes the
-//! calls, each with a deadline; [`template`] reads and checks what they bring.
+//! [`calls`], each with a deadline; [`template`] reads and checks what they bring.
 
 mod answers;
+mod calls;
 mod client;
 mod config;
 mod follow;

@@ -84,6 +84,12 @@ impl Node {
     /// It need not be there yet: whatever is wrong shows in [`Self::health`], and is tried again until it works. What older versions do
     /// not offer over IPC (taking a block that is none of their own templates, telling where a block is) goes by JSON-RPC where the
     /// config names it.
+    ///
+    /// A node that is left answers what it was asked first, within a second; a runtime that shuts down waits for that.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     #[cfg(feature = "ipc")]
     #[must_use]
     pub fn ipc(config: &IpcConfig) -> Self {

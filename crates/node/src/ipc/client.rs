@@ -2,12 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use adit_share::Block;
 use bitcoin::hex::DisplayHex as _;
 use bitcoin::{BlockHash, Wtxid};
-use tokio::runtime::{self, Runtime};
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
@@ -141,15 +140,14 @@ impl Client {
 /// When the node cannot be asked, or is on another network than configured.
 pub async fn probe(config: &IpcConfig) -> Result<NodeInfo, NodeError> {
     let (config, (tell, told)) = (config.clone(), oneshot::channel());
-    let started = start_thread(move |runtime| {
-        let board = Board::new(config.url());
+    let started = start_thread(async move || {
+        let (board, memory) = (Board::new(config.url()), Memory::default());
         let probing = async {
-            let memory = Memory::default();
             let (session, _lost) = Session::open(&config, &board, &memory).await?;
             session.probe_once().await
         };
         // Who no longer waits does not get it.
-        let _ = tell.send(LocalSet::new().block_on(&runtime, probing));
+        let _ = tell.send(probing.await);
     });
     started.map_err(|error| no_thread(&error))?;
     told.await.map_err(|_| NodeError::Gone("the thread that asked the node has ended".to_owned()))?
@@ -157,17 +155,23 @@ pub async fn probe(config: &IpcConfig) -> Result<NodeInfo, NodeError> {
 
 /// Starts the thread that follows a node.
 fn spawn(config: IpcConfig, board: Arc<Board>, lanes: Lanes) -> io::Result<()> {
-    start_thread(move |runtime| LocalSet::new().block_on(&runtime, follow(&config, &board, lanes)))
+    start_thread(async move || follow(&config, &board, lanes).await)
 }
 
-/// Starts a thread with a runtime of its own.
-fn start_thread(work: impl FnOnce(Runtime) + Send + 'static) -> io::Result<()> {
+/// Starts a thread with a runtime of its own. It is one that the program waits for before it ends, so that nodes are left in peace.
+fn start_thread(work: impl AsyncFnOnce() + Send + 'static) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(BLOCKING_MAX)
         .build()?;
-    thread::Builder::new().name("adit-ipc".to_owned()).spawn(move || work(runtime)).map(drop)
+    drop(tokio::task::spawn_blocking(move || {
+        let local = LocalSet::new();
+        local.block_on(&runtime, work());
+        // What is left is connections that are being closed.
+        runtime.block_on(local);
+    }));
+    Ok(())
 }
 
 fn no_thread(error: &io::Error) -> NodeError {

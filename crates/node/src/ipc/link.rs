@@ -1,8 +1,8 @@
 //! A connection to a node's socket, and the calls over it: each has a deadline, and errors say what to do.
 
+use core::cell::RefCell;
 use core::time::Duration;
 use std::io;
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream as Socket;
 use std::path::Path;
 use std::rc::Rc;
@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::compat::{TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 
+use super::calls::Calls;
 use super::config::IpcConfig;
 use super::template::{BLOCK_OVERHEAD_WEIGHT, CoinbaseOffer, CoinbaseParts, RawOffer};
 use super::v30;
@@ -34,8 +35,6 @@ use crate::{CoinbaseReserve, NodeError, Timing};
 
 /// How long the socket may take to take us in.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a node that we leave may take over that news.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// The least room for a coinbase that a node lets anybody ask for.
 const MIN_RESERVED_WEIGHT: u64 = 2_000;
 
@@ -99,8 +98,9 @@ pub(super) struct Link {
     /// The node's JSON-RPC, where it can be had this way.
     rpc: Option<AnyClient>,
     dialect: Dialect,
-    /// The same socket, to close it with: those who use it hold each other.
-    socket: Socket,
+    /// The template whose successor is waited for.
+    awaited: RefCell<Option<block_template::Client>>,
+    calls: Calls,
 }
 
 /// Comes when the connection is no more.
@@ -128,71 +128,45 @@ impl Link {
             // Whoever left the connection does not listen any more.
             let _ = ended.send(reason);
         });
-        let guard = Guard(Some(socket));
-        let asker = Asker { url: &url };
+        let calls = Calls::over(socket);
+        let asker = Asker { url: &url, calls: &calls };
         let answer = asker.ask("construct", timing.answer, init.construct_request().send().promise).await?;
         let threads = asker.read("construct", answer.get().and_then(|results| results.get_thread_map()))?;
         let thread = new_thread(&asker, &threads, timing.answer).await?;
         let (dialect, mining) = make_mining(&asker, &init, &thread, timing.template).await?;
         let rpc = make_rpc(&asker, &init, &thread, timing.answer).await?;
-        let socket = guard.defuse();
-        let link = Self { url, timing, coinbase: config.coinbase, threads, mining, rpc, dialect, socket };
+        let (coinbase, awaited) = (config.coinbase, RefCell::default());
+        let link = Self { url, timing, coinbase, threads, mining, rpc, dialect, awaited, calls };
         Ok((Rc::new(link), lost))
     }
 
     /// Somebody who makes one call after the other, on a thread of the node's own.
     pub(super) async fn caller(self: &Rc<Self>) -> Result<Caller, NodeError> {
-        let asker = Asker { url: &self.url };
-        let thread = new_thread(&asker, &self.threads, self.timing.answer).await?;
+        let thread = new_thread(&self.asker(), &self.threads, self.timing.answer).await?;
         Ok(Caller { link: Rc::clone(self), thread })
     }
 
-    /// Tells the node that nobody waits any more for what was asked of `template` and of the chain.
-    pub(super) async fn say_farewell(&self, template: Option<block_template::Client>) {
-        let chain = async {
-            if self.dialect == Dialect::V31 {
-                drop(self.mining.interrupt_request().send().promise.await);
-            }
-        };
-        let template = async {
-            match (template, self.dialect) {
-                (Some(template), Dialect::V31) => {
-                    drop(template.interrupt_wait_request().send().promise.await)
-                }
-                (Some(template), Dialect::V30) => v30::interrupt_wait(template).await,
-                (None, _) => {}
-            }
-        };
-        // A node that does not listen is left all the same.
-        drop(timeout(FAREWELL, async { tokio::join!(chain, template) }).await);
+    fn asker(&self) -> Asker<'_> {
+        Asker { url: &self.url, calls: &self.calls }
     }
 }
 
 impl Drop for Link {
+    /// Tells the node that nobody waits any more for a tip or a template, so that it answers those calls now.
     fn drop(&mut self) {
-        close(&self.socket);
+        if self.dialect == Dialect::V31 {
+            self.calls.make(self.mining.interrupt_request().send().promise);
+        }
+        match (self.awaited.take(), self.dialect) {
+            (Some(template), Dialect::V31) => {
+                self.calls.make(template.interrupt_wait_request().send().promise);
+            }
+            (Some(template), Dialect::V30) => {
+                self.calls.make(v30::interrupt_wait(template));
+            }
+            (None, _) => {}
+        }
     }
-}
-
-/// Closes the socket unless the connection has come to stand.
-struct Guard(Option<Socket>);
-
-impl Guard {
-    fn defuse(mut self) -> Socket {
-        self.0.take().expect("the socket is only taken here")
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.iter().for_each(close);
-    }
-}
-
-/// Ends a connection, and with it the task that reads from it.
-fn close(socket: &Socket) {
-    // It may be closed already.
-    drop(socket.shutdown(Shutdown::Both));
 }
 
 async fn connect(path: &Path) -> Result<UnixStream, NodeError> {
@@ -286,19 +260,20 @@ const fn init_type_id() -> u64 {
 /// Waits for answers and reads them.
 struct Asker<'a> {
     url: &'a str,
+    calls: &'a Calls,
 }
 
 impl Asker<'_> {
     /// Waits until `deadline` for the answer.
-    async fn ask<T>(
+    async fn ask<T: 'static>(
         &self,
         method: &'static str,
         deadline: Duration,
-        promise: impl Future<Output = capnp::Result<T>>,
+        promise: impl Future<Output = capnp::Result<T>> + 'static,
     ) -> Result<T, NodeError> {
         let silent = || NodeError::Silent { url: self.url.to_owned(), method, secs: deadline.as_secs() };
-        let answer = timeout(deadline, promise).await.map_err(|_| silent())?;
-        self.read(method, answer)
+        let answer = timeout(deadline, self.calls.make(promise)).await.map_err(|_| silent())?;
+        self.read(method, answer.map_err(|error| NodeError::Gone(error.to_string()))?)
     }
 
     /// What an answer holds, or why it cannot be read.
@@ -318,17 +293,17 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    async fn ask<T>(
+    async fn ask<T: 'static>(
         &self,
         method: &'static str,
         deadline: Duration,
-        promise: impl Future<Output = capnp::Result<T>>,
+        promise: impl Future<Output = capnp::Result<T>> + 'static,
     ) -> Result<T, NodeError> {
-        Asker { url: &self.link.url }.ask(method, deadline, promise).await
+        self.link.asker().ask(method, deadline, promise).await
     }
 
     fn read<T>(&self, method: &'static str, answer: capnp::Result<T>) -> Result<T, NodeError> {
-        Asker { url: &self.link.url }.read(method, answer)
+        self.link.asker().read(method, answer)
     }
 
     fn timing(&self) -> &Timing {
@@ -448,6 +423,7 @@ impl Caller {
         patience: Duration,
         fee_rise: Option<i64>,
     ) -> Result<Option<block_template::Client>, NodeError> {
+        self.link.awaited.replace(Some(template.clone()));
         let deadline = patience + self.timing().template;
         let fee_threshold = fee_rise.unwrap_or(bitcoin_capnp_types::mining_capnp::MAX_MONEY);
         match self.link.dialect {

@@ -71,8 +71,6 @@ pub(super) struct Session<'a> {
     link: Rc<Link>,
     network: Network,
     held: RefCell<Held>,
-    /// The template whose successor is waited for.
-    awaited: RefCell<Option<block_template::Client>>,
     /// Whether a good template has come.
     served: Cell<bool>,
 }
@@ -86,8 +84,8 @@ impl<'a> Session<'a> {
     ) -> Result<(Self, Lost), NodeError> {
         let (link, lost) = Link::open(config).await?;
         let network = answers::network(&link.caller().await?, config.network).await?;
-        let (held, awaited, served) = (RefCell::default(), RefCell::default(), Cell::new(false));
-        Ok((Self { config, board, memory, link, network, held, awaited, served }, lost))
+        let (held, served) = (RefCell::default(), Cell::new(false));
+        Ok((Self { config, board, memory, link, network, held, served }, lost))
     }
 
     /// Whether a good template has come.
@@ -100,10 +98,7 @@ impl<'a> Session<'a> {
         let Lanes { pulses, deliveries, questions, closed } = lanes;
         let error = tokio::select! {
             biased;
-            _ = closed => {
-                self.link.say_farewell(self.awaited.take()).await;
-                return Ended::Closed;
-            }
+            _ = closed => return Ended::Closed,
             reason = lost => {
                 let reason = reason.unwrap_or_default();
                 Arc::new(NodeError::Unplugged { url: self.config.url(), reason })
@@ -297,7 +292,6 @@ impl<'a> Session<'a> {
         caller: &Caller,
         template: &block_template::Client,
     ) -> Result<block_template::Client, NodeError> {
-        self.awaited.replace(Some(template.clone()));
         let timing = &self.config.timing;
         let mut quiet = timing.refresh;
         while !quiet.is_zero() {

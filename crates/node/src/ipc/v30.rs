@@ -94,10 +94,9 @@ pub(super) async fn wait_next(
     Ok(Some(results.get_result()?.cast_to()))
 }
 
-pub(super) async fn interrupt_wait(template: block_template::Client) {
+pub(super) async fn interrupt_wait(template: block_template::Client) -> capnp::Result<()> {
     let template: old_template::Client = template.cast_to();
-    // A node that is gone waits for nothing.
-    drop(template.interrupt_wait_request().send().promise.await);
+    template.interrupt_wait_request().send().promise.await.map(drop)
 }
 
 pub(super) async fn merkle_path(
