@@ -7,23 +7,44 @@ use adit_units::Height;
 use bitcoin::{BlockHash, Network};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tracing::debug;
 
+use super::config::IpcConfig;
 use super::held::{Found, Held};
 use super::link::{BlockRef, Caller, Dialect, breaks};
 use crate::rpc::answer::{self, BlockHeader, ChainInfo, NetworkInfo, Unread};
-use crate::{Checked, Fate, NodeError, NodeInfo, Submitted};
+use crate::{Checked, Fate, NodeError, NodeInfo, Submitted, rpc};
 
 /// What a node says of bytes that are no block.
 const NO_BLOCK: &str = "Block decode failed";
 
-/// The network that the node is on, which must be the `expected` one.
-pub(super) async fn network(caller: &Caller, expected: Option<Network>) -> Result<Network, NodeError> {
+/// The network that the node is on, which must be the configured one.
+pub(super) async fn network(caller: &Caller, config: &IpcConfig) -> Result<Network, NodeError> {
+    let expected = config.network;
     if caller.has_rpc() {
         let chain = chain_info(caller).await?;
         let network = chain.network(expected)?;
         chain.check_challenge()?;
         return Ok(network);
     }
+    let Some(beside) = &config.rpc else { return network_by_socket(caller, expected).await };
+    // An older node tells no more than whether it is on a test network; beside the socket it tells which, and who may mine on it.
+    match rpc::Client::new(beside).network().await {
+        Ok(found) => match expected {
+            Some(expected) if expected != found => Err(NodeError::WrongNetwork { expected, found }),
+            Some(_) | None => Ok(found),
+        },
+        Err(
+            error @ (NodeError::WrongNetwork { .. } | NodeError::UnknownNetwork(_) | NodeError::Template(_)),
+        ) => Err(error),
+        Err(error) => {
+            debug!(%error, "which network the node is on is not known for sure");
+            network_by_socket(caller, expected).await
+        }
+    }
+}
+
+async fn network_by_socket(caller: &Caller, expected: Option<Network>) -> Result<Network, NodeError> {
     match (caller.is_test_chain().await?, expected) {
         (false, None | Some(Network::Bitcoin)) => Ok(Network::Bitcoin),
         (false, Some(expected)) => Err(NodeError::WrongNetwork { expected, found: Network::Bitcoin }),
@@ -50,10 +71,10 @@ pub(super) async fn tip(caller: &Caller) -> Result<BlockRef, NodeError> {
 }
 
 /// What the node says of itself, but for its trouble.
-pub(super) async fn info(caller: &Caller, expected: Option<Network>) -> Result<NodeInfo, NodeError> {
-    let network = network(caller, expected).await?;
+pub(super) async fn info(caller: &Caller, config: &IpcConfig) -> Result<NodeInfo, NodeError> {
+    let network = network(caller, config).await?;
     if caller.has_rpc() {
-        let peers: NetworkInfo = rpc(caller, "getnetworkinfo", &json!([])).await?;
+        let peers: NetworkInfo = execute(caller, "getnetworkinfo", &json!([])).await?;
         let chain = chain_info(caller).await?;
         return chain.info(network, peers).map_err(|reason| caller.malformed(reason));
     }
@@ -79,7 +100,7 @@ pub(super) async fn fate(caller: &Caller, hash: BlockHash) -> Result<Fate, NodeE
         let in_chain = Fate::InChain { confirmations: 1 };
         return if last { Ok(in_chain) } else { Err(NodeError::Unsupported { method: "getblockheader" }) };
     }
-    let header = rpc::<BlockHeader>(caller, "getblockheader", &json!([hash.to_string(), true])).await;
+    let header = execute::<BlockHeader>(caller, "getblockheader", &json!([hash.to_string(), true])).await;
     match header {
         Err(error) if breaks(&error) => Err(error),
         header => Ok(answer::fate(header)),
@@ -150,11 +171,11 @@ pub(super) async fn complete(
 }
 
 async fn chain_info(caller: &Caller) -> Result<ChainInfo, NodeError> {
-    rpc(caller, "getblockchaininfo", &json!([])).await
+    execute(caller, "getblockchaininfo", &json!([])).await
 }
 
 /// A JSON-RPC call over the socket whose answer is there.
-async fn rpc<T: DeserializeOwned>(
+async fn execute<T: DeserializeOwned>(
     caller: &Caller,
     method: &'static str,
     params: &Value,

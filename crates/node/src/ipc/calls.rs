@@ -1,5 +1,6 @@
-//! The calls that a node has not answered yet, and how a connection is left: not before they are answered, because Bitcoin Core can
-//! crash over a call whose caller is gone.
+//! The calls that a node has not answered yet; a connection is closed only after them.
+//!
+//! Bitcoin Core can crash over a call whose caller is gone.
 
 use core::cell::Cell;
 use core::time::Duration;
@@ -12,11 +13,11 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-/// How long a node that we leave may take to answer what it was asked.
-pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a node that hangs may take to answer what it was asked, when we have left it; few sockets are open in that time.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A connection's socket and the calls over it. When this is dropped, the connection is closed as soon as the node has answered all of
-/// them, and at the latest after [`FAREWELL`].
+/// them, or after ten minutes.
 pub(super) struct Calls {
     /// The socket that the calls go over, to close it with: those who use it hold each other.
     socket: Option<Socket>,
@@ -54,7 +55,7 @@ impl Drop for Calls {
         let (socket, unanswered) = (self.socket.take(), Rc::clone(&self.unanswered));
         spawn_local(async move {
             // A node that does not answer is left all the same.
-            drop(timeout(FAREWELL, unanswered.answered()).await);
+            drop(timeout(PATIENCE, unanswered.answered()).await);
             // It may be closed already.
             drop(socket.map(|socket| socket.shutdown(Shutdown::Both)));
         });

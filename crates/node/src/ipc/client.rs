@@ -1,5 +1,6 @@
 //! The handle on the thread that speaks to a node.
 
+use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use bitcoin::{BlockHash, Wtxid};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::config::IpcConfig;
@@ -25,6 +26,8 @@ use crate::{Checked, Fate, NodeError, NodeInfo, Submitted, Timing};
 
 /// Threads that read templates and blocks beside the one that speaks to the node; there is hardly ever work for more.
 const BLOCKING_MAX: usize = 2;
+/// How long a node may take to answer what it was asked, when nobody needs it any more.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The way to one node; its thread ends with this.
 #[derive(Debug)]
@@ -65,9 +68,16 @@ impl Client {
     async fn deliver(&self, bytes: Arc<[u8]>, found: Option<Found>) -> Submitted {
         let mut pause = self.timing.first_retry;
         for _ in 1..self.timing.submit_tries {
-            let error = match self.deliver_once(&bytes, found.as_ref()).await {
-                Ok(submitted) => return submitted,
-                Err(error) => error,
+            let error = match (self.deliver_once(&bytes, found.as_ref()).await, &self.rpc) {
+                (Ok(Submitted::Accepted), _) => return Submitted::Accepted,
+                // An older node takes blocks by their coinbase only, and does not say what is wrong with one.
+                (Ok(by_coinbase), Some(rpc)) => {
+                    let whole = rpc.submit(&bytes.to_lower_hex_string()).await;
+                    // It is known because it was made there just now.
+                    return if whole == Submitted::AlreadyKnown { by_coinbase } else { whole };
+                }
+                (Ok(submitted), None) => return submitted,
+                (Err(error), _) => error,
             };
             // Whoever follows the block knows its hash, and tells the operator.
             debug!(node = self.url, %error, "a block could not be handed over");
@@ -169,7 +179,7 @@ fn start_thread(work: impl AsyncFnOnce() + Send + 'static) -> io::Result<()> {
         let local = LocalSet::new();
         local.block_on(&runtime, work());
         // What is left is connections that are being closed.
-        runtime.block_on(local);
+        drop(runtime.block_on(async { timeout(FAREWELL, local).await }));
     }));
     Ok(())
 }

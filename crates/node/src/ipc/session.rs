@@ -83,7 +83,7 @@ impl<'a> Session<'a> {
         memory: &'a Memory,
     ) -> Result<(Self, Lost), NodeError> {
         let (link, lost) = Link::open(config).await?;
-        let network = answers::network(&link.caller().await?, config.network).await?;
+        let network = answers::network(&link.caller().await?, config).await?;
         let (held, served) = (RefCell::default(), Cell::new(false));
         Ok((Self { config, board, memory, link, network, held, served }, lost))
     }
@@ -181,7 +181,7 @@ impl<'a> Session<'a> {
 
     /// What the node says of itself, and whether its templates can be used.
     pub(super) async fn probe(&self, caller: &Caller) -> Result<NodeInfo, NodeError> {
-        let mut info = answers::info(caller, self.config.network).await?;
+        let mut info = answers::info(caller, self.config).await?;
         info.trouble = match self.first_template(caller).await {
             Ok(template) => self.read(caller, &template).await.err().map(Arc::new),
             Err(error) => Some(Arc::new(error)),

@@ -11,10 +11,10 @@ use bitcoin::{Amount, Network, TxOut};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 
-use crate::{PATIENCE, Way, next, payout, solved};
+use crate::{PATIENCE, Way, next, payout, solved, start};
 
 fn core(test: &str, arguments: &[&str]) -> Option<Bitcoind> {
-    Kind::Core.start(test, Chain::Regtest, arguments)
+    start(Kind::Core, test, Chain::Regtest, arguments)
 }
 
 fn config(bitcoind: &Bitcoind) -> IpcConfig {
@@ -113,6 +113,8 @@ async fn a_node_that_hangs_is_noticed_and_found_again() {
     let mut config = config(&bitcoind);
     config.timing.answer = Duration::from_secs(1);
     config.timing.template = Duration::from_secs(2);
+    // Its JSON-RPC hangs, too.
+    config.rpc = None;
     let node = Node::ipc(&config);
     let before = next(&node, |_| true).await;
     signal(&bitcoind, Signal::STOP);
@@ -181,6 +183,7 @@ async fn what_an_operator_gets_to_read_of_a_socket() {
     if bitcoind.needs_rpc_beside_its_socket().unwrap() {
         // It does not tell which test network it is on; that it is one, it does.
         let mut main = config(&bitcoind);
+        main.rpc = None;
         main.network = Some(Network::Bitcoin);
         let error = probe_ipc(&main).await.unwrap_err();
         assert!(matches!(error, NodeError::TestNetwork(Network::Bitcoin)), "{error}");
