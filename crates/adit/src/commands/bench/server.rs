@@ -67,7 +67,7 @@ pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
     let blocks = pool::open_blocks(&args.data_dir, node.clone()).await?;
     let parts = pool::open_data(&args.data_dir, rules(args), node, blocks, identity).await?;
     let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
-    if !args.guarded {
+    if args.refresh.is_some() {
         // A channel remembers so many shares of one job, and a saturated one needs the next job at once.
         config.refresh_spread = Duration::ZERO;
     }
