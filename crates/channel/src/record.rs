@@ -45,11 +45,12 @@ pub struct ShareRecord {
 pub struct CustomShare {
     /// The job.
     pub declaration: DeclarationId,
-    /// The fees in what its coinbase pays out: all that is not the chain's subsidy.
+    /// The fees in what its coinbase pays out: all that is not the chain's subsidy. Where no node has judged the job, no more than those
+    /// of the pool's own template.
     pub fees: Sats,
     /// What its coinbase pays to the pool.
     pub pays_pool: Sats,
-    /// What its coinbase pays in all.
+    /// What its coinbase pays in all, and the subsidy at the least, for what is not claimed is withheld.
     pub value: Sats,
 }
 

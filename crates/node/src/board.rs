@@ -60,17 +60,20 @@ impl Board {
     pub(crate) fn show(&self, template: &Template, id: TemplateId) -> bool {
         let mut news = false;
         self.tips.send_if_modified(|known| {
-            let back = known.is_none_or(|known| known.prev_hash != template.tip.prev_hash);
+            // What was told of the tip first stays, or miners would take it for another one.
+            let same = known.filter(|known| known.is_same_chain_end(&template.tip));
+            let tip = same.unwrap_or(template.tip);
             news = self.templates.send_if_modified(|up| {
-                let news = back || !up.as_deref().is_some_and(|up| same_work(up, template));
+                let news = same.is_none() || !up.as_deref().is_some_and(|up| same_work(up, template));
                 if news {
                     let mut template = template.clone();
-                    template.id = id;
+                    (template.id, template.tip) = (id, tip);
+                    template.time = template.time.max(tip.min_ntime);
                     *up = Some(Arc::new(template));
                 }
                 news
             });
-            news && known.replace(template.tip) != Some(template.tip)
+            news && known.replace(tip) != Some(tip)
         });
         news
     }
@@ -195,7 +198,8 @@ fn weigh(
 /// Whether two templates make the same blocks, but for the time.
 fn same_work(a: &Template, b: &Template) -> bool {
     // The path covers the transactions and the required outputs their witnesses.
-    (a.tip, a.version, a.coinbase_value) == (b.tip, b.version, b.coinbase_value)
+    (a.version, a.coinbase_value) == (b.version, b.coinbase_value)
+        && a.tip.is_same_chain_end(&b.tip)
         && a.merkle_path == b.merkle_path
         && a.required_outputs == b.required_outputs
 }
@@ -204,7 +208,7 @@ fn same_work(a: &Template, b: &Template) -> bool {
 mod tests {
     use core::time::Duration;
 
-    use adit_units::{Now, UnixTime, Work};
+    use adit_units::{Now, Sats, UnixTime, Work};
 
     use super::*;
     use crate::{Devnet, DevnetConfig, Pace};
@@ -291,6 +295,23 @@ mod tests {
         assert_eq!(board.tip(), Some(old.tip.prev_hash));
         assert!(board.show(&new, TemplateId(73)));
         assert_eq!((board.tip(), board.template_tip()), (Some(new.tip.prev_hash), Some(new.tip.prev_hash)));
+    }
+
+    #[test]
+    fn the_same_block_from_another_node_is_no_other_tip() {
+        let board = Board::new("test".to_owned());
+        let first = devnet(1).template(NOW);
+        board.show(&first, TemplateId(1));
+        let mut tips = board.tips();
+        tips.mark_unchanged();
+        let mut other = first.clone();
+        other.tip.min_ntime += 600;
+        assert!(!board.show(&other, TemplateId(2)), "the same work, whatever the node's clock says");
+        other.coinbase_value = Sats::from_sats(1);
+        other.tip.min_ntime = first.tip.min_ntime - 1;
+        assert!(board.show(&other, TemplateId(2)));
+        assert!(!tips.has_changed().unwrap());
+        assert_eq!(board.templates().borrow().as_ref().unwrap().tip, first.tip);
     }
 
     #[test]

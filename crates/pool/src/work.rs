@@ -403,7 +403,7 @@ impl JobFactory {
         let present = &work.template;
         let enough = present.coinbase_value.checked_add(self.least_fee_gain);
         let gains_little = self.least_fee_gain > Sats::ZERO
-            && present.tip == template.tip
+            && present.tip.is_same_chain_end(&template.tip)
             && !work.is_interim
             && enough.is_none_or(|enough| template.coinbase_value < enough);
         gains_little || is_same_work(present, template)
@@ -522,7 +522,7 @@ impl JobFactory {
 ///
 /// The merkle path stands for the transactions, and the required outputs commit to their witnesses.
 fn is_same_work(a: &Template, b: &Template) -> bool {
-    a.tip == b.tip
+    a.tip.is_same_chain_end(&b.tip)
         && a.version == b.version
         && a.coinbase_value == b.coinbase_value
         && a.required_outputs == b.required_outputs

@@ -35,6 +35,12 @@ impl Tip {
     pub fn new(prev_hash: BlockHash, height: Height, nbits: CompactTarget, min_ntime: u32) -> Self {
         Self { prev_hash, height, nbits, target: Target::from_compact(nbits), min_ntime }
     }
+
+    /// Whether blocks on the other tip are blocks on this one: nodes may differ in the smallest time alone, since some tell their clock.
+    #[must_use]
+    pub fn is_same_chain_end(&self, other: &Self) -> bool {
+        (self.prev_hash, self.height, self.nbits) == (other.prev_hash, other.height, other.nbits)
+    }
 }
 
 /// A template as a source gives it, not yet checked.

@@ -192,7 +192,8 @@ fn a_token_is_not_burned_by_a_refused_message() {
 #[test]
 fn a_full_set_forgets_no_live_token_and_has_room_when_some_expire() {
     let mut used = UsedTokens::with_limit(10);
-    let live: Vec<_> = (0..10).map(|number| token(number, Purpose::Declare)).collect();
+    let live: Vec<_> =
+        (0..10).map(|number| Token { account: [number; 32], ..token(number, Purpose::Declare) }).collect();
     for token in &live {
         assert_eq!(used.use_up(token, NOW), Ok(()));
     }
@@ -203,6 +204,19 @@ fn a_full_set_forgets_no_live_token_and_has_room_when_some_expire() {
     assert_eq!(used.len(), 1);
     // A clock that goes back brings no forgotten token to life.
     assert!(live.iter().all(|token| used.use_up(token, NOW) == Err(Used::Expired)));
+}
+
+#[test]
+fn one_account_that_uses_many_tokens_leaves_room_for_others() {
+    let mut used = UsedTokens::with_limit(16);
+    let of = |account: u8, number: u8| Token { account: [account; 32], ..token(number, Purpose::Declare) };
+    assert_eq!(
+        [0, 1, 2].map(|number| used.use_up(&of(1, number), NOW)),
+        [Ok(()), Ok(()), Err(Used::AccountFull)]
+    );
+    assert_eq!([3, 4].map(|number| used.use_up(&of(2, number), NOW)), [Ok(()), Ok(())]);
+    let later = Token { expires: UnixTime::from_secs(120), ..of(1, 5) };
+    assert_eq!(used.use_up(&later, MINUTE), Ok(()), "what has expired does not count");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which tokens have been used: what makes each good for one job only.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use adit_units::UnixTime;
 
@@ -10,6 +11,9 @@ use super::Token;
 ///
 /// None is forgotten before it expires, so this bounds how many jobs may be declared within the life of a token.
 pub const USED_TOKENS_MAX: usize = 1 << 16;
+
+/// The part of them that one account may have, so that no account takes the room of all others.
+const ACCOUNT_SHARE: usize = 8;
 
 /// A token that may not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -24,13 +28,18 @@ pub enum Used {
     /// No more can be remembered until some expire, and what is not remembered could be used again.
     #[error("as many tokens are in use as can be remembered; try again when some have expired")]
     Full,
+    /// No more of this account are remembered until some expire.
+    #[error("the account has used as many tokens as it may in their lifetime; declare fewer jobs")]
+    AccountFull,
 }
 
 /// The tokens that were used and have not expired; at the one who consumes them.
 #[derive(Clone, Debug)]
 pub struct UsedTokens {
-    /// By expiry, then id; together they are as unique as the id.
-    used: BTreeSet<(UnixTime, [u8; 16])>,
+    /// Their accounts, by expiry, then id; together they are as unique as the id.
+    used: BTreeMap<(UnixTime, [u8; 16]), [u8; 32]>,
+    /// How many each account has.
+    accounts: HashMap<[u8; 32], usize>,
     /// What has expired by then is forgotten. Never goes back, even if the clock does.
     forgotten_until: UnixTime,
     limit: usize,
@@ -45,8 +54,13 @@ impl Default for UsedTokens {
 impl UsedTokens {
     /// None yet, and never more than `limit`.
     #[must_use]
-    pub const fn with_limit(limit: usize) -> Self {
-        Self { used: BTreeSet::new(), forgotten_until: UnixTime::from_millis(0), limit }
+    pub fn with_limit(limit: usize) -> Self {
+        Self {
+            used: BTreeMap::new(),
+            accounts: HashMap::new(),
+            forgotten_until: UnixTime::from_millis(0),
+            limit,
+        }
     }
 
     /// Uses a token. To be called last, when all else about the message is good: what is refused consumes nothing.
@@ -60,20 +74,25 @@ impl UsedTokens {
             return Err(Used::Expired);
         }
         let entry = (token.expires, token.id);
-        if self.used.contains(&entry) {
+        if self.used.contains_key(&entry) {
             return Err(Used::Before);
         }
         if self.used.len() >= self.limit {
             return Err(Used::Full);
         }
-        self.used.insert(entry);
+        let of_account = self.accounts.entry(token.account).or_default();
+        if *of_account >= self.limit.div_ceil(ACCOUNT_SHARE) {
+            return Err(Used::AccountFull);
+        }
+        *of_account += 1;
+        self.used.insert(entry, token.account);
         Ok(())
     }
 
     /// Whether a token has been used; nothing is consumed by asking.
     #[must_use]
     pub fn contains(&self, token: &Token) -> bool {
-        self.used.contains(&(token.expires, token.id))
+        self.used.contains_key(&(token.expires, token.id))
     }
 
     /// How many are remembered.
@@ -91,8 +110,17 @@ impl UsedTokens {
     /// Forgets what has expired.
     fn forget(&mut self, now: UnixTime) {
         self.forgotten_until = self.forgotten_until.max(now);
-        while self.used.first().is_some_and(|&(expires, _)| expires <= self.forgotten_until) {
-            self.used.pop_first();
+        while let Some(entry) = self.used.first_entry() {
+            if entry.key().0 > self.forgotten_until {
+                return;
+            }
+            let account = entry.remove();
+            if let Entry::Occupied(mut count) = self.accounts.entry(account) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
         }
     }
 }

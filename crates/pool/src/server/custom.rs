@@ -33,10 +33,13 @@ impl CustomDesk {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).use_up(token, now)
     }
 
-    /// The whole of a block that was found on a miner's own job, if its transactions are known: they were declared here, or are those of the
-    /// work that everybody else does.
+    /// The whole of a block that was found on a miner's own job, if its transactions are known: there are none, they were declared here, or
+    /// they are those of the work that everybody else does.
     pub(super) fn complete(&self, found: &FoundCustomBlock, work: Option<&Work>) -> Option<Vec<u8>> {
         let FoundCustomBlock { declaration, header, extranonce, .. } = found;
+        if declaration.merkle_path().is_empty() {
+            return Some(declaration.block(header, extranonce.as_bytes(), &[]));
+        }
         let id = DeclarationId(declaration.id());
         let declared = self.declared.as_ref();
         declared.and_then(|declared| declared.block(id, header, extranonce.as_bytes())).or_else(|| {
@@ -44,5 +47,43 @@ impl CustomDesk {
             let is_ours = template.merkle_path == declaration.merkle_path();
             is_ours.then(|| declaration.block(header, extranonce.as_bytes(), &template.transactions))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_channel::UserIdentity;
+    use adit_share::{CoinbaseFields, Declaration, DeclaredCoinbase, Extranonce};
+    use adit_units::ChannelId;
+    use bitcoin::hashes::Hash as _;
+    use bitcoin::{Block, BlockHash, CompactTarget, consensus};
+
+    use super::*;
+
+    #[test]
+    fn a_block_without_transactions_needs_nobody_who_knows_them() {
+        let outputs = [&[1][..], &5_000_000_000_u64.to_le_bytes(), &[1, 0x51]].concat();
+        let fields = CoinbaseFields {
+            version: 2,
+            script_prefix: &[1, 101],
+            sequence: u32::MAX,
+            outputs: &outputs,
+            lock_time: 0,
+        };
+        let coinbase = DeclaredCoinbase::from_fields(fields, 4).unwrap();
+        let tip = (BlockHash::all_zeros(), CompactTarget::from_consensus(0x207f_ffff));
+        let found = FoundCustomBlock {
+            declaration: Declaration::new(0x2000_0000, tip, coinbase, Vec::new()).unwrap(),
+            header: [0; HEADER_LEN],
+            extranonce: Extranonce::join(&[7; 4], &[]),
+            channel: ChannelId(2),
+            user: UserIdentity::from_wire(b"farm").unwrap(),
+            worker: None,
+            record: 1,
+        };
+        let bytes = CustomDesk::new(None).complete(&found, None).expect("there is nothing to know");
+        let block: Block = consensus::deserialize(&bytes).unwrap();
+        assert_eq!(block.txdata.len(), 1);
+        assert!(block.txdata[0].input[0].script_sig.as_bytes().ends_with(&[7; 4]));
     }
 }

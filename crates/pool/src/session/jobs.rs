@@ -28,7 +28,10 @@ impl Session {
         let is_empty = |work: &Work| work.job().merkle_path().is_empty();
         let ends_empty_work =
             (present.is_interim() && !work.is_interim()) || (is_empty(present) && !is_empty(work));
-        !work.is_urgent() && !self.channels.is_empty() && present.tip() == work.tip() && !ends_empty_work
+        !work.is_urgent()
+            && !self.channels.is_empty()
+            && present.tip().is_same_chain_end(work.tip())
+            && !ends_empty_work
     }
 
     /// When the tip was first heard of whose work was taken in last.
@@ -48,7 +51,7 @@ impl Session {
         }
         self.last_order = work.order();
         let present = self.jobs.active().map(|(_, present)| present);
-        let same_tip = present.is_some_and(|present| present.tip() == work.tip());
+        let same_tip = present.is_some_and(|present| present.tip().is_same_chain_end(work.tip()));
         let same_job = present.is_some_and(|present| present.id() == work.id());
         trace!(connection = self.connection.0, job = work.id().0, same_tip, same_job, "work");
         let reserve = work.reserve.clone();

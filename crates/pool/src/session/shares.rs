@@ -9,6 +9,7 @@ use adit_messages::mining;
 use adit_messages::tlv::{TlvError, Tlvs};
 use adit_share::{Block, Reject, Submission, Verdict};
 use adit_units::{ChannelId, Now, Work};
+use bitcoin::hashes::Hash as _;
 use tracing::trace;
 
 use super::{OpenChannel, RelayedShare, Session, UNACKNOWLEDGED_MAX, place_of};
@@ -174,7 +175,7 @@ impl Session {
         self.records.push(record);
     }
 
-    /// A share on a job of the tip before earns nothing, but a block is a block: the chain may come back to that tip.
+    /// A share on a job of the tip before earns nothing, but a block is a block, here and further up: the chain may come back to that tip.
     fn look_for_late_block(&mut self, place: usize, share: &Submission<'_>, now: Now) {
         let former = self.channels.get(place).zip(self.jobs.former(share.job_id));
         let Some((OpenChannel { channel, .. }, (activation, mined))) = former else { return };
@@ -184,8 +185,14 @@ impl Session {
         let network_time = mined.network_time(now.monotonic);
         let found = channel.late_block(job, activation, share, network_time);
         let Some(LateBlock { header, extranonce }) = found else { return };
+        let block = job.block(mined.template(), header, extranonce.as_bytes());
+        if self.config.relays_shares {
+            let judged = (block.hash.to_byte_array(), ShareKind::Block);
+            let relayed = RelayedShare::new(mined, share, extranonce, judged, (channel.user(), None));
+            self.relayed.get_or_insert_default().push(relayed);
+        }
         self.blocks.get_or_insert_default().push_back(FoundBlock {
-            block: job.block(mined.template(), header, extranonce.as_bytes()),
+            block,
             channel: share.channel_id,
             user: channel.user().clone(),
             worker: None,

@@ -131,11 +131,12 @@ fn only_what_changes_the_work_is_news() {
     for other in [
         Tip { prev_hash: BlockHash::from_byte_array([1; 32]), ..tip },
         Tip { height: Height(102), ..tip },
-        Tip { min_ntime: tip.min_ntime + 1, ..tip },
         Tip::new(tip.prev_hash, tip.height, CompactTarget::from_consensus(0x1d00_fffe), tip.min_ntime),
     ] {
         assert!(is_news(TemplateParts { tip: other, ..parts(5) }));
     }
+    let other_clock = Tip { min_ntime: tip.min_ntime + 1, ..tip };
+    assert!(!is_news(TemplateParts { tip: other_clock, ..parts(5) }), "another node tells the same block");
     let none = TemplateParts { transactions: Vec::new(), required_outputs: Vec::new(), ..parts(5) };
     assert!(is_news(none));
 }

@@ -493,6 +493,51 @@ fn shares_of_past_jobs_are_paid_until_the_tip_goes() {
 }
 
 #[test]
+fn the_same_block_from_another_node_ends_no_custom_job() {
+    let mut stage = Stage::new();
+    let mut client = stage.client();
+    let job = stage.job();
+    let number = stage.accepts(&mut client, &job);
+    stage.world.least_time += 7;
+    let work = stage.world.refresh();
+    client.hears(&work, &stage.world);
+    submits(&mut client, number, 1, &stage.world);
+    assert_eq!(client.records.len(), 1);
+}
+
+#[test]
+fn what_a_coinbase_does_not_claim_is_withheld_from_the_pool() {
+    let mut stage = Stage::new();
+    let mut client = stage.client();
+    let claims_little = |stage: &mut Stage| {
+        let job = stage.job();
+        job.other(|job| job.outputs[0].value = Amount::ONE_SAT)
+    };
+    let job = claims_little(&mut stage);
+    stage.refuses(&mut client, &job, "invalid-coinbase-tx-outputs");
+
+    let mut stage = Stage::with(|custom| custom.least_pool_percent = 0);
+    let mut client = stage.client();
+    let job = claims_little(&mut stage);
+    let number = stage.accepts(&mut client, &job);
+    submits(&mut client, number, 1, &stage.world);
+    let custom = client.records[0].custom.clone().unwrap();
+    let subsidy = stage.world.template().subsidy;
+    assert_eq!((custom.pays_pool.to_sats(), custom.value, custom.fees.to_sats()), (1, subsidy, 0));
+}
+
+#[test]
+fn fees_that_no_node_has_seen_count_no_more_than_our_own() {
+    let mut stage = Stage::new();
+    let mut client = stage.client();
+    let job = stage.job().other(|job| job.outputs[0].value += Amount::from_btc(1_000.0).unwrap());
+    let number = stage.accepts(&mut client, &job);
+    submits(&mut client, number, 1, &stage.world);
+    let custom = client.records[0].custom.clone().unwrap();
+    assert_eq!(custom.fees, stage.world.work.as_ref().unwrap().template().fees);
+}
+
+#[test]
 fn a_job_that_is_declared_twice_earns_once() {
     let mut stage = Stage::new();
     let mut client = stage.client();

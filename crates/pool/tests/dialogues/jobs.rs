@@ -182,6 +182,19 @@ fn a_change_of_difficulty_on_the_same_block_is_announced_as_a_tip() {
 }
 
 #[test]
+fn the_same_block_from_another_node_is_no_new_tip() {
+    let mut world = World::new();
+    let mut client = world.extended_miner();
+    let before = world.work.clone().unwrap();
+    world.least_time += 7;
+    let work = world.refresh();
+    client.hears(&work, &world);
+    assert_eq!(client.names(), ["NewExtendedMiningJob"]);
+    client.submits(before.id().0, 0, &world);
+    assert_eq!(client.records.len(), 1, "what was under way is paid");
+}
+
+#[test]
 fn a_tip_that_comes_back_is_a_new_tip() {
     let mut world = World::new();
     let mut client = world.extended_miner();

@@ -1,15 +1,18 @@
 //! Shares that cannot earn, or that this host's clock would refuse, and are blocks all the same.
 
 use core::time::Duration;
+use std::sync::Arc;
 
+use adit_channel::ShareKind;
 use adit_messages::extensions::WORKER_HASHRATE_TRACKING;
 use adit_messages::mining;
 use adit_messages::tlv::Tlv;
-use adit_pool::Distribution;
+use adit_pool::{Distribution, PoolConfig};
 use adit_units::{ChannelId, UnixTime, Work};
 use bitcoin::ScriptBuf;
+use bitcoin::hashes::Hash as _;
 
-use crate::world::{Client, EASY, HARD, START, World, extended_share};
+use crate::world::{Client, EASY, HARD, START, World, config, extended_share};
 
 /// The channel of a miner who has one.
 const CHANNEL: ChannelId = ChannelId(2);
@@ -26,6 +29,24 @@ fn finds_block(client: &mut Client, job: u32, world: &World) -> (u32, adit_pool:
 }
 
 #[test]
+fn a_block_on_the_tip_before_is_told_of_further_up() {
+    let mut world = World::without_work(PoolConfig { relays_shares: true, ..config() });
+    world.nbits = EASY;
+    let old = world.new_tip();
+    let mut client = world.extended_miner();
+    world.nbits = HARD;
+    let tip = world.new_tip();
+    client.hears(&tip, &world);
+    let (nonce, found) = finds_block(&mut client, old.id().0, &world);
+    let [relayed] = &*client.session.take_relayed() else {
+        panic!("it is the only one that is worth telling")
+    };
+    assert!(Arc::ptr_eq(&relayed.work, &old));
+    assert_eq!((relayed.nonce, relayed.kind), (nonce, ShareKind::Block));
+    assert_eq!(relayed.hash, found.block.hash.to_byte_array());
+}
+
+#[test]
 fn a_block_on_the_tip_before_goes_to_the_nodes_and_earns_nothing() {
     let mut world = World::new();
     world.nbits = EASY;
@@ -38,7 +59,7 @@ fn a_block_on_the_tip_before_goes_to_the_nodes_and_earns_nothing() {
 
     let (nonce, found) = finds_block(&mut client, old.id().0, &world);
     assert_eq!(found.block.check(), Ok(()), "the block is one that a node takes");
-    assert!(std::sync::Arc::ptr_eq(found.block.template(), old.template()));
+    assert!(Arc::ptr_eq(found.block.template(), old.template()));
     assert_eq!(found.work, Work::ZERO);
     assert!(client.records.is_empty(), "a share of the tip before earns nothing");
     client.is_refused(1, "stale-share");

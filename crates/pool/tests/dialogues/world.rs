@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) factory: JobFactory,
     pub(crate) work: Option<Arc<Work>>,
     pub(crate) nbits: u32,
+    /// The least time of the next block, as the node in use tells it.
+    pub(crate) least_time: u32,
     height: u32,
     templates: u64,
     connections: u32,
@@ -76,6 +78,7 @@ impl World {
             config: Arc::new(config),
             work: None,
             nbits: HARD,
+            least_time: START - 600,
             height: 100,
             templates: 0,
             connections: 0,
@@ -123,7 +126,7 @@ impl World {
     /// The tip that the node has now.
     pub(crate) fn tip(&self) -> Tip {
         let nbits = CompactTarget::from_consensus(self.nbits);
-        Tip::new(BlockHash::hash(&self.height.to_le_bytes()), Height(self.height), nbits, START - 600)
+        Tip::new(BlockHash::hash(&self.height.to_le_bytes()), Height(self.height), nbits, self.least_time)
     }
 
     /// The template that the node has now.

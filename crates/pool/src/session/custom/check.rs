@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adit_channel::{Channel, CustomShare, DeclarationId, Purpose, Token};
 use adit_messages::error_code::SetCustomMiningJobError as Code;
 use adit_messages::mining;
-use adit_share::{CoinbaseFields, Declaration, DeclarationError, DeclaredCoinbase, Tip};
+use adit_share::{CoinbaseFields, Declaration, DeclarationError, DeclaredCoinbase, Template, Tip};
 use adit_units::{ChannelId, JobId, Now, Sats};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget};
@@ -58,7 +58,8 @@ impl Session {
         check_tip(&declaration, work.tip())?;
         check_header(set, work, now)?;
         check_purpose(&token, &declaration, rules)?;
-        let worth = worth(&token, &declaration, rules, self.config.halving_interval)?;
+        let terms = (rules, self.config.halving_interval);
+        let worth = worth(&token, &declaration, terms, work.template())?;
         let job = declaration.job(JobId(0), *work.tip(), set.min_ntime).map_err(|error| code_of(&error))?;
         Ok((token, CustomJob { scope, job, declaration, worth: Arc::new(worth) }))
     }
@@ -129,20 +130,27 @@ fn check_purpose(token: &Token, declaration: &Declaration, rules: &CustomJobs) -
 }
 
 /// What the job's shares are worth to the pool, if that is enough.
+///
+/// A coinbase that claims less than the subsidy withholds the rest, as if it were paid to somebody else. Fees that no node has seen
+/// count up to those of the `template` that everybody else works on.
 fn worth(
     token: &Token,
     declaration: &Declaration,
-    rules: &CustomJobs,
-    halving_interval: u32,
+    (rules, halving_interval): (&CustomJobs, u32),
+    template: &Template,
 ) -> Result<CustomShare, Code> {
-    let (pays_pool, value) = (token.pays(declaration.outputs()), declaration.value());
+    let subsidy = Sats::subsidy(declaration.height(), halving_interval);
+    let (pays_pool, value) = (token.pays(declaration.outputs()), declaration.value().max(subsidy));
     let is_enough = u128::from(pays_pool.to_sats()) * 100
         >= u128::from(value.to_sats()) * u128::from(rules.least_pool_percent.min(100));
     if pays_pool == Sats::ZERO || !is_enough {
         return Err(Code::InvalidCoinbaseTxOutputs);
     }
-    let subsidy = Sats::subsidy(declaration.height(), halving_interval);
-    let fees = value.checked_sub(subsidy).unwrap_or(Sats::ZERO);
+    let claimed = value.checked_sub(subsidy).unwrap_or(Sats::ZERO);
+    let fees = match token.purpose {
+        Purpose::CoinbaseOnly => claimed.min(template.fees),
+        Purpose::Declare | Purpose::Declared(_) => claimed,
+    };
     Ok(CustomShare { declaration: DeclarationId(declaration.id()), fees, pays_pool, value })
 }
 
