@@ -5,7 +5,9 @@ use adit_job_declarator::server::{JdsConfig, Judgement, Request};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, OutPoint, ScriptBuf, TxOut, Txid, Witness};
 
-use crate::world::{HEIGHT, Proposal, REWARD, START, World, config, payout, tip, transaction, transactions};
+use crate::world::{
+    HEIGHT, Proposal, REWARD, START, World, config, declaration, payout, tip, transaction, transactions,
+};
 
 #[test]
 fn a_job_of_known_transactions_is_judged_and_accepted() {
@@ -168,6 +170,22 @@ fn a_coinbase_has_one_input_that_spends_nothing() {
     refused(|job| job.coinbase.input.push(job.coinbase.input[0].clone()), "invalid-coinbase-tx-input");
     let spends = OutPoint::new(Txid::from_byte_array([1; 32]), 0);
     refused(|job| job.coinbase.input[0].previous_output = spends, "invalid-coinbase-tx-input");
+}
+
+#[test]
+fn a_coinbase_without_inputs_is_refused_and_the_next_one_is_judged() {
+    let mut world = World::new();
+    let mut client = world.declarator();
+    let token = client.token("alice", &mut world);
+    // The extranonce is in an output's script.
+    let none = [&[2, 0, 0, 0, 0, 1, 0, 1][..], &REWARD.to_le_bytes(), &[32]].concat();
+    client.sends(declaration(1, &token, (&none, &[0; 4]), &[]), &mut world);
+    assert!(client.questions.is_empty(), "no node is asked");
+    client.refused(1, "invalid-coinbase-tx-input");
+    client.sends(Proposal::new(HEIGHT, &[]).message(2, &token), &mut world);
+    client.resolves(&world);
+    client.judged(Judgement::Valid, &mut world);
+    client.accepted(2);
 }
 
 #[test]

@@ -115,11 +115,18 @@ async fn transactions_that_only_the_miner_knows_are_asked_for() {
     mixed.transactions = vec![known, own.clone()];
     mixed.required_outputs[0].script_pubkey = adit_share::witness_commitment(&mixed.transactions);
     let token = client.token().await;
-    client.say(Job::new(&Arc::new(mixed), b"mine").declaration(4, &token)).await;
+    let job = Job::new(&Arc::new(mixed), b"mine");
+    client.say(job.declaration(4, &token)).await;
     assert_eq!(client.hear().await, Some(Said::Missing(4, vec![1])));
     client.provide(4, &[&own]).await;
     // This chain knows no coins, so it takes no transaction that it has not made.
     let Some(Said::Refused(4, code, details)) = client.hear().await else { panic!("it is judged") };
     assert_eq!(code, "invalid-job");
     assert!(details.contains(&own.txid().to_string()), "{details}");
+    client.say(job.declaration(5, &token)).await;
+    assert_eq!(client.hear().await, Some(Said::Missing(5, vec![1])), "what was refused is not kept");
+    let mut other = Client::connect(&stage).await;
+    let token = other.token().await;
+    other.say(job.declaration(4, &token)).await;
+    assert_eq!(other.hear().await, Some(Said::Missing(4, vec![1])), "and not for another client either");
 }
