@@ -77,8 +77,8 @@ pub enum Refusal {
     /// Too many declarations came before the first was answered.
     #[error("{DECLARATIONS_WAITING} declarations wait already: wait for an answer before declaring again")]
     TooMany,
-    /// All clients together declare more than the server holds.
-    #[error("the server holds as many declarations as it can: declare again in some seconds")]
+    /// The clients of this address declare more than the server holds for one address.
+    #[error("the server holds as many declarations of this address as it can: declare again in some seconds")]
     Full,
     /// The server's node has not answered yet at all.
     #[error("the server's node is starting: declare again in some seconds")]

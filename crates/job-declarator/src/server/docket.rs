@@ -1,7 +1,7 @@
 //! What waits for a node: fair between addresses, and for each account there at its own pace.
 
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use adit_units::Monotonic;
@@ -23,9 +23,16 @@ const PACES_KEPT: usize = 4_096;
 /// An account's pace is one for each address: anybody can use a name, and must not slow down whose it is.
 #[derive(Debug)]
 pub struct Docket<K, T> {
+    /// Whose turn it is; `waiting` sees to it that no line gets too long.
     queue: FairQueue<K, Case<T>>,
-    /// Those whose account has to wait, with when it may go on.
-    later: Vec<(Monotonic, K, Case<T>)>,
+    /// Those whose account has to wait, by when it may go on and in which order they came to wait for it.
+    later: BTreeMap<(Monotonic, u64), (K, Case<T>)>,
+    /// How many were ever in `later`.
+    put_off: u64,
+    /// How many questions of each address wait, in line or for their pace.
+    waiting: HashMap<K, usize>,
+    /// Most questions of one address.
+    most: usize,
     paces: HashMap<(K, [u8; 32]), Pace>,
 }
 
@@ -39,29 +46,48 @@ impl<K: Clone + Eq + Hash, T> Docket<K, T> {
     /// An empty docket with room for so many questions of one address.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { queue: FairQueue::new(most), later: Vec::new(), paces: HashMap::new() }
+        Self {
+            queue: FairQueue::new(most),
+            later: BTreeMap::new(),
+            put_off: 0,
+            waiting: HashMap::new(),
+            most,
+            paces: HashMap::new(),
+        }
     }
 
     /// Takes in a question; one with an account counts for its pace.
     ///
     /// # Errors
     ///
-    /// Gives it back if too many of that address wait.
+    /// Gives it back if too many of that address wait, be it for a node or for their pace.
     pub fn push(&mut self, from: K, account: Option<[u8; 32]>, item: T) -> Result<(), T> {
-        self.queue.push(from, Case { account, item }).map_err(|case| case.item)
+        if self.waiting.get(&from).is_some_and(|waiting| *waiting >= self.most) {
+            return Err(item);
+        }
+        self.queue.push(from.clone(), Case { account, item }).map_err(|case| case.item)?;
+        *self.waiting.entry(from).or_default() += 1;
+        Ok(())
     }
 
-    /// The question whose turn it is.
-    pub fn pop(&mut self, now: Monotonic) -> Option<T> {
+    /// The question whose turn it is. One that nobody wants to have answered any more is dropped and costs its account nothing.
+    pub fn pop(&mut self, now: Monotonic, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
         self.wake(now);
         while let Some((from, case)) = self.queue.pop() {
-            let Some(account) = case.account else { return Some(case.item) };
-            let pace = self.pace(&from, account, now);
-            if pace.take(now) {
-                return Some(case.item);
+            if !is_wanted(&case.item) {
+                self.leave(&from);
+                continue;
             }
-            let next = pace.next();
-            self.later.push((next, from, case));
+            if let Some(account) = case.account {
+                let pace = self.pace(&from, account, now);
+                if !pace.take(now) {
+                    let next = pace.next();
+                    self.put_off(next, from, case);
+                    continue;
+                }
+            }
+            self.leave(&from);
+            return Some(case.item);
         }
         None
     }
@@ -72,7 +98,7 @@ impl<K: Clone + Eq + Hash, T> Docket<K, T> {
         if !self.queue.is_empty() {
             return Some(Monotonic::default());
         }
-        self.later.iter().map(|(next, ..)| *next).min()
+        self.later.keys().next().map(|(next, _)| *next)
     }
 
     /// How many questions wait.
@@ -89,13 +115,27 @@ impl<K: Clone + Eq + Hash, T> Docket<K, T> {
 
     /// Puts back into line whose time has come.
     fn wake(&mut self, now: Monotonic) {
-        for (next, from, case) in core::mem::take(&mut self.later) {
-            if next > now {
-                self.later.push((next, from, case));
-            } else if let Err(case) = self.queue.push(from.clone(), case) {
-                // There is no room in that line for as long as the others in it have not had their turn.
-                self.later.push((next, from, case));
+        while let Some(first) = self.later.first_entry() {
+            if first.key().0 > now {
+                return;
             }
+            let (from, case) = first.remove();
+            let pushed = self.queue.push(from, case);
+            debug_assert!(pushed.is_ok(), "no more wait in all than a line has room for");
+        }
+    }
+
+    fn put_off(&mut self, next: Monotonic, from: K, case: Case<T>) {
+        self.put_off += 1;
+        self.later.insert((next, self.put_off), (from, case));
+    }
+
+    /// One question of that address waits no more.
+    fn leave(&mut self, from: &K) {
+        let Some(waiting) = self.waiting.get_mut(from) else { return };
+        *waiting -= 1;
+        if *waiting == 0 {
+            self.waiting.remove(from);
         }
     }
 
@@ -119,7 +159,7 @@ mod tests {
     }
 
     fn popped(docket: &mut Docket<u8, u32>, now: Monotonic) -> Vec<u32> {
-        core::iter::from_fn(|| docket.pop(now)).collect()
+        core::iter::from_fn(|| docket.pop(now, |_| true)).collect()
     }
 
     #[test]
@@ -152,8 +192,34 @@ mod tests {
             let mut account = [0; 32];
             account[..4].copy_from_slice(&number.to_le_bytes());
             docket.push(1, Some(account), number).unwrap();
-            assert_eq!(docket.pop(at(u64::from(number) * 1_000)), Some(number));
+            assert_eq!(docket.pop(at(u64::from(number) * 1_000), |_| true), Some(number));
             assert!(docket.paces.len() <= PACES_KEPT);
         }
+    }
+    #[test]
+    fn what_waited_for_its_pace_was_counted_by_nobody() {
+        let mut docket = Docket::new(2);
+        let mut given_back = 0;
+        for number in 0..1_000 {
+            given_back += u32::from(docket.push(1, Some(ALICE), number).is_err());
+            docket.pop(at(0), |_| true);
+        }
+        assert_eq!(docket.len(), 2);
+        assert_eq!(given_back, 1_000 - CHECKS_MAX - 2);
+        assert_eq!(docket.push(2, Some(ALICE), 7), Ok(()), "another address has its own room");
+        assert_eq!(popped(&mut docket, at(0)), [7]);
+        assert_eq!(popped(&mut docket, at(2_000)), [CHECKS_MAX, CHECKS_MAX + 1]);
+        assert!(docket.is_empty() && docket.waiting.is_empty());
+    }
+
+    #[test]
+    fn who_had_gone_still_took_up_room_and_pace() {
+        let mut docket = Docket::new(1_000);
+        (0..500).for_each(|number| docket.push(1, Some(ALICE), number).unwrap());
+        assert_eq!(popped(&mut docket, at(0)).len(), CHECKS_MAX as usize);
+        let stays = |number: &u32| *number >= 400;
+        assert_eq!(docket.pop(at(500), stays), Some(400));
+        assert_eq!(docket.pop(at(500), stays), None);
+        assert_eq!((docket.len(), docket.waiting[&1]), (99, 99));
     }
 }

@@ -1,10 +1,12 @@
 //! How much one client, and all of them together, may ask of the server.
 
+mod budget;
+
 use core::time::Duration;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use adit_units::Monotonic;
+
+pub use self::budget::{BUDGET_BYTES, BUDGET_SHARES, Budget, Hold, Shares};
 
 /// How long a client may take to send `SetupConnection`.
 pub const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,9 +53,6 @@ pub const REQUESTS_MAX: u32 = 1_024;
 /// See [`REQUESTS_MAX`].
 pub const REQUEST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Bytes of declarations that all connections together may have the server hold.
-pub const BUDGET_BYTES: usize = 256 << 20;
-
 /// So many in a row, and then one in each interval.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -94,63 +93,6 @@ impl Pace {
     }
 }
 
-/// Bytes that connections hold in all, and how many they may; cloning gives another handle on the same count.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    held: Arc<AtomicUsize>,
-    most: usize,
-}
-
-/// Bytes that are held; given back when dropped.
-#[derive(Debug)]
-pub struct Hold {
-    held: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Budget {
-    /// Nothing held of so many bytes.
-    #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self { held: Arc::new(AtomicUsize::new(0)), most }
-    }
-
-    /// Takes so many bytes, if they are there.
-    #[must_use]
-    pub fn take(&self, bytes: usize) -> Option<Hold> {
-        let more = |held: usize| held.checked_add(bytes).filter(|&held| held <= self.most);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Hold { held: Arc::clone(&self.held), bytes })
-    }
-
-    /// How many bytes are held now.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-}
-
-impl Hold {
-    /// How many.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Default for Budget {
-    /// [`BUDGET_BYTES`].
-    fn default() -> Self {
-        Self::new(BUDGET_BYTES)
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,18 +117,5 @@ mod tests {
         assert!(pace.take(at(100)) && pace.take(at(100)));
         assert_eq!(pace.next(), at(110));
         assert!(!pace.take(at(109)) && pace.take(at(110)));
-    }
-
-    #[test]
-    fn a_budget_is_shared_and_given_back() {
-        let budget = Budget::new(100);
-        let shared = budget.clone();
-        let first = shared.take(60).unwrap();
-        assert!(budget.take(41).is_none() && shared.take(usize::MAX).is_none());
-        let second = budget.take(40).unwrap();
-        drop(first);
-        assert_eq!(budget.held(), 40);
-        drop(second);
-        assert_eq!(budget.held(), 0);
     }
 }

@@ -24,7 +24,7 @@ pub use self::job::DeclaredJob;
 use self::setup::Terms;
 use self::tokens::Tokens;
 use super::limits::{
-    Budget, Pace, REQUEST_INTERVAL, REQUESTS_MAX, SETUP_TIMEOUT, SOLUTION_INTERVAL, SOLUTIONS_MAX,
+    Budget, Hold, Pace, REQUEST_INTERVAL, REQUESTS_MAX, SETUP_TIMEOUT, SOLUTION_INTERVAL, SOLUTIONS_MAX,
 };
 use super::{Disconnect, JdsConfig};
 
@@ -48,6 +48,8 @@ pub enum Request {
         declaration: DeclarationId,
         /// The block, consensus-serialised.
         block: Vec<u8>,
+        /// For the block's bytes; to be kept for as long as the block is, also when the session has ended.
+        hold: Hold,
     },
     /// To remember a job that was accepted, for those who find a block on it elsewhere.
     Keep(Arc<DeclaredJob>),
@@ -99,6 +101,8 @@ pub struct Session {
     recent: VecDeque<Arc<DeclaredJob>>,
     /// How often transactions were asked for without an answer yet; as many long answers may come.
     unanswered: u32,
+    /// What is held to read these answers one after the other; there is none if none is to come.
+    room: Option<Hold>,
     requests: VecDeque<Request>,
     last_question: u64,
     messages: Pace,
@@ -145,7 +149,7 @@ impl State {
 impl Session {
     /// A connection whose handshake has just been completed.
     ///
-    /// `budget` is shared by all sessions of a server.
+    /// `budget` is the share of the client's address, which all sessions of that address have between them.
     #[must_use]
     pub fn new(
         config: Arc<JdsConfig>,
@@ -166,6 +170,7 @@ impl Session {
             waiting: VecDeque::new(),
             recent: VecDeque::new(),
             unanswered: 0,
+            room: None,
             requests: VecDeque::new(),
             last_question: 0,
             messages: Pace::new(REQUESTS_MAX, REQUEST_INTERVAL),
@@ -178,19 +183,22 @@ impl Session {
 
     /// The most payload bytes that a frame with this header may have now; a longer one is not to be read.
     ///
-    /// Only who has agreed to reveal transactions may send a list of them, and only who was asked for some may send them.
+    /// Only who has agreed to reveal transactions may send a list of them, and only who was asked for some may send them, and no more
+    /// than there is room for.
     #[must_use]
     pub fn frame_limit(&self, header: &Header) -> usize {
         if let State::ExpectSetup { .. } = self.state {
             return lengths::before_setup(Side::Server, header);
         }
         let limit = lengths::after_setup(Protocol::JobDeclaration, Side::Server, header);
-        let may_be_long = match info(Protocol::JobDeclaration, header).map(|info| info.kind) {
-            Some(MessageKind::DeclareMiningJob) => self.state.terms().full_template,
-            Some(MessageKind::ProvideMissingTransactionsSuccess) => self.unanswered > 0,
-            Some(_) | None => true,
+        let most = match info(Protocol::JobDeclaration, header).map(|info| info.kind) {
+            Some(MessageKind::DeclareMiningJob) if !self.state.terms().full_template => lengths::UNKNOWN,
+            Some(MessageKind::ProvideMissingTransactionsSuccess) => {
+                self.room.as_ref().map_or(0, Hold::bytes).max(lengths::UNKNOWN)
+            }
+            Some(_) | None => limit,
         };
-        if may_be_long { limit } else { limit.min(lengths::UNKNOWN) }
+        limit.min(most)
     }
 
     /// Takes in one frame.

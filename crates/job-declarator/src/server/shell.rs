@@ -8,6 +8,7 @@
 
 mod judge;
 mod peer;
+mod shelf;
 mod templates;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -32,7 +33,7 @@ use tokio::time::timeout_at;
 pub use self::judge::CHECKS_AT_ONCE;
 use self::judge::{Judge, QUESTIONS_MAX, Question};
 pub use self::templates::{DeclaredTemplates, TEMPLATES_KEPT};
-use super::limits::Budget;
+use super::limits::{Budget, Shares};
 use super::{Counters, JdsConfig, JdsConfigError};
 
 /// How long clients have at shutdown to take their leave.
@@ -272,12 +273,14 @@ async fn serve(
         Err(error) => return tracing::error!(%error, "no declarator clients can be let in"),
     };
     tracing::info!(address = %listener.address(), "listening for declarator clients");
+    let mut shares = Shares::new(hall.budget.clone());
     loop {
         tokio::select! {
             biased;
             Some(ended) = clients.join_next() => note_panic(ended),
             accepted = listener.accept() => {
-                clients.spawn(peer::serve(accepted, Arc::clone(hall), draining.clone()));
+                let share = shares.of(accepted.permit.network());
+                clients.spawn(peer::serve(accepted, Arc::clone(hall), share, draining.clone()));
             }
         }
     }

@@ -82,11 +82,25 @@ fn silence_is_missing_after_ten_seconds() {
     world.wait(1);
     client.ticks(&mut world);
     client.refused(6, "missing-txs");
-    assert_eq!(world.budget.held(), 0);
-    // What comes late is passed over.
+    // What comes late is read and passed over.
     client.sends(provided(6, &[all[1].as_bytes(), all[3].as_bytes()]), &mut world);
     client.expects_nothing();
     assert_eq!((client.closed, client.questions.len()), (None, 0));
+    assert_eq!(world.budget.held(), 0);
+}
+
+#[test]
+fn what_a_refused_job_brought_is_asked_for_again() {
+    let (mut world, mut client, all) = half_known();
+    client.asked_for(6);
+    client.sends(provided(6, &[all[1].as_bytes(), all[3].as_bytes()]), &mut world);
+    client.judged(Judgement::Refused("bad-txns".to_owned()), &mut world);
+    client.refused(6, "invalid-job");
+    assert_eq!(world.budget.held(), 0);
+    let token = client.token("alice", &mut world);
+    client.sends(Proposal::new(HEIGHT, &all).message(7, &token), &mut world);
+    client.resolves(&world);
+    assert_eq!(client.asked_for(7), [1, 3]);
 }
 
 #[test]

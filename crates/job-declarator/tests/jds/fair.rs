@@ -29,12 +29,7 @@ async fn a_flood_from_one_address_holds_up_a_calm_client_by_one_judgement() {
     let token = calm.token().await;
     calm.say(Job::new(&template, b"calm").declaration(1, &token)).await;
     let waiting = usize::from(FLOOD) - CHECKS_AT_ONCE + 1;
-    let all_wait = async {
-        while stage.jds.metrics().waiting < waiting {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, all_wait).await.expect("all have asked");
+    eventually(|| stage.jds.metrics().waiting >= waiting).await;
     assert_eq!(slow.count(), CHECKS_AT_ONCE, "no more are asked at once");
     // Each judgement lets one more be asked for: one of the flood's and the calm one's, whichever comes first.
     for more in 1..=2 {
@@ -64,4 +59,37 @@ async fn the_same_job_is_judged_once() {
         assert!(matches!(client.hear().await, Some(Said::Accepted(1, _))));
     }
     assert_eq!(slow.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_of_clients_that_had_gone_were_held_by_nobody_and_without_end() {
+    let (slow, node) = SlowNode::start().await;
+    let stage = Stage::start(node);
+    let template = stage.template(|_| true).await;
+    let metrics = || stage.jds.metrics();
+    for number in 0..FLOOD {
+        let mut client = Client::connect(&stage).await;
+        let token = client.token().await;
+        let held = metrics().held_bytes;
+        client.say(Job::new(&template, &[b'g', b'o', b'n', number]).declaration(1, &token)).await;
+        let asked = usize::from(number).min(CHECKS_AT_ONCE - 1) + 1;
+        let waiting = usize::from(number) + 1 - asked;
+        eventually(|| slow.count() == asked && metrics().waiting == waiting).await;
+        drop(client);
+        eventually(|| metrics().connections == 0).await;
+        assert!(metrics().held_bytes > held, "the block is held beyond its connection");
+    }
+    slow.judge(CHECKS_AT_ONCE);
+    eventually(|| metrics().waiting == 0 && metrics().held_bytes == 0).await;
+    assert_eq!(slow.count(), CHECKS_AT_ONCE, "nobody wants to know about the others");
+}
+
+/// Waits until it is so.
+async fn eventually(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("it comes to be so");
 }

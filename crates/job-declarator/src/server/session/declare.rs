@@ -62,8 +62,8 @@ enum Stage {
     Tip,
     /// The transactions that the node has.
     Resolving { id: u64 },
-    /// The others, from the client; room is held for them.
-    Missing { found: Vec<Option<RawTransaction>>, _room: Hold },
+    /// The others, from the client.
+    Missing { found: Vec<Option<RawTransaction>> },
     /// A node's word.
     Checking { id: u64, job: Box<DeclaredJob> },
 }
@@ -77,7 +77,7 @@ impl Pending {
     pub(super) fn transactions(&self) -> usize {
         match &self.stage {
             Stage::Tip | Stage::Resolving { .. } => 0,
-            Stage::Missing { found, .. } => found.iter().flatten().count(),
+            Stage::Missing { found } => found.iter().flatten().count(),
             Stage::Checking { job, .. } => job.transactions().len(),
         }
     }
@@ -204,13 +204,26 @@ impl Session {
             let transactions: Vec<RawTransaction> = found.into_iter().flatten().collect();
             return self.check(pending, transactions.into(), now);
         }
-        let room = self.budget.take(BLOCK_BYTES).ok_or(Refusal::Full)?;
         let places = (0_u16..).zip(&found).filter(|(_, found)| found.is_none()).map(|(place, _)| place);
         let places: Vec<u16> = places.collect();
+        self.make_room(answer_length(places.len(), MAX_BLOCK_WEIGHT - weight))?;
         self.unanswered = self.unanswered.saturating_add(1);
         self.ask_for(pending.request_id, places);
         let deadline = now.monotonic + MISSING_TIMEOUT;
-        Ok(Pending { stage: Stage::Missing { found, _room: room }, deadline, ..pending })
+        Ok(Pending { stage: Stage::Missing { found }, deadline, ..pending })
+    }
+
+    /// Holds what an answer of that length needs while it is read. It stays until no answer can come any more: one may be on its way
+    /// when nobody waits for it any longer.
+    fn make_room(&mut self, length: usize) -> Result<(), Refusal> {
+        let is_there = match &mut self.room {
+            Some(room) => room.bytes() >= length || room.resize(length),
+            None => {
+                self.room = self.budget.take(length);
+                self.room.is_some()
+            }
+        };
+        if is_there { Ok(()) } else { Err(Refusal::Full) }
     }
 
     fn ask_for(&mut self, request_id: u32, places: Vec<u16>) {
@@ -222,16 +235,22 @@ impl Session {
     /// Takes in transactions that were asked for, in whatever order. Nobody has to listen to any others.
     pub(super) fn handle_provided(&mut self, provided: &ProvideMissingTransactionsSuccess<'_>, now: Now) {
         self.unanswered = self.unanswered.saturating_sub(1);
+        if self.unanswered == 0 {
+            self.room = None;
+        }
         let asked = |pending: &mut Pending| {
             pending.request_id == provided.request_id && matches!(pending.stage, Stage::Missing { .. })
         };
         let Some(mut pending) = self.pending.take_if(asked) else { return };
         let request_id = pending.request_id;
-        let Stage::Missing { mut found, .. } = core::mem::replace(&mut pending.stage, Stage::Tip) else {
+        let Stage::Missing { mut found } = core::mem::replace(&mut pending.stage, Stage::Tip) else {
             return;
         };
         let next = fill(&pending.wtxids, &mut found, provided).and_then(|bytes| {
             pending.provided = bytes;
+            if !pending.hold.resize(pending.hold.bytes() + bytes) {
+                return Err(Refusal::Full);
+            }
             self.complete(pending, found, now)
         });
         self.go_on(request_id, next, now);
@@ -247,7 +266,8 @@ impl Session {
         let tip = self.tip.ok_or(Refusal::NoTip)?;
         let (job, block) = pending.draft.assemble(tip, transactions, pending.user.clone(), now.unix)?;
         let (id, account, declaration) = (self.next_question(), pending.token.account, job.id());
-        self.requests.push_back(Request::Check { id, account, declaration, block });
+        let hold = self.budget.take(block.len()).ok_or(Refusal::Full)?;
+        self.requests.push_back(Request::Check { id, account, declaration, block, hold });
         let deadline = now.monotonic + ANSWER_TIMEOUT;
         Ok(Pending { stage: Stage::Checking { id, job: Box::new(job) }, deadline, ..pending })
     }
@@ -268,13 +288,12 @@ impl Session {
 
     /// Remembers the job, and tells the client that it may be set at the pool.
     fn accept(&mut self, pending: Pending, now: Now, rng: &mut impl CryptoRng) {
-        let Pending { request_id, token, stage, hold, provided, .. } = pending;
+        let Pending { request_id, token, stage, mut hold, provided, .. } = pending;
         let Stage::Checking { job, .. } = stage else { return };
         let bytes = provided + job.transactions().len() * TRANSACTION_OVERHEAD;
-        drop(hold);
-        let Some(hold) = self.budget.take(bytes) else {
+        if !hold.resize(bytes) {
             return self.refuse(request_id, &Refusal::Full);
-        };
+        }
         let job = Arc::new(job.held_by(hold));
         self.recent.retain(|known| known.id() != job.id());
         self.recent.truncate(DECLARATIONS_KEPT - 1);
@@ -294,7 +313,7 @@ impl Session {
                 let expected = self.tip.map_or(0, |tip| tip.height.0);
                 Refusal::StaleTip { declared, expected }
             }
-            Stage::Missing { found, .. } => missing(found),
+            Stage::Missing { found } => missing(found),
             Stage::Resolving { .. } | Stage::Checking { .. } => {
                 Refusal::Unchecked("it took too long".to_owned())
             }
@@ -331,6 +350,14 @@ impl Session {
 
 /// Most bytes of a reason that a client is told; a node's own words are no longer.
 const DETAILS_MAX: usize = 1_024;
+
+/// The most bytes that an answer with so many transactions can have, all of which are in a block together: none has more bytes than
+/// weight.
+fn answer_length(transactions: usize, weight: u64) -> usize {
+    let bytes = usize::try_from(weight).unwrap_or(usize::MAX).min(BLOCK_BYTES);
+    // The request's number, the list's length, and the length of each.
+    4 + 2 + 3 * transactions + bytes
+}
 
 /// Puts what was provided where it is missing; how many bytes that were.
 fn fill(

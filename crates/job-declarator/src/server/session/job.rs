@@ -106,6 +106,12 @@ impl DeclaredJob {
         &self.transactions
     }
 
+    /// Who declared it.
+    #[must_use]
+    pub const fn user(&self) -> &UserIdentity {
+        &self.user
+    }
+
     /// The same, counted with what is held.
     pub(super) fn held_by(self, hold: Hold) -> Self {
         Self { hold: Some(hold), ..self }

@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep_until;
 
 use super::{DeclaredTemplates, Gauges};
+use crate::server::limits::Hold;
 use crate::server::{Docket, Judgement};
 
 /// Blocks that a node judges at once.
@@ -46,10 +47,23 @@ pub(super) struct Question {
     pub(super) reply: mpsc::Sender<Answer>,
 }
 
+impl Question {
+    /// Whether the connection that asks is still there.
+    fn is_wanted(&self) -> bool {
+        !self.reply.is_closed()
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Asked {
     Transactions(Vec<Wtxid>),
-    Block { account: [u8; 32], declaration: DeclarationId, block: Vec<u8> },
+    /// `hold` is for the block's bytes, for as long as they are there.
+    Block {
+        account: [u8; 32],
+        declaration: DeclarationId,
+        block: Vec<u8>,
+        hold: Hold,
+    },
 }
 
 /// What it is told.
@@ -158,11 +172,11 @@ impl Judge {
 
     fn begin_some(&mut self) {
         while self.looking.len() < LOOKUPS_AT_ONCE {
-            let Some(question) = self.lookups.pop(Clock.monotonic()) else { break };
+            let Some(question) = self.lookups.pop(Clock.monotonic(), Question::is_wanted) else { break };
             self.begin(question);
         }
         while self.checking.len() < CHECKS_AT_ONCE {
-            let Some(question) = self.checks.pop(Clock.monotonic()) else { return };
+            let Some(question) = self.checks.pop(Clock.monotonic(), Question::is_wanted) else { return };
             self.begin(question);
         }
     }
@@ -170,9 +184,6 @@ impl Judge {
     /// Answers a question from what is known, or asks the node.
     fn begin(&mut self, question: Question) {
         let Question { id, asked, reply, .. } = question;
-        if reply.is_closed() {
-            return;
-        }
         let node = self.node.clone();
         match asked {
             Asked::Transactions(wtxids) => {
@@ -186,13 +197,14 @@ impl Judge {
                     Done { id, reply, said: Said::Transactions { found } }
                 });
             }
-            Asked::Block { declaration, block, .. } => {
+            Asked::Block { declaration, block, hold, .. } => {
                 if let Some(judgement) = self.verdicts.get(&declaration) {
                     let judgement = judgement.clone();
                     return tell(&reply, Answer::Checked { id, judgement });
                 }
                 self.checking.spawn(async move {
                     let judgement = judgement(node.check_block(&block).await);
+                    drop((block, hold));
                     Done { id, reply, said: Said::Block { declaration, judgement } }
                 });
             }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Hall;
 use super::judge::{Answer, Asked, Question};
+use crate::server::limits::Budget;
 use crate::server::{Counters, Disconnect, Request, Session, Solved};
 
 /// How long a client that is sent away has to take its leave.
@@ -58,8 +59,8 @@ enum End {
     Queue(#[from] QueueError),
 }
 
-/// Serves an admitted client from handshake to end.
-pub(super) async fn serve(accepted: Accepted, hall: Arc<Hall>, mut draining: Draining) {
+/// Serves an admitted client from handshake to end; `budget` is the share of its address.
+pub(super) async fn serve(accepted: Accepted, hall: Arc<Hall>, budget: Budget, mut draining: Draining) {
     let Accepted { stream, peer, at, permit } = accepted;
     let handshake =
         hall.lane.respond(stream, Arc::clone(&hall.identity), at + HANDSHAKE_PATIENCE, hall.outbox);
@@ -75,7 +76,7 @@ pub(super) async fn serve(accepted: Accepted, hall: Arc<Hall>, mut draining: Dra
     let id = ConnectionId(hall.last_connection.fetch_add(1, Relaxed).wrapping_add(1));
     tracing::debug!(connection = id.0, %peer, "declarator client connected");
     let (rules, key) = (Arc::clone(&hall.rules), Arc::clone(&hall.key));
-    let session = Session::new(rules, key, id, hall.budget.clone(), Clock.now());
+    let session = Session::new(rules, key, id, budget, Clock.now());
     let (reply, answers) = mpsc::channel(ANSWERS_MAX);
     let tips = hall.tips.clone();
     let (counted, timer) = (Counters::default(), Timer::default());
@@ -153,10 +154,10 @@ impl Peer {
         while let Some(request) = self.session.poll_request() {
             match request {
                 Request::Propagate(solved) => self.propagate(solved).await,
-                Request::Keep(job) => self.hall.declared.keep(job),
+                Request::Keep(job) => self.hall.declared.keep(self.permit.network(), job),
                 Request::Resolve { id, wtxids } => self.ask(id, Asked::Transactions(wtxids)).await,
-                Request::Check { id, account, declaration, block } => {
-                    self.ask(id, Asked::Block { account, declaration, block }).await
+                Request::Check { id, account, declaration, block, hold } => {
+                    self.ask(id, Asked::Block { account, declaration, block, hold }).await
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The transactions of declared jobs, for whoever finds a block on one elsewhere.
 
-use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_channel::DeclarationId;
@@ -8,10 +8,12 @@ use adit_pool::server::DeclaredBlocks;
 use adit_share::{HEADER_LEN, Tip};
 use bitcoin::BlockHash;
 
+use super::shelf::{KEPT_MAX, Owner, Shelf};
 use crate::server::DeclaredJob;
 
-/// Most jobs that are remembered; the oldest is forgotten first.
-pub const TEMPLATES_KEPT: usize = 1_024;
+/// Most jobs that are remembered. Of an account that has an eighth of them, and else of the address that has most, the oldest is
+/// forgotten first.
+pub const TEMPLATES_KEPT: usize = KEPT_MAX;
 
 /// The jobs that were declared lately and found good, shared by cloning.
 ///
@@ -23,9 +25,7 @@ pub struct DeclaredTemplates {
 
 #[derive(Debug, Default)]
 struct Jobs {
-    by_id: HashMap<DeclarationId, Arc<DeclaredJob>>,
-    /// The oldest first.
-    order: VecDeque<DeclarationId>,
+    kept: Shelf<Arc<DeclaredJob>>,
     tips: [Option<BlockHash>; 2],
 }
 
@@ -33,7 +33,7 @@ impl DeclaredTemplates {
     /// The job of that declaration, if it is remembered.
     #[must_use]
     pub fn find(&self, id: DeclarationId) -> Option<Arc<DeclaredJob>> {
-        self.jobs().by_id.get(&id).map(Arc::clone)
+        self.jobs().kept.find(id).map(Arc::clone)
     }
 
     /// The block of that header on a declared job, with this whole extranonce in its coinbase, consensus-serialised.
@@ -46,7 +46,7 @@ impl DeclaredTemplates {
     /// How many jobs are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.jobs().by_id.len()
+        self.jobs().kept.len()
     }
 
     /// Whether none is.
@@ -55,18 +55,10 @@ impl DeclaredTemplates {
         self.len() == 0
     }
 
-    /// Remembers a job.
-    pub(super) fn keep(&self, job: Arc<DeclaredJob>) {
-        let mut jobs = self.jobs();
-        let id = job.id();
-        if jobs.by_id.insert(id, job).is_none() {
-            jobs.order.push_back(id);
-        }
-        if jobs.order.len() > TEMPLATES_KEPT
-            && let Some(oldest) = jobs.order.pop_front()
-        {
-            jobs.by_id.remove(&oldest);
-        }
+    /// Remembers a job that was declared from this address.
+    pub(super) fn keep(&self, from: IpAddr, job: Arc<DeclaredJob>) {
+        let owner = Owner { from, account: job.user().account().into() };
+        self.jobs().kept.keep(job.id(), owner, job.held(), job);
     }
 
     /// Forgets the jobs that can win no more.
@@ -77,9 +69,8 @@ impl DeclaredTemplates {
             return;
         }
         jobs.tips = [Some(tip.prev_hash), present];
-        let Jobs { by_id, order, tips } = &mut *jobs;
-        by_id.retain(|_, job| tips.contains(&Some(job.tip().prev_hash)));
-        order.retain(|id| by_id.contains_key(id));
+        let Jobs { kept, tips } = &mut *jobs;
+        kept.retain(|job| tips.contains(&Some(job.tip().prev_hash)));
     }
 
     fn jobs(&self) -> MutexGuard<'_, Jobs> {
