@@ -12,6 +12,8 @@ mod link;
 mod pool;
 mod proposal;
 mod relay;
+#[cfg(feature = "server")]
+mod roster;
 mod setup;
 #[cfg(feature = "server")]
 mod shell;

@@ -102,6 +102,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// The same connection with other limits on what may wait for the peer, which hold from the next frame on.
+    #[must_use]
+    pub const fn with_outbox_limits(mut self, limits: OutboxLimits) -> Self {
+        self.outbox.set_limits(limits);
+        self
+    }
+
     /// Writes what is queued, with one call for all of it, and waits for bytes. Cancel safe.
     ///
     /// This is the branch of a task's `select!`; make it the last one of a `biased` one. Then everything that became ready

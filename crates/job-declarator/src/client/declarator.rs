@@ -9,7 +9,7 @@ use adit_messages::types::{B016M, B032, Seq064K, Str0255, U256};
 use adit_messages::{Message, Protocol, Side, common, encode, job_declaration, limits};
 use adit_transport::{Frame, FrameQueue, Header};
 use adit_units::Monotonic;
-use bitcoin::{TxOut, consensus};
+use bitcoin::{Amount, TxOut, consensus};
 
 use super::setup::{SETUP_PATIENCE, check_deadline, introduce, printable, push, read, read_answer};
 use super::upstream::{Mode, Server, UpstreamConfig, UpstreamError};
@@ -161,8 +161,12 @@ impl DeclaratorSide {
         self.asked.remove(place);
         let outputs: Vec<TxOut> = consensus::deserialize(success.coinbase_outputs.as_bytes())
             .map_err(|_| UpstreamError::Outputs)?;
-        if outputs.is_empty() {
+        let [payout, further @ ..] = &*outputs else { return Err(UpstreamError::Outputs) };
+        if payout.script_pubkey.is_empty() || payout.script_pubkey.is_op_return() {
             return Err(UpstreamError::Outputs);
+        }
+        if further.iter().any(|output| output.value != Amount::ZERO) {
+            return Err(UpstreamError::OutputValues);
         }
         Ok(Some(Token { bytes: success.mining_job_token.as_bytes().into(), outputs }))
     }

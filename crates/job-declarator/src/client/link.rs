@@ -3,25 +3,29 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use adit_channel::ExtranonceBaseError;
 use adit_net::{
-    Clock, ConnectError, Connection, Intake, Io, IoError, QueueError, Timer, Url, connect,
+    Clock, ConnectError, Connection, Intake, Io, IoError, OutboxLimits, QueueError, Timer, Url, connect,
     connect_unauthenticated,
 };
+use adit_pool::server::ReloadError;
 use adit_transport::OpenError;
 use adit_units::Hashrate;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::roster::LinkId;
 use super::{Event, Proposal, Server, Share, Upstream, UpstreamConfig, UpstreamError};
 
 /// What may wait for a link that is busy; more is let go.
 const COMMANDS_MAX: usize = 8_192;
 
+/// Bytes that may wait for a server. All transactions of a block, which a declarator server may ask for, take up to four million and some
+/// seconds on a slow line; what waits behind them may be a block.
+const OUTBOX_BYTES: usize = 16 << 20;
+
 /// How long a server may take to hear the last of a link that is given up.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Which link, of all that this run has had.
-pub(super) type LinkId = u64;
 
 /// What a link is told.
 #[derive(Debug)]
@@ -56,6 +60,12 @@ pub(super) enum LinkError {
     Open(Server, OpenError),
     #[error("{0} does not read: {1}")]
     Queue(Server, QueueError),
+    #[error("the upstream leaves no extranonce for the miners below: {0}")]
+    Extranonce(#[from] ExtranonceBaseError),
+    #[error("the upstream's terms make no rules: {0}")]
+    Rules(#[from] ReloadError),
+    #[error("no job can be made by the upstream's terms")]
+    Jobless,
     #[error("it is of no more use")]
     Dismissed,
 }
@@ -73,7 +83,6 @@ pub(super) struct Destination {
 /// A handle on a link, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) id: LinkId,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
 }
@@ -89,7 +98,7 @@ impl Link {
             // Without a steward nobody wants to know.
             let _ = reports.send((id, Report::Ended { lost, reason })).await;
         });
-        Self { id, commands, task }
+        Self { commands, task }
     }
 
     /// Ends it, and waits until what it was told has been sent, for [`CLOSE_PATIENCE`] at most.
@@ -197,8 +206,12 @@ fn read_declarator(
 }
 
 async fn dial(url: &Url, insecure: bool) -> Result<Connection, ConnectError> {
-    match url.authority() {
-        None if insecure => connect_unauthenticated(&url.address()).await,
-        authority => connect(&url.address(), authority).await,
-    }
+    let connection = match url.authority() {
+        None if insecure => connect_unauthenticated(&url.address()).await?,
+        authority => connect(&url.address(), authority).await?,
+    };
+    Ok(connection.with_outbox_limits(OutboxLimits { bytes: OUTBOX_BYTES, ..OutboxLimits::default() }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -265,16 +265,15 @@ impl PoolSide {
         }
     }
 
-    /// Submits a share; the answer is the number that the pool's answer will name, or `None` if it was made with another part of
-    /// the extranonce than the channel has.
+    /// Submits a share; the answer is the number that the pool's answer will name, or `None` if its extranonce is too short for the channel.
+    ///
+    /// The pool puts the prefix before it that the channel had when the job was accepted, whatever it has now (spec 5.3.10).
     pub(super) fn submit(&mut self, passed: &Passed) -> Option<u32> {
         let State::Open(channel) = &self.state else { return None };
         let Passed { job, share } = passed;
         let Share { version, ntime, nonce, extranonce, worker, .. } = share;
-        let rolled = extranonce.strip_prefix(&*channel.prefix)?;
-        if rolled.len() != channel.extranonce_size {
-            return None;
-        }
+        let (_, rolled) =
+            extranonce.split_at_checked(extranonce.len().checked_sub(channel.extranonce_size)?)?;
         self.last_sequence_number = self.last_sequence_number.wrapping_add(1);
         let submit = mining::SubmitSharesExtended {
             channel_id: channel.id.0,

@@ -48,10 +48,12 @@ enum Standing {
 }
 
 /// A job of ours.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Known {
     number: JobId,
     prev_hash: BlockHash,
+    /// What its extranonces begin with: the channel's part when the miners were given it.
+    prefix: Box<[u8]>,
     standing: Standing,
 }
 
@@ -113,7 +115,7 @@ pub(super) struct Relay {
 
 impl Relay {
     /// Shares may come for this job from now on. Those of the tip before the last are forgotten.
-    pub(super) fn propose(&mut self, number: JobId, prev_hash: BlockHash) {
+    pub(super) fn propose(&mut self, number: JobId, prev_hash: BlockHash, prefix: &[u8]) {
         if self.jobs.iter().any(|known| known.number == number) {
             return;
         }
@@ -122,11 +124,11 @@ impl Relay {
             self.forget(|known| Some(known.prev_hash) != last);
         }
         if self.jobs.len() == JOBS_MAX
-            && let Some(Known { number: oldest, .. }) = self.jobs.front().copied()
+            && let Some(oldest) = self.jobs.front().map(|known| known.number)
         {
             self.forget(|known| known.number == oldest);
         }
-        self.jobs.push_back(Known { number, prev_hash, standing: Standing::Proposed });
+        self.jobs.push_back(Known { number, prev_hash, prefix: prefix.into(), standing: Standing::Proposed });
     }
 
     /// The declarator server has taken the job; the answer is those blocks that were found on it meanwhile.
@@ -163,9 +165,15 @@ impl Relay {
         self.forget(|known| known.number == number);
     }
 
+    /// Whether the extranonces of that job begin with this.
+    pub(super) fn is_made_for(&self, number: JobId, prefix: &[u8]) -> bool {
+        self.jobs.iter().any(|known| known.number == number && *known.prefix == *prefix)
+    }
+
     /// A share from below: to be passed on now, or `None` if it is held or not worth it.
     pub(super) fn take(&mut self, share: Share) -> Option<Passed> {
-        match self.known(share.job).map(|known| known.standing) {
+        let known = self.known(share.job).filter(|known| share.extranonce.starts_with(&known.prefix));
+        match known.map(|known| known.standing) {
             Some(Standing::Accepted { job, target, .. })
                 if share.is_block || target.is_met_by(&share.hash) =>
             {
@@ -193,6 +201,11 @@ impl Relay {
             self.sent.pop_front();
         }
         self.sent.push_back(Sent { sequence_number, job, hash });
+    }
+
+    /// A share could not be sent.
+    pub(super) const fn note_lost(&mut self) {
+        self.tally.lost += 1;
     }
 
     /// The pool has accepted shares up to that number.

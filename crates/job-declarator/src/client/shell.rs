@@ -154,10 +154,11 @@ impl Jdc {
         // What the miners earn is written down by whoever pays for it.
         let (log, outcome) = Unlogged::open();
         let (pool, relay) = (config.solo.clone(), Some(relay));
-        let parts = Parts { pool, boot, node, log, outcome, blocks, identity, relay, declared: None };
+        let parts =
+            Parts { pool, boot, node: node.clone(), log, outcome, blocks, identity, relay, declared: None };
         let server = Server::start(listen, parts)?;
         let (noted, activity) = watch::channel(Activity::default());
-        let steward = Steward::new(Arc::new(config), server.handle(), shares, noted);
+        let steward = Steward::new(Arc::new(config), server.handle(), node, shares, noted);
         let steward = tokio::spawn(steward.run());
         Ok(Self { server, activity, steward })
     }

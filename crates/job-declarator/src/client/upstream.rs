@@ -20,14 +20,23 @@ const STOCK: usize = 2;
 /// How old a token may be when it is used; servers forget them some time.
 const TOKEN_AGE_MAX: Duration = Duration::from_secs(20 * 60);
 
-/// How long either server may take over a job. One that sees a new block later than we do may hold the job until then.
-const JOB_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the job declarator server may take over a job, anew after it has asked for transactions. It may have to wait for a block that we
+/// have seen first, and then twice for its node, to find the transactions and to check the whole.
+const DECLARE_PATIENCE: Duration = Duration::from_secs(75);
 
-/// How often a job is put again that was refused because the server is at another block, or because its token was not good.
+/// How long the pool may take over a job. One that sees a new block later than we do may hold the job until then.
+const SET_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often a job is put again that was refused for a reason that passes, and how many jobs in a row may be refused because the job declarator
+/// server is in trouble.
 const TRIES_MAX: u8 = 3;
 
-/// How long after such a refusal.
+/// How long after it was refused because the server is at another block, or because its token was not good. Twice as long each time.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long after a refusal because the job declarator server is in trouble, with a full queue or a node that starts, it is left alone. Twice
+/// as long each time.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Shares of accepted jobs that a pool may refuse in a row before it is left (spec 6.2), stale ones not counted.
 const REFUSALS_MAX: u32 = 3;
@@ -119,7 +128,7 @@ pub struct Refusal {
 pub enum Event {
     /// Everything is set up: jobs that keep these terms can be proposed.
     Ready(Terms),
-    /// From now on jobs must keep other terms; those that are accepted stay good.
+    /// From now on jobs must keep other terms; those that are accepted stay good (spec 5.3.10).
     Changed(Terms),
     /// The pool pays for shares of that job.
     JobAccepted(JobId),
@@ -170,9 +179,14 @@ pub enum UpstreamError {
         /// Bytes that were asked for.
         least: u16,
     },
-    /// The outputs that came with a token are no outputs.
+    /// The outputs that came with a token are no outputs, or the first is one that nobody can spend.
     #[error("the job declarator server does not say which output to pay")]
     Outputs,
+    /// More outputs than the payout are to be worth something.
+    #[error(
+        "the job declarator server asks for fixed values to be paid besides the payout, which cannot be done"
+    )]
+    OutputValues,
     /// A declared job was refused.
     #[error("{server} refuses a job: {code} {details}")]
     JobRefused {
@@ -251,6 +265,8 @@ pub struct Upstream {
     last_request: u32,
     under_way: Option<UnderWay>,
     waiting: Option<Waiting>,
+    /// Declarations in a row that the job declarator server was in no state to judge, and until when it is left alone for that.
+    troubles: (u8, Monotonic),
     /// Oldest first.
     proposals: VecDeque<Arc<Proposal>>,
     relay: Relay,
@@ -275,6 +291,7 @@ impl Upstream {
             last_request: 0,
             under_way: None,
             waiting: None,
+            troubles: (0, now),
             proposals: VecDeque::new(),
             relay: Relay::default(),
             refusals: 0,
@@ -350,7 +367,7 @@ impl Upstream {
         if proposal.extranonce_len() != extranonce_len || !proposal.pays(&terms.outputs) {
             return false;
         }
-        self.relay.propose(proposal.number(), proposal.prev_hash());
+        self.relay.propose(proposal.number(), proposal.prev_hash(), &terms.extranonce_prefix);
         self.proposals.push_back(Arc::clone(&proposal));
         if self.proposals.len() > PROPOSALS_KEPT {
             self.proposals.pop_front();
@@ -407,7 +424,7 @@ impl Upstream {
         let waiting = self.waiting.as_ref().filter(|_| self.under_way.is_none() && !self.stock.is_empty());
         let hashrate = self.owes_hashrate().then(|| self.told_hashrate.1 + HASHRATE_INTERVAL);
         let sides = [self.pool.poll_timeout(), self.declarator.poll_timeout()];
-        let own = [under_way, waiting.map(|waiting| waiting.not_before), hashrate];
+        let own = [under_way, waiting.map(|waiting| waiting.not_before.max(self.troubles.1)), hashrate];
         sides.into_iter().chain(own).flatten().min()
     }
 
@@ -461,7 +478,7 @@ impl Upstream {
                 if let Some(under_way) =
                     self.under_way.as_mut().filter(|under_way| under_way.request == request)
                 {
-                    under_way.deadline = now + JOB_PATIENCE;
+                    under_way.deadline = now + DECLARE_PATIENCE;
                     let proposal = Arc::clone(&under_way.proposal);
                     return self.declarator.provide(request, &positions, &proposal);
                 }
@@ -521,24 +538,31 @@ impl Upstream {
     }
 
     fn begin(&mut self, now: Monotonic) {
+        let Some(channel) = self.pool.channel() else { return };
+        // One that is put again may have been made before the channel moved.
+        let moved =
+            |waiting: &mut Waiting| !self.relay.is_made_for(waiting.proposal.number(), &channel.prefix);
+        if let Some(Waiting { proposal, .. }) = self.waiting.take_if(moved) {
+            self.relay.drop_job(proposal.number());
+        }
         let is_due = self.waiting.as_ref().is_some_and(|waiting| waiting.not_before <= now);
-        if !is_due || self.under_way.is_some() || self.pool.channel().is_none() {
+        if !is_due || self.troubles.1 > now || self.under_way.is_some() {
             return;
         }
         let Some((token, _)) = self.stock.pop_front() else { return };
         let Some(Waiting { proposal, tries, .. }) = self.waiting.take() else { return };
         let request = self.next_request();
-        let step = match self.mode {
+        let (step, patience) = match self.mode {
             Mode::FullTemplate => {
                 self.declarator.declare(request, &token, &proposal);
-                Step::Declaring
+                (Step::Declaring, DECLARE_PATIENCE)
             }
             Mode::CoinbaseOnly => {
                 self.pool.set_custom_job(request, &token.bytes, &proposal);
-                Step::Setting
+                (Step::Setting, SET_PATIENCE)
             }
         };
-        self.under_way = Some(UnderWay { proposal, request, step, deadline: now + JOB_PATIENCE, tries });
+        self.under_way = Some(UnderWay { proposal, request, step, deadline: now + patience, tries });
     }
 
     fn handle_declared(&mut self, request: u32, token: &[u8], now: Monotonic) {
@@ -546,11 +570,19 @@ impl Upstream {
         if under_way.request != request || under_way.step != Step::Declaring {
             return;
         }
-        (under_way.step, under_way.deadline) = (Step::Setting, now + JOB_PATIENCE);
+        (under_way.step, under_way.deadline) = (Step::Setting, now + SET_PATIENCE);
+        self.troubles.0 = 0;
         let proposal = Arc::clone(&under_way.proposal);
-        self.pool.set_custom_job(request, token, &proposal);
         for block in self.relay.declare(proposal.number()) {
             self.push_solution(&block);
+        }
+        let channel = self.pool.channel();
+        if channel.is_some_and(|channel| self.relay.is_made_for(proposal.number(), &channel.prefix)) {
+            self.pool.set_custom_job(request, token, &proposal);
+        } else {
+            // The channel has moved: the pool would put another coinbase together than the miners have.
+            self.under_way = None;
+            self.relay.drop_job(proposal.number());
         }
     }
 
@@ -559,11 +591,16 @@ impl Upstream {
         let Some(UnderWay { proposal, .. }) = self.under_way.take_if(|under_way| is_meant(under_way)) else {
             return;
         };
-        let Some(target) = self.pool.channel().map(|channel| channel.target) else { return };
-        for passed in self.relay.accept(proposal.number(), job, target) {
+        let (number, Some(channel)) = (proposal.number(), self.pool.channel()) else { return };
+        if !self.relay.is_made_for(number, &channel.prefix) {
+            // The channel moved while the pool thought about the job, so by its answer the job is one with the new prefix (spec 5.3.10),
+            // which nobody works on.
+            return self.relay.drop_job(number);
+        }
+        for passed in self.relay.accept(number, job, channel.target) {
             self.submit(&passed);
         }
-        self.events.push_back(Event::JobAccepted(proposal.number()));
+        self.events.push_back(Event::JobAccepted(number));
     }
 
     fn handle_job_refused(
@@ -578,6 +615,16 @@ impl Upstream {
         else {
             return Ok(());
         };
+        let is_trouble = server == Server::Declarator && code == "internal-error";
+        if is_trouble && self.troubles.0 < TRIES_MAX {
+            let until = now + TROUBLE_PAUSE * (1 << self.troubles.0);
+            self.troubles = (self.troubles.0 + 1, until);
+            match self.waiting {
+                Some(_) => self.relay.drop_job(proposal.number()),
+                None => self.waiting = Some(Waiting { proposal, not_before: until, tries }),
+            }
+            return Ok(());
+        }
         // Both sides hear of blocks at different times, and of tokens that were lost with a restart.
         let may_pass = matches!(&*code, "stale-chain-tip" | "invalid-mining-job-token");
         if may_pass && self.waiting.is_some() {
@@ -611,8 +658,11 @@ impl Upstream {
     }
 
     fn submit(&mut self, passed: &Passed) {
-        if let Some(sequence_number) = self.pool.submit(passed) {
-            self.relay.note_sent(sequence_number, passed.share.job, passed.share.hash);
+        match self.pool.submit(passed) {
+            Some(sequence_number) => {
+                self.relay.note_sent(sequence_number, passed.share.job, passed.share.hash);
+            }
+            None => self.relay.note_lost(),
         }
     }
 

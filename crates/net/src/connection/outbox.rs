@@ -55,6 +55,10 @@ impl Outbox {
         &self.limits
     }
 
+    pub(super) const fn set_limits(&mut self, limits: OutboxLimits) {
+        self.limits = limits;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

@@ -37,7 +37,7 @@ fn nonces(passed: &[Passed]) -> Vec<u32> {
 #[test]
 fn shares_wait_for_their_job_and_those_that_are_hard_enough_are_passed_on() {
     let mut relay = Relay::default();
-    relay.propose(JobId(1), tip(1));
+    relay.propose(JobId(1), tip(1), &[]);
     assert_eq!(relay.take(share(1, 9, 1)), None);
     assert_eq!(relay.take(share(1, 3, 2)), None);
     assert_eq!(relay.take(share(1, 4, 3)), None);
@@ -54,8 +54,8 @@ fn shares_wait_for_their_job_and_those_that_are_hard_enough_are_passed_on() {
 #[test]
 fn shares_of_a_job_that_is_not_accepted_are_lost_and_counted() {
     let mut relay = Relay::default();
-    relay.propose(JobId(1), tip(1));
-    relay.propose(JobId(2), tip(1));
+    relay.propose(JobId(1), tip(1), &[]);
+    relay.propose(JobId(2), tip(1), &[]);
     relay.take(share(1, 3, 1));
     relay.take(share(2, 3, 2));
     relay.drop_job(JobId(1));
@@ -68,13 +68,13 @@ fn shares_of_a_job_that_is_not_accepted_are_lost_and_counted() {
 #[test]
 fn the_jobs_of_two_tips_are_known() {
     let mut relay = Relay::default();
-    relay.propose(JobId(1), tip(1));
+    relay.propose(JobId(1), tip(1), &[]);
     relay.accept(JobId(1), JobId(11), Target::MAX);
-    relay.propose(JobId(2), tip(2));
+    relay.propose(JobId(2), tip(2), &[]);
     assert!(relay.take(share(1, 0, 1)).is_some(), "the pool may not have heard of the block yet");
-    relay.propose(JobId(3), tip(2));
+    relay.propose(JobId(3), tip(2), &[]);
     assert!(relay.take(share(1, 0, 1)).is_some(), "another job of the same tip changes nothing");
-    relay.propose(JobId(4), tip(3));
+    relay.propose(JobId(4), tip(3), &[]);
     assert!(relay.take(share(1, 0, 1)).is_none());
     assert_eq!(relay.tally().lost, 1);
 }
@@ -83,11 +83,11 @@ fn the_jobs_of_two_tips_are_known() {
 fn what_is_known_and_held_has_limits() {
     let mut relay = Relay::default();
     for number in 0..1_000 {
-        relay.propose(JobId(number), tip(1));
+        relay.propose(JobId(number), tip(1), &[]);
         relay.take(share(number, 1, number));
     }
     assert_eq!((relay.jobs.len(), relay.held()), (JOBS_MAX, JOBS_MAX));
-    relay.propose(JobId(5_000), tip(1));
+    relay.propose(JobId(5_000), tip(1), &[]);
     for nonce in 0..6_000 {
         relay.take(share(5_000, if nonce < 10 { 0 } else { 200 }, nonce));
     }
@@ -103,7 +103,7 @@ fn what_is_known_and_held_has_limits() {
 #[test]
 fn a_block_is_passed_on_however_hard_the_target_and_known_to_be_complete_once_declared() {
     let mut relay = Relay::default();
-    relay.propose(JobId(1), tip(1));
+    relay.propose(JobId(1), tip(1), &[]);
     let block = Share { is_block: true, ..share(1, 200, 1) };
     assert!(!relay.is_declared(JobId(1)));
     relay.take(block.clone());
@@ -132,7 +132,7 @@ fn answers_find_the_shares_that_they_are_about() {
 #[test]
 fn a_target_that_turns_out_harder_never_becomes_easier() {
     let mut relay = Relay::default();
-    relay.propose(JobId(1), tip(1));
+    relay.propose(JobId(1), tip(1), &[]);
     relay.accept(JobId(1), JobId(5), target(4));
     relay.retarget(JobId(1), target(9));
     assert!(relay.take(share(1, 5, 1)).is_none());

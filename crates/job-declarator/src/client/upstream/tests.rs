@@ -13,6 +13,8 @@ use bitcoin::{Amount, ScriptBuf, consensus};
 use super::super::proposal::tests::{job, payout};
 use super::*;
 
+mod left;
+
 /// What the client sent, in a form that tests can compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Sent {
@@ -110,14 +112,33 @@ impl World {
     }
 
     fn token_for(&mut self, request: u32, token: &[u8], script: &ScriptBuf) {
-        let outputs = vec![TxOut { value: Amount::ZERO, script_pubkey: script.clone() }];
-        let outputs = consensus::serialize(&outputs);
+        self.token_with(request, token, &[(0, script.clone())]).unwrap();
+    }
+
+    fn token_with(
+        &mut self,
+        request: u32,
+        token: &[u8],
+        outputs: &[(u64, ScriptBuf)],
+    ) -> Result<(), UpstreamError> {
+        let output = |&(sats, ref script_pubkey): &(u64, ScriptBuf)| TxOut {
+            value: Amount::from_sat(sats),
+            script_pubkey: script_pubkey.clone(),
+        };
+        let outputs = consensus::serialize(&outputs.iter().map(output).collect::<Vec<_>>());
         self.declarator(job_declaration::AllocateMiningJobTokenSuccess {
             request_id: request,
             mining_job_token: B0255::try_from(token).unwrap(),
             coinbase_outputs: B064K::try_from(&*outputs).unwrap(),
         })
-        .unwrap();
+    }
+
+    /// The pool gives the channel another prefix.
+    fn moved(&mut self, prefix: &[u8; 12]) {
+        let extranonce_prefix = B032::try_from(&prefix[..]).unwrap();
+        self.pool(mining::SetExtranoncePrefix { channel_id: 2, extranonce_prefix }).unwrap();
+        let Some(Event::Changed(terms)) = self.event() else { panic!("the terms changed") };
+        assert_eq!(&*terms.extranonce_prefix, prefix);
     }
 
     fn propose(&mut self, number: u32, seed: u8) -> Arc<Proposal> {
@@ -256,6 +277,26 @@ fn both_servers_are_told_what_is_wanted_of_them() {
 }
 
 #[test]
+fn a_job_from_before_the_channel_is_put_to_nobody_until_it_is_open() {
+    let mut world = World::new(Mode::FullTemplate);
+    world.sent();
+    world.set_up();
+    world.sent();
+    world.token(1, b"one");
+    world.token(2, b"two");
+    let (job, template) = job(10, 1, &payout());
+    let proposal = Arc::new(Proposal::new(&job, &template).unwrap());
+    assert!(!world.upstream.handle_proposal(Arc::clone(&proposal), world.now));
+    assert_eq!((world.event(), world.sent()), (None, vec![]));
+    world.open();
+    assert!(matches!(world.event(), Some(Event::Ready(_))));
+    assert_eq!(world.sent(), [], "its driver proposes it anew");
+    assert!(world.upstream.handle_proposal(proposal, world.now));
+    let sent = world.sent();
+    assert!(matches!(*sent, [Sent::Declare { request: 3, .. }, Sent::Ask { request: 4 }]), "{sent:?}");
+}
+
+#[test]
 fn a_job_is_declared_then_set_and_its_shares_wait_till_then() {
     let mut world = World::ready(Mode::FullTemplate);
     let proposal = world.propose(10, 1);
@@ -341,72 +382,6 @@ fn a_block_goes_to_both_servers_as_soon_as_they_can_take_it() {
 }
 
 #[test]
-fn a_refused_declaration_ends_the_upstream() {
-    let mut world = World::ready(Mode::FullTemplate);
-    world.propose(10, 1);
-    let refused = world.refused_by_declarator(3, "invalid-job").unwrap_err();
-    assert_eq!(refused.to_string(), "the job declarator server refuses a job: invalid-job why");
-    let mut world = World::ready(Mode::CoinbaseOnly);
-    world.propose(10, 1);
-    let error_code = Str0255::try_from("invalid-coinbase-tx-outputs").unwrap();
-    let refused = mining::SetCustomMiningJobError { channel_id: 2, request_id: 3, error_code };
-    assert!(matches!(world.pool(refused), Err(UpstreamError::JobRefused { server: Server::Pool, .. })));
-}
-
-#[test]
-fn a_server_that_is_at_another_block_is_asked_again_a_few_times() {
-    let mut world = World::ready(Mode::FullTemplate);
-    world.propose(10, 1);
-    world.sent();
-    for (request, pause) in [(3, 500), (5, 1_000), (7, 2_000)] {
-        world.refused_by_declarator(request, "stale-chain-tip").unwrap();
-        world.token(request + 1, b"more");
-        assert_eq!(world.sent(), []);
-        world.wait(pause - 1).unwrap();
-        assert_eq!(world.sent(), []);
-        assert_eq!(world.upstream.poll_timeout(), Some(world.now + Duration::from_millis(1)));
-        world.wait(1).unwrap();
-        let sent = world.sent();
-        assert!(matches!(*sent, [Sent::Declare { .. }, Sent::Ask { .. }]), "{sent:?}");
-    }
-    assert!(matches!(
-        world.refused_by_declarator(9, "stale-chain-tip"),
-        Err(UpstreamError::JobRefused { .. })
-    ));
-}
-
-#[test]
-fn a_stale_refusal_is_of_no_interest_once_there_is_a_newer_job() {
-    let mut world = World::ready(Mode::FullTemplate);
-    world.propose(10, 1);
-    world.propose(11, 2);
-    world.sent();
-    world.refused_by_declarator(3, "stale-chain-tip").unwrap();
-    let sent = world.sent();
-    assert!(matches!(*sent, [Sent::Declare { .. }, Sent::Ask { .. }]), "{sent:?}");
-}
-
-#[test]
-fn servers_that_are_silent_are_left() {
-    let mut world = World::new(Mode::FullTemplate);
-    assert!(world.wait(9_999).is_ok());
-    let error = world.wait(1).unwrap_err();
-    assert_eq!(error.to_string(), "the pool is silent: an answer to SetupConnection did not come");
-    let mut world = World::new(Mode::FullTemplate);
-    world.set_up();
-    world.open();
-    let error = world.wait(10_000).unwrap_err();
-    assert_eq!(error.to_string(), "the job declarator server is silent: a token did not come");
-    let mut world = World::ready(Mode::FullTemplate);
-    world.propose(10, 1);
-    world.token(4, b"more");
-    world.declared(3, b"declared");
-    assert_eq!(world.upstream.poll_timeout(), Some(world.now + JOB_PATIENCE));
-    let error = world.wait(15_000).unwrap_err();
-    assert_eq!(error.to_string(), "the pool is silent: an answer to SetCustomMiningJob did not come");
-}
-
-#[test]
 fn an_idle_upstream_waits_for_nothing() {
     let mut world = World::ready(Mode::FullTemplate);
     assert_eq!(world.upstream.poll_timeout(), None);
@@ -442,24 +417,81 @@ fn other_outputs_change_the_terms_and_old_jobs_do_not_keep_them() {
     assert_eq!(world.sent(), [submit(500, 1)], "what is accepted stays good");
 }
 
+/// A share that was found after the channel moved to this prefix.
+fn share_with(prefix: &[u8; 12], job: u32, nonce: u32) -> Share {
+    let mut share = share(job, nonce);
+    share.extranonce[..12].copy_from_slice(prefix);
+    share
+}
+
 #[test]
-fn another_prefix_changes_the_terms_and_old_shares_are_not_sent() {
+fn a_job_that_was_accepted_before_the_prefix_moved_stays_good() {
     let mut world = World::ready(Mode::CoinbaseOnly);
     world.propose(10, 1);
     world.accepted(3, 500);
     world.event();
     world.sent();
-    let prefix = [9; 12];
-    world
-        .pool(mining::SetExtranoncePrefix {
-            channel_id: 2,
-            extranonce_prefix: B032::try_from(&prefix[..]).unwrap(),
-        })
-        .unwrap();
-    let Some(Event::Changed(terms)) = world.event() else { panic!("the terms changed") };
-    assert_eq!(&*terms.extranonce_prefix, prefix);
+    world.moved(&[9; 12]);
     world.upstream.handle_share(share(10, 1));
-    assert_eq!(world.sent(), [], "made with the old one");
+    assert_eq!(world.sent(), [submit(500, 1)], "made with the old one, like the job");
+    world.propose(11, 1);
+    world.accepted(5, 501);
+    world.sent();
+    world.upstream.handle_share(share_with(&[9; 12], 11, 2));
+    assert_eq!(world.sent(), [submit(501, 2)]);
+    world.upstream.handle_share(Share { is_block: true, ..share(10, 3) });
+    assert_eq!(world.sent(), [submit(500, 3)], "blocks too");
+    assert_eq!(world.upstream.lost(), 0);
+    world.upstream.handle_share(share(11, 4));
+    assert_eq!((world.sent(), world.upstream.lost()), (vec![], 1), "such a share is of no job");
+}
+
+#[test]
+fn a_job_that_the_pool_accepts_after_the_prefix_moved_is_not_the_one_that_miners_work_on() {
+    let mut world = World::ready(Mode::CoinbaseOnly);
+    world.propose(10, 1);
+    world.upstream.handle_share(share(10, 1));
+    world.moved(&[9; 12]);
+    world.sent();
+    world.accepted(3, 500);
+    assert_eq!((world.event(), world.sent(), world.upstream.lost()), (None, vec![], 1));
+    world.upstream.handle_share(share(10, 2));
+    assert_eq!((world.sent(), world.upstream.lost()), (vec![], 2), "lost, and counted");
+    world.propose(11, 1);
+    assert!(
+        matches!(*world.sent(), [Sent::SetJob { .. }, Sent::Ask { .. }]),
+        "nothing else waits for the old one"
+    );
+}
+
+#[test]
+fn a_job_that_is_refused_after_the_prefix_moved_is_not_put_again() {
+    let mut world = World::ready(Mode::FullTemplate);
+    world.propose(10, 1);
+    world.moved(&[9; 12]);
+    world.token(4, b"more");
+    world.upstream.handle_share(share(10, 1));
+    world.sent();
+    world.refused_by_declarator(3, "stale-chain-tip").unwrap();
+    world.wait(500).unwrap();
+    assert_eq!((world.sent(), world.upstream.lost()), (vec![], 1));
+    assert_eq!(world.upstream.poll_timeout(), None, "nothing waits");
+}
+
+#[test]
+fn a_job_that_was_declared_before_the_prefix_moved_is_not_set() {
+    let mut world = World::ready(Mode::FullTemplate);
+    world.propose(10, 1);
+    let block = Share { is_block: true, ..share(10, 1) };
+    world.upstream.handle_share(block.clone());
+    world.moved(&[9; 12]);
+    world.sent();
+    world.declared(3, b"declared");
+    let push = Sent::Push { nonce: 1, extranonce: block.extranonce.to_vec() };
+    assert_eq!(world.sent(), [push], "a block is one whoever pays for it");
+    assert_eq!(world.upstream.lost(), 1);
+    world.propose(11, 1);
+    assert!(matches!(*world.sent(), [Sent::Declare { .. }, Sent::Ask { .. }]));
 }
 
 #[test]
@@ -524,38 +556,24 @@ fn the_pool_hears_of_another_hashrate_but_not_of_every_tremble() {
 }
 
 #[test]
-fn refusals_and_farewells_are_told_in_words() {
-    let mut world = World::new(Mode::FullTemplate);
-    let error_code = Str0255::try_from("unsupported-feature-flags").unwrap();
-    let refused = world.pool(common::SetupConnectionError { flags: 2, error_code }).unwrap_err();
-    assert_eq!(refused.to_string(), "the pool refuses the connection: unsupported-feature-flags (flags 0x2)");
-    let mut world = World::ready(Mode::FullTemplate);
-    let reason_code = Str0255::try_from("closed\n").unwrap();
-    let closed = world.pool(mining::CloseChannel { channel_id: 2, reason_code }).unwrap_err();
-    assert_eq!(closed.to_string(), r"the pool closed the channel: closed\n");
-    let mut world = World::ready(Mode::FullTemplate);
-    let new_host = Str0255::try_from("other.example").unwrap();
-    world.pool(common::Reconnect { new_host, new_port: 5 }).unwrap();
-    let redirected = Event::Redirected { server: Server::Pool, host: "other.example".to_owned(), port: 5 };
-    assert_eq!(world.event(), Some(redirected));
-}
-
-#[test]
-fn a_channel_without_enough_extranonce_is_refused() {
-    for (prefix, size) in [(12, 13), (19, 14)] {
-        let mut world = World::new(Mode::FullTemplate);
-        world.set_up();
-        let target = [0xff; 32];
-        let success = mining::OpenExtendedMiningChannelSuccess {
-            request_id: 1,
-            channel_id: 2,
-            target: U256::from(&target),
-            extranonce_size: size,
-            extranonce_prefix: B032::try_from(&[1; 32][..prefix]).unwrap(),
-            group_channel_id: 1,
-        };
-        assert!(matches!(world.pool(success), Err(UpstreamError::Extranonce { .. })));
+fn accepted_shares_are_told_of() {
+    let mut world = World::ready(Mode::CoinbaseOnly);
+    world.propose(10, 1);
+    world.accepted(3, 500);
+    assert_eq!(world.event(), Some(Event::JobAccepted(JobId(10))));
+    for nonce in 1..=4 {
+        world.upstream.handle_share(share(10, nonce));
     }
+    let success = |channel_id| mining::SubmitSharesSuccess {
+        channel_id,
+        last_sequence_number: 4,
+        new_submits_accepted_count: 4,
+        new_shares_sum: 4,
+    };
+    world.pool(success(9)).unwrap();
+    assert_eq!(world.event(), None, "of another channel");
+    world.pool(success(2)).unwrap();
+    assert_eq!(world.event(), Some(Event::SharesAccepted(4)));
 }
 
 #[test]
