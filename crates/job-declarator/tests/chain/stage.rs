@@ -13,6 +13,7 @@ use adit_ledger::storage::faulty::FaultyStorage;
 use adit_ledger::{BlockStore, LogConfig, Opened, open_in, read_in};
 use adit_miner::{ChannelKind, Miner, MinerConfig, MinerHandle};
 use adit_net::{Clock, OsRng, Url};
+use adit_node::tdp::{ProviderConfig, TdpConfig, TemplateProvider};
 use adit_node::{DevnetConfig, Node, Pace};
 use adit_pool::server::{FoundBlocks, Parts, Server, ServerConfig};
 use adit_pool::{CustomJobs, PoolConfig};
@@ -31,7 +32,7 @@ const BLOCK_HASHES: u128 = 1 << 24;
 /// A processor's speed, as far as difficulties are concerned.
 const SPEED: Hashrate = Hashrate::from_hashes_per_second(100_000);
 
-fn script(of: &str) -> ScriptBuf {
+pub(crate) fn script(of: &str) -> ScriptBuf {
     ScriptBuf::new_p2wpkh(&WPubkeyHash::hash(of.as_bytes()))
 }
 
@@ -46,6 +47,16 @@ pub(crate) fn chain() -> Node {
     let config =
         DevnetConfig { pace: Pace::Fixed(Work::from_hashes(BLOCK_HASHES)), ..DevnetConfig::new(seed) };
     Node::devnet(&config, || Clock.now())
+}
+
+/// The same chain as a template provider serves it.
+pub(crate) async fn provided(node: &Node) -> (TemplateProvider, Node) {
+    let authority = AuthorityKeyPair::generate(&mut OsRng);
+    let config = ProviderConfig::new(free());
+    let provider = TemplateProvider::start(config, node.clone(), identity(&authority)).await.unwrap();
+    let address = provider.address();
+    let url = Url::new(address.ip().to_string(), address.port(), Some(authority.public_key())).unwrap();
+    (provider, Node::tdp(&TdpConfig::new(url, Network::Regtest)))
 }
 
 /// Height of the block that is mined now.
@@ -142,8 +153,19 @@ impl Pool {
         (self.server.address(), self.jds.address())
     }
 
+    /// Whether both servers take connections, which they do some time after they have started.
+    pub(crate) fn listens(&self) -> bool {
+        let (pool, declarator) = self.ports();
+        [pool, declarator].iter().all(|address| std::net::TcpStream::connect(address).is_ok())
+    }
+
     pub(crate) fn height(&self) -> u32 {
         height(&self.node)
+    }
+
+    /// Channels that are open.
+    pub(crate) fn channels(&self) -> u64 {
+        self.server.metrics().channels
     }
 
     /// What is in the share log.
@@ -159,7 +181,7 @@ impl Pool {
     }
 }
 
-fn identity(authority: &AuthorityKeyPair) -> Arc<Identity> {
+pub(crate) fn identity(authority: &AuthorityKeyPair) -> Arc<Identity> {
     let (own, end) = (StaticKeyPair::generate(&mut OsRng), UnixTime::from_secs(u32::MAX));
     Arc::new(Identity::new(authority, own, UnixTime::default(), end).unwrap())
 }
