@@ -1,13 +1,10 @@
 //! One client's flood holds up nobody.
 
-use core::time::Duration;
-
 use adit_job_declarator::server::CHECKS_AT_ONCE;
-use tokio::time::{sleep, timeout};
 
 use crate::client::{Client, Job, Said};
 use crate::slow_node::SlowNode;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{Stage, eventually};
 
 /// How many clients flood the server from one address.
 const FLOOD: u8 = 12;
@@ -82,14 +79,4 @@ async fn blocks_of_clients_that_had_gone_were_held_by_nobody_and_without_end() {
     slow.judge(CHECKS_AT_ONCE);
     eventually(|| metrics().waiting == 0 && metrics().held_bytes == 0).await;
     assert_eq!(slow.count(), CHECKS_AT_ONCE, "nobody wants to know about the others");
-}
-
-/// Waits until it is so.
-async fn eventually(is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, waiting).await.expect("it comes to be so");
 }

@@ -10,7 +10,7 @@ use adit_units::Work;
 use tokio::time::{sleep, timeout};
 
 use crate::client::{Client, Job, Said};
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, eventually};
 
 fn chain() -> Node {
     let config = DevnetConfig {
@@ -51,6 +51,8 @@ async fn propagated_from_jds_to_tp() {
     assert_eq!(found, bitcoin::consensus::serialize(&block), "the pool can put the same block together");
     client.say(solution).await;
     in_chain(&stage, &block).await;
+    // A block is counted when it is out, and in the chain by then.
+    eventually(|| stage.jds.metrics().blocks == 1).await;
     let metrics = stage.jds.metrics();
     assert_eq!((metrics.tokens, metrics.accepted, metrics.refused, metrics.blocks), (1, 1, 0, 1));
     assert_eq!(metrics.connections, 1);
@@ -94,12 +96,7 @@ async fn jds_should_not_panic_if_jdc_shutsdown() {
     client.say(Job::new(&template, b"here").declaration(1, &token)).await;
     assert!(matches!(client.hear().await, Some(Said::Accepted(1, _))));
     drop(client);
-    let gone = async {
-        while stage.jds.metrics().connections > 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, gone).await.expect("who is gone is noticed");
+    eventually(|| stage.jds.metrics().connections == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

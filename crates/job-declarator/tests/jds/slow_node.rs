@@ -1,5 +1,8 @@
 //! A node that has a template and judges blocks when the test lets it.
 
+use core::future::{Future as _, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 use std::sync::Arc;
 
 use adit_node::{Auth, Node, RpcConfig};
@@ -56,6 +59,20 @@ impl SlowNode {
         }
     }
 
+    /// Waits until the test lets it judge one more block; who asked first is judged first.
+    async fn wait_for_judgement(&self) -> Option<()> {
+        let mut turn = pin!(self.judgements.acquire());
+        // It is in line before it is counted, so that nobody who asks when the test has counted it comes before it.
+        let at_once = poll_fn(|context| Poll::Ready(turn.as_mut().poll(context))).await;
+        self.asked.send_modify(|asked| *asked += 1);
+        let permit = match at_once {
+            Poll::Ready(permit) => permit,
+            Poll::Pending => turn.await,
+        };
+        permit.ok()?.forget();
+        Some(())
+    }
+
     /// Answers one call and closes.
     async fn serve(self, mut stream: TcpStream) -> Option<()> {
         let mut request = Vec::new();
@@ -71,8 +88,7 @@ impl SlowNode {
             }
         };
         let result = if body.contains("\"proposal\"") {
-            self.asked.send_modify(|asked| *asked += 1);
-            self.judgements.acquire().await.ok()?.forget();
+            self.wait_for_judgement().await?;
             "null"
         } else if body.contains("\"longpollid\"") {
             core::future::pending().await

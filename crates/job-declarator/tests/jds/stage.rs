@@ -15,7 +15,7 @@ use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, Identity, StaticKeyPa
 use adit_units::UnixTime;
 use bitcoin::ScriptBuf;
 use bitcoin::hashes::Hash as _;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Longer than anything should take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,4 +64,14 @@ impl Stage {
         let template = timeout(PATIENCE, found).await.expect("a template comes in time");
         template.expect("the node lives").clone().expect("it was just looked at")
     }
+}
+
+/// Waits until it is so.
+pub(crate) async fn eventually(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("it comes to be so");
 }
