@@ -228,9 +228,6 @@ impl Steward {
     fn propose(&mut self) {
         let Some(Posted { work, .. }) = self.works.borrow_and_update().clone() else { return };
         let Some(used) = self.roster.used() else { return };
-        if self.jobs.contains(&(work.id(), used.id)) {
-            return;
-        }
         let proposal = match Proposal::new(work.job(), work.template()) {
             Ok(proposal) => proposal,
             Err(error) => return tracing::error!(job = work.id().0, %error, "the job cannot be declared"),
@@ -238,13 +235,18 @@ impl Steward {
         if !used.terms.as_ref().is_some_and(|terms| keeps(&work, &proposal, terms)) {
             return tracing::debug!(job = work.id().0, "made by the rules of before");
         }
+        let own = (work.id(), used.id);
+        if self.jobs.contains(&own) {
+            // Terms can change without any effect on what jobs are like.
+            return self.roster.handle_job();
+        }
         if !used.link.link.tell(Command::Propose(Arc::new(proposal))) {
             tracing::warn!(job = work.id().0, "the upstream is too far behind to hear of a job");
         }
         if self.jobs.len() == JOBS_MAX {
             self.jobs.pop_front();
         }
-        self.jobs.push_back((work.id(), used.id));
+        self.jobs.push_back(own);
         self.roster.handle_job();
     }
 

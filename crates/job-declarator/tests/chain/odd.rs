@@ -67,28 +67,33 @@ async fn serve(mut connection: Connection, outputs: Vec<u8>, mut redirects: usiz
     let mut answers = FrameQueue::default();
     while connection.io(Intake::Open).await.is_ok() {
         while let Some(frame) = connection.next_frame(|_| PAYLOAD_MAX).unwrap() {
-            match decode(Protocol::JobDeclaration, frame).unwrap() {
-                Message::SetupConnection(setup) => {
-                    let (used_version, flags) = (PROTOCOL_VERSION, setup.flags);
-                    encode(common::SetupConnectionSuccess { used_version, flags }, &mut answers).unwrap();
-                }
-                Message::AllocateMiningJobToken(ask) => {
-                    let success = job_declaration::AllocateMiningJobTokenSuccess {
-                        request_id: ask.request_id,
-                        mining_job_token: B0255::try_from(&b"token"[..]).unwrap(),
-                        coinbase_outputs: B064K::try_from(&*outputs).unwrap(),
-                    };
-                    encode(success, &mut answers).unwrap();
-                    for _ in 0..core::mem::take(&mut redirects) {
-                        let new_host = Str0255::try_from("").unwrap();
-                        encode(common::Reconnect { new_host, new_port: 0 }, &mut answers).unwrap();
-                    }
-                }
-                _ => {}
-            }
+            let message = decode(Protocol::JobDeclaration, frame).unwrap();
+            answer(&message, &outputs, &mut redirects, &mut answers);
         }
         if connection.queue(&mut answers).is_err() {
             return;
         }
+    }
+}
+
+fn answer(message: &Message<'_>, outputs: &[u8], redirects: &mut usize, answers: &mut FrameQueue) {
+    match message {
+        Message::SetupConnection(setup) => {
+            let (used_version, flags) = (PROTOCOL_VERSION, setup.flags);
+            encode(common::SetupConnectionSuccess { used_version, flags }, answers).unwrap();
+        }
+        Message::AllocateMiningJobToken(ask) => {
+            let success = job_declaration::AllocateMiningJobTokenSuccess {
+                request_id: ask.request_id,
+                mining_job_token: B0255::try_from(&b"token"[..]).unwrap(),
+                coinbase_outputs: B064K::try_from(outputs).unwrap(),
+            };
+            encode(success, answers).unwrap();
+            for _ in 0..core::mem::take(redirects) {
+                let new_host = Str0255::try_from("").unwrap();
+                encode(common::Reconnect { new_host, new_port: 0 }, answers).unwrap();
+            }
+        }
+        _ => {}
     }
 }

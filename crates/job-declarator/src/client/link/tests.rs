@@ -68,12 +68,11 @@ async fn a_block_behind_all_transactions_of_another_waits_for_them_and_is_sent()
     ours.queue(&mut block()).unwrap();
     let expected = block().iter().next().unwrap().header;
     let heard = async {
-        loop {
+        let mut last = None;
+        while last != Some(expected) {
             theirs.read().await.unwrap();
             while let Some(frame) = theirs.next_frame(|_| BLOCK_BYTES + 100).unwrap() {
-                if frame.header == expected {
-                    return;
-                }
+                last = Some(frame.header);
             }
         }
     };
