@@ -192,7 +192,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(crate) reconnects: u32,
     /// What attackers with one address do meanwhile, by turns with quiet times; the pool then has the limits of a real one. One of handshakes,
-    /// slow-handshakes, length-claims, unread, worthless-shares, repeated-shares, channel-requests, channel-turnover
+    /// slow-handshakes, length-claims, unread, worthless-shares, repeated-shares, channel-requests, channel-turnover, declarations (to a job declarator server in the pool's process)
     #[arg(long, value_name = "KIND", requires = "serve")]
     pub(crate) flood: Option<flood::Kind>,
     /// How often everybody connects; all but the last time they leave at once
@@ -240,6 +240,9 @@ pub(crate) struct BenchServerArgs {
     /// Whether the pool has the limits of a real one, and not as few as a load run wants
     #[arg(long)]
     pub(crate) guarded: bool,
+    /// Where to listen for job declarator clients, too; which job can be declared is then in declarable.json beside the data
+    #[arg(long)]
+    pub(crate) declarator: Option<SocketAddr>,
     /// A node on regtest, instead of a test chain
     #[arg(long, requires = "node_cookie")]
     pub(crate) node_url: Option<String>,
@@ -265,6 +268,9 @@ pub(crate) struct BenchFloodArgs {
     /// How
     #[arg(long)]
     pub(crate) kind: flood::Kind,
+    /// The file that says which job can be declared there
+    #[arg(long)]
+    pub(crate) job: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

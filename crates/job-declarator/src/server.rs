@@ -19,6 +19,8 @@ mod queue;
 mod session;
 #[cfg(feature = "server")]
 mod shell;
+#[cfg(feature = "server")]
+mod throttle;
 
 pub use config::{JdsConfig, JdsConfigError, TOKEN_OUTPUTS_MAX};
 pub use disconnect::{Disconnect, Refusal};

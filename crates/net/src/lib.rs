@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod admission;
+mod background;
 mod client;
 mod clock;
 mod connection;
@@ -21,6 +22,7 @@ mod timer;
 mod url;
 
 pub use admission::{Admission, Permit, Refused};
+pub use background::background_runtime;
 pub use client::{CONNECT_PATIENCE, ConnectError, connect, connect_unauthenticated};
 pub use clock::Clock;
 pub use connection::{Connection, Intake, Io, IoError, OutboxLimits, QueueError, READ_MAX};

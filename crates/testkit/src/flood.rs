@@ -1,8 +1,9 @@
 //! Floods of every kind that a server has to bear, for tests that hold it against its limits and for `adit bench`.
 //!
-//! On Linux the attackers come from an address of their own, 127.0.0.2, so that a server on this machine tells them from honest miners, as it would
+//! On Linux the attackers come from addresses of their own, from 127.0.0.2 on, so that a server on this machine tells them from honest miners, as it would
 //! elsewhere. They pin the server's key and read what it says, but believe nothing of it.
 
+mod declarer;
 mod insider;
 
 use core::fmt;
@@ -20,8 +21,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
+pub use declarer::DeclarableJob;
+use declarer::{Answer, Declarer};
 use insider::Insider;
 
 /// What attackers do.
@@ -44,11 +47,13 @@ pub enum Kind {
     ChannelRequests,
     /// Open channels and close them.
     ChannelTurnover,
+    /// Declare jobs to a job declarator server: a hundred clients from four addresses, each ten times a second.
+    Declarations,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Handshakes,
         Self::SlowHandshakes,
         Self::LengthClaims,
@@ -57,6 +62,7 @@ impl Kind {
         Self::RepeatedShares,
         Self::ChannelRequests,
         Self::ChannelTurnover,
+        Self::Declarations,
     ];
 
     /// Its name on a command line and in results.
@@ -71,6 +77,7 @@ impl Kind {
             Self::RepeatedShares => "repeated-shares",
             Self::ChannelRequests => "channel-requests",
             Self::ChannelTurnover => "channel-turnover",
+            Self::Declarations => "declarations",
         }
     }
 }
@@ -95,12 +102,14 @@ impl FromStr for Kind {
 }
 
 /// Whom a flood is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Victim {
     /// Where it listens.
     pub address: SocketAddr,
     /// What it is known by.
     pub authority: AuthorityPublicKey,
+    /// What can be declared to it, if it is a job declarator server.
+    pub job: Option<Arc<DeclarableJob>>,
 }
 
 /// A flood of one kind.
@@ -125,6 +134,7 @@ impl Flood {
             Kind::SlowHandshakes => (400, 250),
             Kind::LengthClaims => (16, 100),
             Kind::Unread => (4, 10),
+            Kind::Declarations => (100, 100),
             // Few, so that each comes to its limits soon.
             Kind::WorthlessShares | Kind::RepeatedShares | Kind::ChannelRequests | Kind::ChannelTurnover => {
                 (2, 5)
@@ -135,11 +145,11 @@ impl Flood {
 
     /// Begins; it ends when the answer is dropped.
     #[must_use]
-    pub fn start(self, victim: Victim) -> Attack {
+    pub fn start(self, victim: &Victim) -> Attack {
         let felt = Arc::new(Counts::default());
         let mut attackers = JoinSet::new();
         for number in 0..self.attackers {
-            attackers.spawn(self.attack(victim, number, Arc::clone(&felt)));
+            attackers.spawn(self.attack(victim.clone(), number, Arc::clone(&felt)));
         }
         Attack { felt, _attackers: attackers }
     }
@@ -148,16 +158,17 @@ impl Flood {
         loop {
             // Whatever comes of it, the next attempt follows.
             let _outcome = match self.kind {
-                Kind::Handshakes => garbage_after_handshake(victim, &felt).await,
-                Kind::SlowHandshakes => self.dribble(victim, &felt).await,
+                Kind::Handshakes => garbage_after_handshake(&victim, &felt).await,
+                Kind::SlowHandshakes => self.dribble(&victim, &felt).await,
+                Kind::Declarations => self.declare(&victim, number, &felt).await,
                 Kind::LengthClaims => {
-                    claim(victim, if number == 0 { PAYLOAD_MAX } else { CLAIMED_BEFORE_SETUP }, &felt).await
+                    claim(&victim, if number == 0 { PAYLOAD_MAX } else { CLAIMED_BEFORE_SETUP }, &felt).await
                 }
                 kind @ (Kind::Unread
                 | Kind::WorthlessShares
                 | Kind::RepeatedShares
                 | Kind::ChannelRequests
-                | Kind::ChannelTurnover) => self.insist(victim, kind, &felt).await,
+                | Kind::ChannelTurnover) => self.insist(&victim, kind, &felt).await,
             };
             self.pause().await;
         }
@@ -168,7 +179,7 @@ impl Flood {
     }
 
     /// Sends the first act of a handshake byte by byte, each of them in time, until the server has had enough.
-    async fn dribble(self, victim: Victim, felt: &Counts) -> io::Result<()> {
+    async fn dribble(self, victim: &Victim, felt: &Counts) -> io::Result<()> {
         let (mut stream, start) = (stranger(victim.address).await?, Clock.monotonic());
         // The first byte makes the difference between a server that turns strangers away and one that waits.
         while stream.write_all(&[1]).await.is_ok() {
@@ -180,8 +191,29 @@ impl Flood {
         Ok(())
     }
 
+    /// Declares a job at the pace of the flood, until the server closes; answers count as such, and refusals.
+    async fn declare(self, victim: &Victim, number: u32, felt: &Counts) -> io::Result<()> {
+        let Some(job) = &victim.job else { return Ok(()) };
+        let stream = stranger_of(number / CLIENTS_OF_ADDRESS, victim.address).await?;
+        let mut declarer = Declarer::enter(stream, victim.authority, (number, Arc::clone(job))).await?;
+        let mut due = interval(self.rest);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            Counts::note(&felt.acts);
+            match declarer.declare().await {
+                Ok(Answer::Accepted) => Counts::note(&felt.answered),
+                Ok(Answer::Refused) => Counts::note(&felt.refused),
+                Err(error) => {
+                    Counts::note(&felt.limited);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
     /// Sends batches of messages until the server ends the channel or the connection.
-    async fn insist(self, victim: Victim, kind: Kind, felt: &Counts) -> io::Result<()> {
+    async fn insist(self, victim: &Victim, kind: Kind, felt: &Counts) -> io::Result<()> {
         let mut insider = Insider::enter(stranger(victim.address).await?, victim.authority).await?;
         loop {
             match kind {
@@ -192,6 +224,7 @@ impl Flood {
                 | Kind::SlowHandshakes
                 | Kind::LengthClaims
                 | Kind::Unread
+                | Kind::Declarations
                 | Kind::WorthlessShares => insider.queue_shares(SHARES_IN_BATCH, insider::UNKNOWN_JOB),
             }
             Counts::note(&felt.acts);
@@ -224,13 +257,13 @@ pub struct Attack {
 /// What attackers have done and felt so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Felt {
-    /// Connections, bytes of handshakes, or batches of messages.
+    /// Connections, bytes of handshakes, declarations, or batches of messages.
     pub acts: u64,
     /// How often a limit of the server ended a connection or channel.
     pub limited: u64,
-    /// How often a handshake was answered.
+    /// How often a handshake was answered, or a declaration accepted.
     pub answered: u64,
-    /// How often the server refused a channel because there were too many.
+    /// How often the server refused a channel because there were too many, or a declaration.
     pub refused: u64,
     /// How long the server bore with the slowest handshake, in microseconds.
     pub longest_micros: u64,
@@ -281,13 +314,22 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Clients that declare jobs from one address; a server takes no more than some.
+const CLIENTS_OF_ADDRESS: u32 = 25;
+
 /// Connects from an address of its own where the system has one: on Linux all of 127.0.0.0/8 is this machine.
 async fn stranger(server: SocketAddr) -> io::Result<TcpStream> {
+    stranger_of(0, server).await
+}
+
+/// As [`stranger`], for one of several at home in different places.
+async fn stranger_of(place: u32, server: SocketAddr) -> io::Result<TcpStream> {
     if !(cfg!(target_os = "linux") && server.is_ipv4() && server.ip().is_loopback()) {
         return TcpStream::connect(server).await;
     }
     let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0)))?;
+    let last = u8::try_from(2 + place).map_err(io::Error::other)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0)))?;
     let stream = socket.connect(server).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -303,7 +345,7 @@ async fn until_closed(stream: &mut TcpStream) -> usize {
 }
 
 /// Shakes hands and sends what is no frame. Every 64 bytes are a key, so this is answered.
-async fn garbage_after_handshake(victim: Victim, felt: &Counts) -> io::Result<()> {
+async fn garbage_after_handshake(victim: &Victim, felt: &Counts) -> io::Result<()> {
     let mut garbage = [0; 64 + 200];
     OsRng.fill_bytes(&mut garbage);
     let mut stream = stranger(victim.address).await?;
@@ -324,7 +366,7 @@ async fn shake_hands(stream: &mut TcpStream, authority: AuthorityPublicKey) -> i
 }
 
 /// Announces a frame of that length. To claim costs the attacker more than to refuse: his keys seal nothing but whole frames.
-async fn claim(victim: Victim, length: usize, felt: &Counts) -> io::Result<()> {
+async fn claim(victim: &Victim, length: usize, felt: &Counts) -> io::Result<()> {
     let mut stream = stranger(victim.address).await?;
     let mut transport = shake_hands(&mut stream, victim.authority).await?;
     Counts::note(&felt.answered);

@@ -3,9 +3,11 @@
 mod flood;
 mod server;
 
+use core::net::{Ipv4Addr, SocketAddr};
 use core::num::NonZeroU32;
 use core::time::Duration;
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::path::Path;
 
 use adit_miner::{ChannelKind, Url};
@@ -18,6 +20,7 @@ use serde::Serialize;
 use tokio::process::Command;
 
 pub(crate) use self::flood::flood;
+use self::server::declarator::DECLARABLE;
 pub(crate) use self::server::serve;
 use crate::cli::{self, BenchArgs, Rate};
 
@@ -83,15 +86,23 @@ async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
     }
     let folder = tempfile::tempdir().context("cannot make a folder for the server's data")?;
     let data_dir = args.data_dir.as_deref().unwrap_or_else(|| folder.path());
-    let mut server = OwnServer::start(server_command(args, data_dir)?).await?;
-    let plan = plan(args, server.url())?;
+    let declarator = (args.flood == Some(Kind::Declarations)).then(free_address).transpose()?;
+    let mut server = OwnServer::start(server_command(args, data_dir, declarator)?).await?;
+    let mut plan = plan(args, server.url())?;
+    if let (Some(flooding), Some(address)) = (&mut plan.flooding, declarator) {
+        flooding.command = declaring(server.url(), address, &data_dir.join(DECLARABLE))?;
+    }
     let report = load::run(&plan, Subject::Own(&mut server)).await;
     server.stop().await?;
     Ok(report?)
 }
 
 /// How to start a server for these arguments.
-fn server_command(args: &BenchArgs, data_dir: &Path) -> anyhow::Result<Command> {
+fn server_command(
+    args: &BenchArgs,
+    data_dir: &Path,
+    declarator: Option<SocketAddr>,
+) -> anyhow::Result<Command> {
     let program = std::env::current_exe().context("cannot find this program")?;
     // A foreign pool is a process of its own, and only that one is kept to the processor: the chain is not what is measured.
     let own_cpu = args.server_cpu.filter(|_| args.sri.is_none());
@@ -115,6 +126,9 @@ fn server_command(args: &BenchArgs, data_dir: &Path) -> anyhow::Result<Command> 
     if args.flood.is_some() {
         command.arg("--guarded");
     }
+    if let Some(address) = declarator {
+        command.arg("--declarator").arg(address.to_string());
+    }
     if args.rate == Rate::Max {
         let refresh = REFRESH_EACH.saturating_mul(args.connections.into()).min(REFRESH_MAX);
         command.arg("--refresh").arg(refresh.to_string());
@@ -129,6 +143,19 @@ fn flooding(kind: Kind, url: &str) -> anyhow::Result<Flooding> {
     command.push(program.into());
     command.extend(["bench-flood", "--kind", kind.as_str(), "--url", url].map(OsString::from));
     Ok(Flooding { kind, command })
+}
+
+/// A flood of declarations, to the job declarator server at that address: it has the pool's key.
+fn declaring(url: &str, address: SocketAddr, job: &Path) -> anyhow::Result<Vec<OsString>> {
+    let (_, authority) = url.rsplit_once('/').context("the pool has told no key")?;
+    let mut command = flooding(Kind::Declarations, &format!("stratum2+tcp://{address}/{authority}"))?.command;
+    command.extend([OsString::from("--job"), job.into()]);
+    Ok(command)
+}
+
+/// An address of this machine that nobody listens at.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// How to start a program on one processor, or on all.

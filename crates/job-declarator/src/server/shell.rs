@@ -20,12 +20,13 @@ use std::sync::Arc;
 use adit_channel::TokenKey;
 use adit_net::{
     Admission, BindError, Bound, Clock, Draining, HandshakeLane, Limits, OutboxLimits, Shutdown,
-    raise_descriptor_limit,
+    background_runtime, raise_descriptor_limit,
 };
 use adit_node::Node;
 use adit_pool::server::FoundBlocks;
 use adit_share::Tip;
 use adit_transport::Identity;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout_at;
@@ -120,7 +121,7 @@ pub struct JdsMetrics {
     pub waiting: usize,
 }
 
-/// A running job declarator server; dropped, it winds down without waiting for anything.
+/// A running job declarator server; dropped, it ends at once.
 #[derive(Debug)]
 pub struct Jds {
     address: SocketAddr,
@@ -129,6 +130,8 @@ pub struct Jds {
     budget: Budget,
     shutdown: Shutdown,
     acceptor: JoinHandle<()>,
+    /// Whoever mines beside must not wait for thousands of transactions that are hashed here.
+    runtime: Option<Runtime>,
 }
 
 /// What the tasks of all clients share.
@@ -191,7 +194,8 @@ impl Jds {
         let (ask, questions) = mpsc::channel(QUESTIONS_MAX);
         let (gauges, budget, tips) = (Arc::<Gauges>::default(), Budget::default(), node.tips());
         let judge = Judge::new(node, declared.clone(), Arc::clone(&gauges));
-        tokio::spawn(judge.run(questions, draining.clone()));
+        let runtime = background_runtime("declarator").map_err(JdsStartError::Thread)?;
+        runtime.spawn(judge.run(questions, draining.clone()));
         let hall = Arc::new(Hall {
             rules: Arc::new(rules),
             key,
@@ -208,8 +212,8 @@ impl Jds {
         });
         let address = bound.address();
         let admission = Admission::new(config.limits.within_descriptors(raise_descriptor_limit()));
-        let acceptor = tokio::spawn(accept(bound, admission.clone(), hall, draining));
-        Ok(Self { address, admission, gauges, budget, shutdown, acceptor })
+        let acceptor = runtime.spawn(accept(bound, admission.clone(), hall, draining));
+        Ok(Self { address, admission, gauges, budget, shutdown, acceptor, runtime: Some(runtime) })
     }
 
     /// The address that clients connect to.
@@ -233,10 +237,18 @@ impl Jds {
     }
 
     /// Lets nobody in any more and sends clients away. Their blocks are seen to by whoever owns the [`FoundBlocks`].
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         self.shutdown.begin();
         // A task that failed has said so in the log.
-        let _ = self.acceptor.await;
+        let _ = (&mut self.acceptor).await;
+    }
+}
+
+impl Drop for Jds {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

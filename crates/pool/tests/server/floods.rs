@@ -37,7 +37,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 /// Measures an honest miner beside a flood and without.
-async fn keeps_earning(honest: &mut Miner, flood: Flood, victim: Victim) {
+async fn keeps_earning(honest: &mut Miner, flood: Flood, victim: &Victim) {
     let (mut quiet, mut hostile) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         quiet.push(p99(honest).await);
@@ -65,9 +65,9 @@ async fn until_felt(attack: &Attack, enough: impl Fn(Felt) -> bool) -> Felt {
 /// Runs a flood beside an honest miner, and on until enough was felt.
 async fn flooded(stage: &Stage, flood: Flood, enough: impl Fn(Felt) -> bool) -> Felt {
     let mut honest = stage.miner().await;
-    let victim = Victim { address: stage.server.address(), authority: stage.authority };
-    keeps_earning(&mut honest, flood, victim).await;
-    let attack = flood.start(victim);
+    let victim = Victim { address: stage.server.address(), authority: stage.authority, job: None };
+    keeps_earning(&mut honest, flood, &victim).await;
+    let attack = flood.start(&victim);
     let felt = until_felt(&attack, enough).await;
     stage.miner().await.earn().await;
     drop(attack);

@@ -1,5 +1,6 @@
 //! The server that `adit bench` starts: a pool on a test chain, in a process of its own, that takes orders on standard input.
 
+pub(super) mod declarator;
 mod reference;
 
 use core::time::Duration;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use self::declarator::Foundation;
 use self::reference::ReferencePool;
 use crate::cli::BenchServerArgs;
 use crate::commands::{keys, pool};
@@ -53,7 +55,8 @@ const CERTIFICATE_DAYS: u32 = 60;
 ///
 /// If the pool cannot be started, or its log fails.
 pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
-    let (node, orders) = nodes(args)?;
+    let chain = chain(args);
+    let (node, orders) = nodes(args, &chain)?;
     let mut templates = orders.templates();
     templates.wait_for(Option::is_some).await?;
     let identity = Arc::new(keys::certify(&AuthorityKeyPair::generate(&mut OsRng), CERTIFICATE_DAYS)?);
@@ -65,6 +68,14 @@ pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
     }
     let authority = identity.authority();
     let blocks = pool::open_blocks(&args.data_dir, node.clone()).await?;
+    let declarator = match args.declarator {
+        Some(listen) => {
+            let (chain, identity) = (chain.clone(), Arc::clone(&identity));
+            let on = Foundation { chain, blocks: blocks.clone(), identity };
+            Some(declarator::start(listen, on, &args.data_dir).await?)
+        }
+        None => None,
+    };
     let parts = pool::open_data(&args.data_dir, rules(args), node, blocks, identity).await?;
     let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
     if args.refresh.is_some() {
@@ -76,6 +87,9 @@ pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
     listening(server.address()).await;
     println!("stratum2+tcp://{}/{authority}", server.address());
     take_orders(&orders, &templates).await?;
+    if let Some(declarator) = declarator {
+        declarator.shutdown().await;
+    }
     let drained = server.shutdown().await;
     drained.log.unwrap_or(Ok(())).context("the share log failed")
 }
@@ -84,9 +98,9 @@ pub(crate) async fn serve(args: &BenchServerArgs) -> anyhow::Result<()> {
 ///
 /// With a test chain both are the same. A real node is spoken to a second time, so that its pool hears of a block as it would of one
 /// that somebody else has found.
-fn nodes(args: &BenchServerArgs) -> anyhow::Result<(Node, Node)> {
+fn nodes(args: &BenchServerArgs, chain: &DevnetConfig) -> anyhow::Result<(Node, Node)> {
     let (Some(url), Some(cookie)) = (&args.node_url, &args.node_cookie) else {
-        let node = Node::devnet(&chain(args), || Clock.now());
+        let node = Node::devnet(chain, || Clock.now());
         return Ok((node.clone(), node));
     };
     let mut config = RpcConfig::new(url, Auth::Cookie(cookie.clone()))?;

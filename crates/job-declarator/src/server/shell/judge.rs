@@ -17,6 +17,7 @@ use tokio::time::sleep_until;
 
 use super::{DeclaredTemplates, Gauges};
 use crate::server::limits::Hold;
+use crate::server::throttle::Throttle;
 use crate::server::{Docket, Judgement};
 
 /// Blocks that a node judges at once.
@@ -37,6 +38,9 @@ const VERDICTS_KEPT: usize = 4_096;
 /// Bytes of transactions that are remembered; with more, all are forgotten.
 const TRANSACTIONS_KEPT: usize = 64 << 20;
 
+/// Bytes of a block that count as one transaction.
+const BYTES_OF_TRANSACTION: usize = 256;
+
 /// What a connection asks.
 #[derive(Debug)]
 pub(super) struct Question {
@@ -51,6 +55,14 @@ impl Question {
     /// Whether the connection that asks is still there.
     fn is_wanted(&self) -> bool {
         !self.reply.is_closed()
+    }
+
+    /// How many transactions it is about, more or less.
+    fn transactions(&self) -> usize {
+        match &self.asked {
+            Asked::Transactions(wtxids) => wtxids.len(),
+            Asked::Block { block, .. } => block.len().div_ceil(BYTES_OF_TRANSACTION),
+        }
     }
 }
 
@@ -95,6 +107,7 @@ pub(super) struct Judge {
     lookups: Docket<IpAddr, Question>,
     checking: JoinSet<Done>,
     looking: JoinSet<Done>,
+    throttle: Throttle,
     verdicts: HashMap<DeclarationId, Judgement>,
     /// Transactions that the node has had since the last block, so that all jobs share them. What a client has sent is not among them:
     /// nobody shall learn from us what another one mines.
@@ -112,6 +125,7 @@ impl Judge {
             lookups: Docket::new(WAITING_MAX),
             checking: JoinSet::new(),
             looking: JoinSet::new(),
+            throttle: Throttle::new(processors()),
             verdicts: HashMap::new(),
             transactions: HashMap::new(),
             bytes: 0,
@@ -125,8 +139,7 @@ impl Judge {
         loop {
             self.begin_some();
             self.gauges.waiting.store(self.checks.len() + self.lookups.len(), Relaxed);
-            let is_idle = self.checking.len() < CHECKS_AT_ONCE;
-            let next = self.checks.next().filter(|_| is_idle);
+            let next = self.next();
             tokio::select! {
                 biased;
                 () = draining.begun() => return,
@@ -170,13 +183,30 @@ impl Judge {
         }
     }
 
+    /// When there is something to begin that nothing else holds up.
+    fn next(&self) -> Option<Monotonic> {
+        let lookup = self.lookups.next().filter(|_| self.looking.len() < LOOKUPS_AT_ONCE);
+        let check = self.checks.next().filter(|_| self.checking.len() < CHECKS_AT_ONCE);
+        let first = lookup.into_iter().chain(check).min()?;
+        Some(first.max(self.throttle.next()))
+    }
+
+    /// Begins what may be begun. Blocks come first, since their transactions have been paid for.
     fn begin_some(&mut self) {
-        while self.looking.len() < LOOKUPS_AT_ONCE {
-            let Some(question) = self.lookups.pop(Clock.monotonic(), Question::is_wanted) else { break };
-            self.begin(question);
-        }
-        while self.checking.len() < CHECKS_AT_ONCE {
-            let Some(question) = self.checks.pop(Clock.monotonic(), Question::is_wanted) else { return };
+        loop {
+            let now = Clock.monotonic();
+            if now < self.throttle.next() {
+                return;
+            }
+            let check = (self.checking.len() < CHECKS_AT_ONCE)
+                .then(|| self.checks.pop(now, Question::is_wanted))
+                .flatten();
+            let question = check.or_else(|| {
+                let may = self.looking.len() < LOOKUPS_AT_ONCE;
+                may.then(|| self.lookups.pop(now, Question::is_wanted)).flatten()
+            });
+            let Some(question) = question else { return };
+            self.throttle.begin(question.transactions(), now);
             self.begin(question);
         }
     }
@@ -245,6 +275,11 @@ impl Judge {
         self.bytes += transaction.as_bytes().len();
         self.transactions.insert(transaction.wtxid(), transaction.clone());
     }
+}
+
+/// How many processors there are for this program.
+fn processors() -> u32 {
+    std::thread::available_parallelism().ok().and_then(|count| count.get().try_into().ok()).unwrap_or(1)
 }
 
 /// Asks the node for the transactions that were not found.
