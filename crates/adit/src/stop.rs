@@ -1,5 +1,6 @@
 //! The signals that a program is steered with.
 
+use core::convert::Infallible;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,6 +48,14 @@ impl ReloadSignal {
         if self.0.recv().await.is_none() {
             // The runtime is ending.
             std::future::pending().await
+        }
+    }
+
+    /// Tells of each request that there is nothing to read anew; for commands that use their config as they found it. Cancel safe.
+    pub(crate) async fn decline(&mut self) -> Infallible {
+        loop {
+            self.received().await;
+            tracing::warn!("nothing is read anew; restart to use another config or key");
         }
     }
 }

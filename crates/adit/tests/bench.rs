@@ -50,12 +50,13 @@ fn paced_shares_and_new_tips_are_measured_on_a_server_of_its_own() {
 #[test]
 fn acknowledgements_are_measured_beside_a_flood_and_without() {
     let flood = ["--serve", "--connections", "4", "--rate", "200", "--seconds", "2", "--flood"];
-    for kind in ["handshakes", "worthless-shares"] {
+    for kind in ["handshakes", "worthless-shares", "declarations"] {
         let report = bench(&[&flood[..], &[kind]].concat());
         let flood = &report["flood"];
         assert_eq!((&flood["kind"], flood["rounds"].as_array().unwrap().len()), (&Value::from(kind), 5));
         assert!(flood["quiet_p99_micros"].is_u64() && flood["beside_p99_micros"].is_u64(), "{report:#}");
         assert!(flood["felt"]["acts"].as_u64().unwrap() > 0, "{report:#}");
+        assert!(kind != "declarations" || flood["felt"]["answered"].as_u64().unwrap() > 0, "{report:#}");
         assert_eq!(report["lost"], serde_json::json!({}), "{report:#}");
         assert_eq!(report["shares"]["refused"], serde_json::json!({}), "{report:#}");
     }

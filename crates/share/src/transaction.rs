@@ -29,11 +29,14 @@ impl RawTransaction {
     ///
     /// # Errors
     ///
-    /// If `bytes` are not exactly one transaction.
+    /// If `bytes` are not exactly one transaction with an input: nodes cannot decode one without.
     pub fn parse(bytes: impl Into<Arc<[u8]>>) -> Result<Self, TransactionError> {
         let bytes = bytes.into();
         let transaction: Transaction =
             consensus::deserialize(&bytes).map_err(|error| TransactionError { reason: error.to_string() })?;
+        if transaction.input.is_empty() {
+            return Err(TransactionError { reason: "it has no input".to_owned() });
+        }
         let weight = u32::try_from(transaction.weight().to_wu())
             .map_err(|_| TransactionError { reason: "it is heavier than any block".to_owned() })?;
         Ok(Self { txid: transaction.compute_txid(), wtxid: transaction.compute_wtxid(), weight, bytes })

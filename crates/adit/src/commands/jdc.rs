@@ -13,7 +13,7 @@ use super::pool::{open_blocks, usable_identity};
 use crate::cli::ConfigArgs;
 use crate::config::{self, ClientConfig};
 use crate::logging::Logging;
-use crate::stop::StopSignals;
+use crate::stop::{ReloadSignal, StopSignals};
 
 /// Bytes of extranonce that a miner may roll: more than any machine needs between two jobs.
 const ROLLABLE_LEN: usize = 8;
@@ -27,7 +27,7 @@ const FIRST_GUESS: Hashrate = Hashrate::from_hashes_per_second(1_000_000_000_000
 ///
 /// If the config is wrong, something it names cannot be used, or the server for the miners cannot go on.
 pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<()> {
-    let mut signals = StopSignals::listen()?;
+    let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
     let config = config::load_client(&args.config)?;
     logging.set(config.log.as_ref());
     let identity = usable_identity(&config.server_key)?;
@@ -50,6 +50,7 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
                 tracing::info!(signal, "stopping: passing on the last shares; once more ends at once");
                 break None;
             }
+            never = reload.decline() => match never {},
             failure = jdc.server().failed() => break Some(failure),
             Ok(()) = activity.changed() => tell(&activity.borrow_and_update()),
         }

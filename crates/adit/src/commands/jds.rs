@@ -15,7 +15,7 @@ use super::pool::{open_blocks, usable_identity};
 use crate::cli::ConfigArgs;
 use crate::config::{self, DeclaratorSettings};
 use crate::logging::Logging;
-use crate::stop::StopSignals;
+use crate::stop::{ReloadSignal, StopSignals};
 
 /// Runs the server.
 ///
@@ -23,7 +23,7 @@ use crate::stop::StopSignals;
 ///
 /// If the config is wrong or something it names cannot be used.
 pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<()> {
-    let mut signals = StopSignals::listen()?;
+    let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
     let config = config::load_declarator(&args.config)?;
     logging.set(config.log.as_ref());
     let key = Arc::new(keys::read_token_key(&config.declarator.token_key)?);
@@ -33,10 +33,14 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
     let parts = Foundation { key, node, blocks: blocks.clone(), identity };
     let jds = start(&config.declarator, parts, DeclaredTemplates::default())?;
     tracing::info!(network = %config.network, "it answers for the pool that has the same token key");
-    let signal = signals.received().await;
+    let signal = tokio::select! {
+        signal = signals.received() => signal,
+        never = reload.decline() => match never {},
+    };
     tracing::info!(signal, "stopping");
     jds.shutdown().await;
     blocks.close().await;
+    tracing::info!("job declarator server stopped");
     Ok(())
 }
 

@@ -42,11 +42,9 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
         started = start => started.context("cannot start the template provider")?,
     };
     tracing::info!(network = %config.network, listen = %provider.address(), %authority, "template provider started");
-    let signal = loop {
-        tokio::select! {
-            signal = signals.received() => break signal,
-            () = reload.received() => tracing::warn!("nothing is read anew; restart to use another config or key"),
-        }
+    let signal = tokio::select! {
+        signal = signals.received() => signal,
+        never = reload.decline() => match never {},
     };
     tracing::info!(signal, "stopping");
     if !provider.shutdown().await {

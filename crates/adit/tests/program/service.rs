@@ -20,7 +20,7 @@ use adit_units::UnixTime;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::node::{FakeNode, Trouble};
-use crate::{edit, fs, initialised_for, run, stops};
+use crate::{ADDRESS, edit, fs, initialised_for, run, stops};
 
 /// Longer than anything should take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -307,6 +307,35 @@ fn a_template_provider_outlives_a_reload_that_it_does_not_know() {
     provider.reload();
     provider.says("nothing is read anew; restart", 1);
     assert!(provider.stops());
+}
+
+#[test]
+fn a_job_declarator_server_and_its_client_start_outlive_a_reload_and_stop() {
+    let (folder, _node) = folder();
+    let folder = folder.path();
+    let (done, said) = run(folder, &["keys", "token"]);
+    assert!(done, "{said}");
+    let key = authority(folder);
+    let port = "listen = \"127.0.0.1:0\"";
+    let upstream = format!(
+        "[upstream]\npool = \"stratum2+tcp://127.0.0.1:1/{key}\"\njds = \"stratum2+tcp://127.0.0.1:1/{key}\"\nuser = \"farm\""
+    );
+    edit(folder, |text| {
+        text.replace("[jds]", &format!("[jds]\n{port}\npayout_address = \"{ADDRESS}\""))
+            .replace("[jdc]", &format!("[jdc]\n{port}\nsolo_address = \"{ADDRESS}\""))
+            .replace("[upstream]", &upstream)
+    });
+    for (role, name) in [("jds", "job declarator server"), ("jdc", "job declarator client")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+        command.arg(role);
+        let service = Pool::run(folder, command);
+        service.says(&format!("{name} started"), 1);
+        service.reload();
+        service.says("nothing is read anew; restart", if role == "jds" { 1 } else { 2 });
+        let log = folder.join("log");
+        assert!(service.stops(), "{}", fs::read_to_string(&log).unwrap());
+        assert!(fs::read_to_string(&log).unwrap().contains(&format!("{name} stopped")));
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use toml::Table;
 
 use crate::pool::{node_table, prepare};
 use crate::program::{self, Program, foreign, free_address, wait_for};
+use crate::sv1;
 use crate::template_provider::{POOL_PUBLIC_KEY, POOL_SECRET_KEY, keys};
 
 /// Blocks that show that it goes on.
@@ -381,4 +382,49 @@ fn our_client_goes_solo_when_the_pool_is_killed_and_comes_back() {
     assert_eq!(miner.output().matches("connected, channel open").count(), 1, "the miner below has noticed");
     miner.stop();
     jdc.stop();
+}
+
+/// Two SV1 miners behind the reference implementation's translator on our client.
+fn the_reference_translator_works_on_our_client(test: &str, aggregates: bool) {
+    let Some(translator) = foreign(test, "ADIT_SRI_TRANSLATOR") else { return };
+    let Some(node) = signet(test) else { return };
+    let (folder, listen) = (folder(), free_address());
+    let mut pool = Pool::start(Kind::Core, &node, folder.path());
+    let (mut jdc, address) = client(Kind::Core, &node, &pool.upstream, "full-template", folder.path());
+    let shown = keys(&folder.path().join("jdc"), &["show", "keys/server.key"]);
+    let key = shown.lines().find_map(|line| line.strip_prefix("authority")).expect("it is shown").trim();
+    let file = folder.path().join("translator.toml");
+    write(&file, &sv1::translator_config((&address, key), aggregates, &listen));
+    let mut command = Command::new(translator);
+    let mut translator = Program::start("translator_sv2", command.arg("--config").arg(&file), folder.path());
+    let mut miners = ["first", "second"].map(|user| {
+        let mut miner = wait_for("the translator's SV1 port", || sv1::Miner::connect(&listen).ok());
+        miner.log_in(user);
+        miner
+    });
+    // The first ones are too easy for the pool, which has yet to hear how fast they are.
+    while pool.records().len() < 10 {
+        miners.iter_mut().for_each(sv1::Miner::mine_a_share);
+    }
+    for program in [&mut translator, &mut jdc, &mut pool.program] {
+        program.assert_running();
+        program.stop();
+    }
+    let records = pool.records();
+    assert!(
+        records.iter().all(|record| record.user.as_str() == USER && record.custom.is_some()),
+        "{records:?}"
+    );
+}
+
+#[test]
+fn the_reference_translator_works_on_our_client_with_a_channel_for_each_miner() {
+    const TEST: &str = "the_reference_translator_works_on_our_client_with_a_channel_for_each_miner";
+    the_reference_translator_works_on_our_client(TEST, false);
+}
+
+#[test]
+fn the_reference_translator_works_on_our_client_with_one_channel() {
+    const TEST: &str = "the_reference_translator_works_on_our_client_with_one_channel";
+    the_reference_translator_works_on_our_client(TEST, true);
 }

@@ -233,7 +233,7 @@ fn the_reference_translator_brings_an_sv1_miner(test: &str, kind: Kind, chain: C
     let Some(mut pool) = Pool::start(test, kind, chain) else { return };
     let address = program::free_address();
     let config = pool.folder().join("translator.toml");
-    std::fs::write(&config, sv1::translator_config(&pool, &address))
+    std::fs::write(&config, sv1::translator_config((&pool.address, &pool.authority), false, &address))
         .expect("the test's folder can be written");
     let mut command = Command::new(translator);
     command.arg("--config").arg(&config);

@@ -9,8 +9,6 @@ use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use serde_json::{Value, json};
 
-use crate::pool::Pool;
-
 /// How many jobs in a row may turn out to be outdated.
 const TRIES: usize = 20;
 /// The SV1 error code of a share on a job that is no more.
@@ -21,14 +19,17 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// The expected hashes of difficulty one.
 const DIFFICULTY_1: f64 = 4_295_032_833.0;
 
-/// The translator's config: one upstream, our pool; SV1 miners on `address`.
-pub(crate) fn translator_config(pool: &Pool, address: &str) -> String {
+/// The translator's config: one upstream, by its address and key; SV1 miners on `address`, on one channel for all if it `aggregates`.
+pub(crate) fn translator_config(
+    (upstream, authority): (&str, &str),
+    aggregates: bool,
+    address: &str,
+) -> String {
     let split = |address: &str| {
         let (host, port) = address.rsplit_once(':').expect("HOST:PORT");
         (host.to_owned(), port.to_owned())
     };
-    let ((host, port), (pool_host, pool_port)) = (split(address), split(&pool.address));
-    let authority = &pool.authority;
+    let ((host, port), (pool_host, pool_port)) = (split(address), split(upstream));
     format!(
         r#"
 downstream_address = "{host}"
@@ -37,7 +38,7 @@ max_supported_version = 2
 min_supported_version = 2
 downstream_extranonce2_size = 4
 verify_payout = false
-aggregate_channels = false
+aggregate_channels = {aggregates}
 supported_extensions = [0x0002]
 
 [downstream_difficulty_config]
