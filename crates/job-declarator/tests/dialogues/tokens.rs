@@ -161,6 +161,18 @@ fn a_refused_declaration_does_not_use_up_its_token() {
 }
 
 #[test]
+fn the_token_of_a_declared_job_is_remembered_for_minutes_only() {
+    let mut world = World::new();
+    let mut client = world.declarator();
+    let token = client.token("alice", &mut world);
+    client.sends(Proposal::new(HEIGHT, &[]).message(1, &token), &mut world);
+    client.resolves(&world);
+    client.judged(Judgement::Valid, &mut world);
+    let declared = world.key.open(&client.accepted(1), world.now.unix).unwrap();
+    assert_eq!(declared.expires.to_secs(), world.now.unix.to_secs() + 600);
+}
+
+#[test]
 fn a_connection_has_so_many_unused_tokens() {
     let mut world = World::new();
     let mut client = world.declarator();

@@ -13,6 +13,10 @@ use super::{Session, State};
 use crate::server::limits::{Pace, TOKEN_INTERVAL, TOKENS_KEPT, TOKENS_MAX, TOKENS_WAITING};
 use crate::server::{Disconnect, Refusal};
 
+/// How long the pool takes the token of a declared job at the most: the job is good for one block, and used tokens are remembered for as
+/// long as they could be used again.
+const DECLARED_LIFETIME: Duration = Duration::from_secs(600);
+
 /// The tokens of one connection.
 ///
 /// A token for a declaration holds on the connection that it was given to and nowhere else, so that one who has seen it can neither
@@ -108,7 +112,7 @@ impl Session {
         rng: &mut impl CryptoRng,
     ) -> Vec<u8> {
         self.tokens.unused.retain(|(id, _)| *id != token.id);
-        let expires = later(now.unix, self.config.token_lifetime);
+        let expires = later(now.unix, self.config.token_lifetime.min(DECLARED_LIFETIME));
         self.key.seal(&token.declared(declaration, expires, rng))
     }
 }
