@@ -460,13 +460,30 @@ impl JobFactory {
         node_time: NodeTime,
         now: Now,
     ) -> Result<Arc<Work>, WorkError> {
-        let id = self.next_id()?;
+        let (id, template) = (self.next_id()?, self.not_before(template));
         let coinbase = self.coinbase(id, &template);
         let job = Job::new(id, &template, &coinbase)?;
         check_room(id, &template, &coinbase)?;
         self.last_id = id;
         let place = self.place(template.tip.prev_hash, node_time, is_interim, now.monotonic);
         Ok(self.put_up(Work::new(template, job, coinbase, place), now))
+    }
+
+    /// The template with a time that is not before that of the present job on its tip.
+    ///
+    /// Whoever went over to the tip with that job was told its time as the tip's least (`SetNewPrevHash`, spec 5.3.17), and a job below that is an
+    /// error to the reference implementation's client. The node's clock and ours round differently, and another node may be behind.
+    fn not_before(&self, template: Arc<Template>) -> Arc<Template> {
+        let present = self.latest.as_ref().map(|latest| latest.work.job());
+        let least = present.filter(|job| job.tip().is_same_chain_end(&template.tip)).map(Job::min_ntime);
+        match least {
+            Some(least) if template.time < least => {
+                let mut later = Template::clone(&template);
+                later.time = least;
+                Arc::new(later)
+            }
+            Some(_) | None => template,
+        }
     }
 
     /// What a work on the block `prev_hash` is beside its job.

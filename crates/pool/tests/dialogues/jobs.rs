@@ -5,10 +5,10 @@ use adit_messages::Message;
 use adit_messages::flags::MiningSetupFlags;
 use adit_pool::JOB_AGE_MAX;
 use adit_share::Template;
-use adit_units::{Target, Work};
+use adit_units::{Target, UnixTime, Work};
 use std::sync::Arc;
 
-use crate::world::{Client, EASY, World, bridging, config, open_extended, update};
+use crate::world::{Client, EASY, START, World, bridging, config, open_extended, update};
 
 const NONE: MiningSetupFlags = MiningSetupFlags::NONE;
 const STANDARD: MiningSetupFlags = MiningSetupFlags::REQUIRES_STANDARD_JOBS;
@@ -179,6 +179,21 @@ fn a_change_of_difficulty_on_the_same_block_is_announced_as_a_tip() {
     let work = world.refresh();
     client.hears(&work, &world);
     assert_eq!(client.names(), ["NewExtendedMiningJob", "SetNewPrevHash"]);
+}
+
+#[test]
+fn a_job_was_older_than_the_tip_that_miners_had_been_told() {
+    let mut world = World::without_work(bridging());
+    world.new_tip();
+    world.put_by();
+    let interim = world.tip_alone().expect("there is a job for the next tip");
+    // The node's clock is behind what was reckoned of it.
+    world.now.unix = UnixTime::from_secs(START);
+    let full = world.refresh();
+    assert_eq!(full.tip(), interim.tip());
+    assert_eq!(full.job().min_ntime(), interim.job().min_ntime());
+    world.now.unix = UnixTime::from_secs(interim.job().min_ntime() + 3);
+    assert_eq!(world.refresh().job().min_ntime(), interim.job().min_ntime() + 3);
 }
 
 #[test]
