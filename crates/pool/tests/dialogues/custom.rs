@@ -387,7 +387,7 @@ fn each_field_that_is_wrong_has_its_code() {
     let cases: [(&str, Change<'_>); 12] = [
         ("invalid-channel-id", &|job| job.channel = 9),
         ("invalid-version", &|job| job.version = 0x6000_0000),
-        ("invalid-min-ntime", &|job| job.min_ntime = START - 601),
+        ("invalid-min-ntime", &|job| job.min_ntime = START - 4_201),
         ("invalid-min-ntime", &|job| job.min_ntime = START + 700),
         ("invalid-nbits", &|job| job.nbits = EASY),
         ("stale-chain-tip", &|job| job.prev_hash = [3; 32]),
@@ -412,6 +412,15 @@ fn each_field_that_is_wrong_has_its_code() {
     });
     stage.refuses(&mut client, &many, "invalid-coinbase-tx-outputs");
     stage.accepts(&mut client, &job);
+}
+
+/// Seen with Bitcoin Core over IPC: its tips are as old as the first template that a pool asked for, and the pool had just been started.
+#[test]
+fn a_pool_that_was_started_later_refused_jobs_that_were_made_before() {
+    let mut stage = Stage::new();
+    let mut client = stage.client();
+    let job = stage.job();
+    stage.accepts(&mut client, &job.other(|job| job.min_ntime = START - 601));
 }
 
 #[test]

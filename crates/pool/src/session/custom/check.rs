@@ -24,6 +24,12 @@ const VERSION_SIGNALS: u32 = 0x2000_0000;
 /// By how many seconds the time that a job starts with may be ahead of the network's.
 const AHEAD_MAX: u32 = 600;
 
+/// By how many seconds it may be before the least time that we know of the tip.
+///
+/// Nodes that do not tell the median time past (over IPC, as template providers) are believed the time of their first template on the tip. A node
+/// that was asked earlier said an earlier one, which is as good for blocks: the median is an hour back, as a rule.
+const BEFORE_MAX: u32 = 3_600;
+
 /// Why a job is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Objection {
@@ -114,8 +120,9 @@ fn check_header(set: &mining::SetCustomMiningJob<'_>, work: &Work, now: Now) -> 
     if set.version & VERSION_TOP != VERSION_SIGNALS {
         return Err(Code::InvalidVersion);
     }
+    let earliest = work.tip().min_ntime.saturating_sub(BEFORE_MAX);
     let latest = work.network_time(now.monotonic).to_secs().saturating_add(AHEAD_MAX);
-    if (work.tip().min_ntime..=latest).contains(&set.min_ntime) { Ok(()) } else { Err(Code::InvalidMinNtime) }
+    if (earliest..=latest).contains(&set.min_ntime) { Ok(()) } else { Err(Code::InvalidMinNtime) }
 }
 
 /// That the token is one to mine this job with.
