@@ -1,0 +1,1 @@
+//! What is known of devices by the name that they give themselves.

@@ -1,0 +1,1 @@
+//! The server's side of one SV1 connection, from the first line to the last.

@@ -1,0 +1,1 @@
+//! The translator as a program runs it: sockets, tasks and numbers around the pure core.

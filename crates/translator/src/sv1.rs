@@ -1,0 +1,1 @@
+//! The SV1 wire: JSON lines, read leniently and written strictly.
