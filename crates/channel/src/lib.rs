@@ -33,4 +33,4 @@ pub use reward::{Percent, Reward, RewardError, RewardKind};
 pub use roster::{Attempt, Failed, LinkId, Roster};
 pub use token::{DeclarationId, Purpose, Token, TokenError, TokenKey, USED_TOKENS_MAX, Used, UsedTokens};
 pub use user::{NameError, UserIdentity, WorkerName, prints};
-pub use vardiff::{TargetOutOfRange, Vardiff, VardiffConfig, VardiffConfigError};
+pub use vardiff::{TargetOutOfRange, TargetSteps, Vardiff, VardiffConfig, VardiffConfigError};
