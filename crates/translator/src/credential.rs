@@ -54,6 +54,7 @@ impl Credential {
 
 /// The name by which a pool shows a machine: the worker's part of the user name, else all of it, cut to what SV2 carries for each share.
 #[must_use]
+#[expect(clippy::missing_panics_doc, reason = "cannot happen: the name was made to fit")]
 pub fn worker_name(user: &str) -> WorkerName {
     let (account, worker) = account_and_worker(user);
     let whole = worker.unwrap_or(account);

@@ -83,8 +83,12 @@ pub fn parse(line: &[u8]) -> Result<Request, Malformed> {
         Err(_) => String::from_utf8_lossy(line),
     };
     let blank = |character: char| character == '\0' || character.is_ascii_whitespace();
-    let envelope: Envelope<'_> = serde_json::from_str(text.trim_matches(blank))
-        .map_err(|_| Malformed { id: None, reason: Reason::NotJson })?;
+    let text = text.trim_matches(blank);
+    let not_json = Malformed { id: None, reason: Reason::NotJson };
+    if !text.starts_with('{') {
+        return Err(not_json);
+    }
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| not_json)?;
     let id = match envelope.id {
         None => None,
         Some(token) => {
@@ -155,9 +159,9 @@ fn boxed(text: Cow<'_, str>) -> Box<str> {
 /// The extranonce1 of a former connection, which is the session id that we gave.
 fn session(token: &str) -> Option<[u8; 4]> {
     let text = token::text(token);
-    let eight_digits = text.len() == 8;
-    let number = hex::number(&text).filter(|&number| eight_digits && number != 0)?;
-    Some(u32::try_from(number).ok()?.to_be_bytes())
+    let well_formed = text.len() == 8 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let number = hex::short_number(&text).filter(|&number| well_formed && number != 0)?;
+    Some(number.to_be_bytes())
 }
 
 /// A target of at most 64 digits, most significant first.
@@ -189,8 +193,8 @@ struct Options<'a> {
 /// Reads the parameters of `mining.configure`: the names of extensions, then an object with what they need.
 fn configure(items: &Items<'_>) -> Configure {
     const UNKNOWN_MAX: usize = 8;
-    let options: Options<'_> =
-        items.at(1).and_then(|token| serde_json::from_str(token).ok()).unwrap_or_default();
+    let object = items.at(1).filter(|token| token.starts_with('{'));
+    let options: Options<'_> = object.and_then(|token| serde_json::from_str(token).ok()).unwrap_or_default();
     let text = |token: Option<&RawValue>| token.map(|token| token::text(token.get()).into_owned());
     let mut configure = Configure::default();
     for name in Items::of(items.at(0)).iter().map(token::name) {

@@ -40,6 +40,17 @@ impl Extranonce2 {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
+    /// Those bytes; what is behind the longest is cut off.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut kept = Self { bytes: [0; Self::MAX_LEN], len: 0 };
+        for (slot, &byte) in kept.bytes.iter_mut().zip(bytes) {
+            *slot = byte;
+            kept.len += 1;
+        }
+        kept
+    }
+
     /// The bytes of a given length, at most [`Self::MAX_LEN`]: cut, or padded with zeros at the end, as other servers do.
     #[must_use]
     pub fn resized(&self, len: u8) -> Self {
