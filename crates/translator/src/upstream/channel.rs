@@ -232,6 +232,11 @@ impl Pending {
         self.last
     }
 
+    #[cfg(test)]
+    pub(super) const fn start_at(&mut self, number: u32) {
+        self.last = number.wrapping_sub(1);
+    }
+
     pub(super) fn push(&mut self, number: u32, tag: u64) {
         self.sent.push_back((number, tag));
     }

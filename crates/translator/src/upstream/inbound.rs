@@ -133,7 +133,7 @@ impl Upstream {
             return Ok(());
         };
         self.note_answer(now);
-        self.registry.check_new(success.channel_id, success.group_channel_id)?;
+        self.registry.check_new(success.channel_id)?;
         let Some(key) = opening.key else {
             self.send_close(success.channel_id, "the machine left");
             return Ok(());
