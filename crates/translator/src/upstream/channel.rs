@@ -160,7 +160,7 @@ impl Channel {
             return Ok(None);
         };
         self.idle_since = None;
-        self.work(&future, chain.min_ntime, chain, made).map(Some)
+        self.work(&future, chain.min_ntime(), chain, made).map(Some)
     }
 
     fn work(
