@@ -243,7 +243,7 @@ impl Upstream {
     pub fn submit(&mut self, share: &UpShare) -> Result<(), NotSubmitted> {
         let Source { channel: id, generation, .. } = share.source;
         let (pending, names_workers) = (self.pending, self.names_workers);
-        let channel = self.registry.get_mut(id).filter(|channel| channel.key == share.key);
+        let channel = self.registry.by_id(id).filter(|channel| channel.key == share.key);
         let channel = channel.ok_or(NotSubmitted::Closed)?;
         if !channel.is_of_late(generation) {
             return Err(NotSubmitted::Stale);

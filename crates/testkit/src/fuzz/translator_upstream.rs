@@ -30,6 +30,10 @@ struct Books {
 
 /// The first byte says whether workers are named. Then come steps: a byte from 0 to 4 for what the translator does, with what it needs
 /// behind it, and any other byte for a frame, which follows.
+///
+/// # Panics
+///
+/// If what the client says does not fit what it said before.
 pub fn run(bytes: &[u8]) {
     let Some((kind, mut rest)) = bytes.split_first() else { return };
     let mut now = Monotonic::default();

@@ -74,7 +74,7 @@ impl Registry {
         self.open.values_mut()
     }
 
-    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Channel> {
+    pub(super) fn by_id(&mut self, id: u32) -> Option<&mut Channel> {
         self.open.get_mut(&id)
     }
 

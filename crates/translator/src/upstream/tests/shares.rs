@@ -90,7 +90,7 @@ fn channels_count_their_shares_for_themselves() {
 #[test]
 fn numbers_may_wrap() {
     let (mut stage, work) = Stage::mining();
-    stage.upstream.registry.get_mut(2).unwrap().pending.start_at(u32::MAX - 2);
+    stage.upstream.registry.by_id(2).unwrap().pending.start_at(u32::MAX - 2);
     for tag in 1..=5 {
         stage.submits(tag, &work).unwrap();
     }
