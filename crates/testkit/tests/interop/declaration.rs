@@ -1,7 +1,6 @@
 //! Job declaration on real nodes: our client and server with each other, and each with the reference implementation's other half.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,9 +11,10 @@ use tempfile::TempDir;
 use toml::Table;
 
 use crate::pool::{node_table, prepare};
-use crate::program::{self, Program, foreign, free_address, wait_for};
+use crate::program::{self, Program, foreign, free_address, listens, wait_for};
+use crate::reference_pool::{OwnDefect, POOL_PUBLIC_KEY, POOL_SECRET_KEY, ReferencePool, beginning_anew};
 use crate::sv1;
-use crate::template_provider::{POOL_PUBLIC_KEY, POOL_SECRET_KEY, keys};
+use crate::template_provider::keys;
 
 /// Blocks that show that it goes on.
 const BLOCKS: u32 = 3;
@@ -37,13 +37,6 @@ const fn network(chain: Chain) -> &'static str {
 
 fn write(file: &Path, text: &str) {
     fs::write(file, text).expect("the test's folder can be written");
-}
-
-fn listens(what: &str, address: &str, program: &mut Program) {
-    wait_for(what, || {
-        program.assert_running();
-        TcpStream::connect(address).ok()
-    });
 }
 
 /// A folder with a server key; gives the authority's public key.
@@ -118,8 +111,24 @@ fn adit(name: &'static str, role: &str, folder: &Path) -> Program {
     Program::start(name, &mut command, folder)
 }
 
-/// Our client; gives the address for miners too.
+/// Our client, once it uses the upstream; gives the address for miners too.
 fn client(kind: Kind, node: &Bitcoind, upstream: &Upstream, mode: &str, folder: &Path) -> (Program, String) {
+    let (program, address) = start_client(kind, node, upstream, mode, folder);
+    wait_for("the upstream to be used", || uses_upstream(&program).then_some(()));
+    (program, address)
+}
+
+fn uses_upstream(client: &Program) -> bool {
+    client.output().contains("miners work for this upstream")
+}
+
+fn start_client(
+    kind: Kind,
+    node: &Bitcoind,
+    upstream: &Upstream,
+    mode: &str,
+    folder: &Path,
+) -> (Program, String) {
     let folder = folder.join("jdc");
     with_keys(&folder);
     let (address, chain) = (free_address(), node.chain());
@@ -133,9 +142,6 @@ fn client(kind: Kind, node: &Bitcoind, upstream: &Upstream, mode: &str, folder: 
     write(&folder.join("adit.toml"), &config);
     let mut program = adit("adit jdc", "jdc", &folder);
     listens("the client's port for miners", &address, &mut program);
-    wait_for("the upstream to be used", || {
-        program.output().contains("miners work for this upstream").then_some(())
-    });
     (program, address)
 }
 
@@ -324,34 +330,31 @@ fn the_reference_client_mines_on_our_pool_in_coinbase_only_mode() {
 fn our_client_mines_on_the_reference_pool() {
     const TEST: &str = "our_client_mines_on_the_reference_pool";
     let Some(program) = foreign(TEST, "ADIT_SRI_POOL") else { return };
-    let Some(node) = signet(TEST) else { return };
+    beginning_anew(TEST, || mine_on_the_reference_pool(TEST, &program));
+}
+
+fn mine_on_the_reference_pool(test: &str, program: &Path) -> Result<(), OwnDefect> {
+    let Some(node) = signet(test) else { return Ok(()) };
     let (start, folder) = (height(&node), folder());
-    let upstream = Upstream::new(POOL_PUBLIC_KEY.to_owned());
-    let config = format!(
-        "authority_public_key = \"{POOL_PUBLIC_KEY}\"\nauthority_secret_key = \"{POOL_SECRET_KEY}\"\ncert_validity_sec = 3600\nlisten_address = \"{}\"\ncoinbase_reward_script = \"addr({})\"\nserver_id = 1\npool_signature = \"interop\"\nshares_per_minute = 60.0\nshare_batch_size = 1\n{}[jds]\nlisten_address = \"{}\"\n",
-        upstream.pool,
-        payee(0x51, node.chain()),
-        reference_templates(&node),
-        upstream.declarator,
-    );
-    let file = folder.path().join("pool.toml");
-    write(&file, &config);
-    let mut command = Command::new(program);
-    let mut pool =
-        Program::start("pool_sv2", command.current_dir(folder.path()).arg("-c").arg(&file), folder.path());
-    listens("the reference pool's port", &upstream.pool, &mut pool);
-    listens("its job declarator server's port", &upstream.declarator, &mut pool);
-    let (mut jdc, address) = client(Kind::Core, &node, &upstream, "full-template", folder.path());
+    let mut upstream = Upstream::new(POOL_PUBLIC_KEY.to_owned());
+    let tables =
+        format!("{}[jds]\nlisten_address = \"{}\"\n", reference_templates(&node), upstream.declarator);
+    let payout = payee(0x51, node.chain());
+    let mut pool = ReferencePool::start(program, folder.path(), &payout, &tables)?;
+    upstream.pool.clone_from(&pool.address);
+    let (mut jdc, address) = start_client(Kind::Core, &node, &upstream, "full-template", folder.path());
+    pool.wait_for("the upstream to be used", &mut [], |_| uses_upstream(&jdc))?;
     let mut miner = our_miner(&address, folder.path());
-    mined(&node, start, &mut [&mut pool, &mut jdc, &mut miner]);
-    wait_for("jobs that the reference pool accepts", || {
-        (jdc.output().matches("job accepted upstream").count() > 2).then_some(())
-    });
+    pool.wait_for("blocks", &mut [&mut jdc, &mut miner], |_| height(&node) >= start + BLOCKS)?;
+    pool.wait_for("jobs that the reference pool accepts", &mut [], |_| {
+        jdc.output().matches("job accepted upstream").count() > 2
+    })?;
     miner.stop();
     jdc.stop();
     assert!(!jdc.output().contains("upstream failed"), "{}", jdc.output());
     // The first may have been found before the upstream's terms were known.
-    assert_pays(&node, start + BLOCKS, &payee(0x51, node.chain()));
+    assert_pays(&node, start + BLOCKS, &payout);
+    Ok(())
 }
 
 #[test]

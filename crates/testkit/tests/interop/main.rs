@@ -8,6 +8,7 @@ mod declaration;
 mod failover;
 mod pool;
 mod program;
+mod reference_pool;
 mod sv1;
 mod template_provider;
 
