@@ -20,14 +20,14 @@ use crate::template_provider::keys;
 const BLOCKS: u32 = 3;
 
 /// Who is credited by the pool.
-const USER: &str = "farm.house";
+pub(crate) const USER: &str = "farm.house";
 
 /// An address whose script says who is paid.
-fn payee(byte: u8, chain: Chain) -> Address {
+pub(crate) fn payee(byte: u8, chain: Chain) -> Address {
     Address::p2wsh(&ScriptBuf::from_bytes(vec![byte; 3]), chain.network())
 }
 
-const fn network(chain: Chain) -> &'static str {
+pub(crate) const fn network(chain: Chain) -> &'static str {
     match chain {
         Chain::Regtest => "regtest",
         Chain::PrivateSignet => "signet",
@@ -47,6 +47,12 @@ fn with_keys(folder: &Path) -> String {
     printed.split_whitespace().last().expect("adit keys prints the public key").to_owned()
 }
 
+/// The authority's public key of the server key in that folder.
+pub(crate) fn authority(folder: &Path) -> String {
+    let shown = keys(folder, &["show", "keys/server.key"]);
+    shown.lines().find_map(|line| line.strip_prefix("authority")).expect("it is shown").trim().to_owned()
+}
+
 /// The table of a node, as a config has it.
 fn node_text(kind: Kind, node: &Bitcoind) -> String {
     let mut table = Table::new();
@@ -55,10 +61,10 @@ fn node_text(kind: Kind, node: &Bitcoind) -> String {
 }
 
 /// An upstream that a client can be pointed at.
-struct Upstream {
-    pool: String,
+pub(crate) struct Upstream {
+    pub(crate) pool: String,
     declarator: String,
-    key: String,
+    pub(crate) key: String,
 }
 
 impl Upstream {
@@ -68,14 +74,14 @@ impl Upstream {
 }
 
 /// Our pool with a job declarator server in its process.
-struct Pool {
-    program: Program,
-    upstream: Upstream,
+pub(crate) struct Pool {
+    pub(crate) program: Program,
+    pub(crate) upstream: Upstream,
     folder: PathBuf,
 }
 
 impl Pool {
-    fn start(kind: Kind, node: &Bitcoind, folder: &Path) -> Self {
+    pub(crate) fn start(kind: Kind, node: &Bitcoind, folder: &Path) -> Self {
         let folder = folder.join("pool");
         let upstream = Upstream::new(with_keys(&folder));
         keys(&folder, &["token"]);
@@ -90,14 +96,23 @@ impl Pool {
         Self::run(upstream, folder)
     }
 
-    fn run(upstream: Upstream, folder: PathBuf) -> Self {
+    /// Starts it again where it was.
+    pub(crate) fn run(upstream: Upstream, folder: PathBuf) -> Self {
         let mut program = adit("adit pool", "pool", &folder);
         listens("the pool's port", &upstream.pool, &mut program);
         listens("the job declarator server's port", &upstream.declarator, &mut program);
         Self { program, upstream, folder }
     }
 
-    fn records(&self) -> Vec<ShareRecord> {
+    /// Kills it; what is left is what [`Self::run`] takes.
+    pub(crate) fn kill(self) -> (Upstream, PathBuf) {
+        let Self { program, upstream, folder } = self;
+        // Dropped, it is killed.
+        drop(program);
+        (upstream, folder)
+    }
+
+    pub(crate) fn records(&self) -> Vec<ShareRecord> {
         let records =
             adit_ledger::read(&self.folder.join("adit-data/shares")).expect("the pool made its share log");
         records.map(|record| record.expect("the share log is whole").1).collect()
@@ -112,7 +127,13 @@ fn adit(name: &'static str, role: &str, folder: &Path) -> Program {
 }
 
 /// Our client, once it uses the upstream; gives the address for miners too.
-fn client(kind: Kind, node: &Bitcoind, upstream: &Upstream, mode: &str, folder: &Path) -> (Program, String) {
+pub(crate) fn client(
+    kind: Kind,
+    node: &Bitcoind,
+    upstream: &Upstream,
+    mode: &str,
+    folder: &Path,
+) -> (Program, String) {
     let (program, address) = start_client(kind, node, upstream, mode, folder);
     wait_for("the upstream to be used", || uses_upstream(&program).then_some(()));
     (program, address)
@@ -161,11 +182,11 @@ fn our_miner(address: &str, folder: &Path) -> Program {
     Program::start("adit miner", &mut command, folder)
 }
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::Builder::new().prefix("adit-interop-").tempdir().expect("a folder can be made")
 }
 
-fn height(node: &Bitcoind) -> u32 {
+pub(crate) fn height(node: &Bitcoind) -> u32 {
     node.height().expect("a running node answers")
 }
 
@@ -178,7 +199,7 @@ fn mined(node: &Bitcoind, start: u32, programs: &mut [&mut Program]) {
 }
 
 /// That a block pays all that it creates to somebody.
-fn assert_pays(node: &Bitcoind, height: u32, payee: &Address) {
+pub(crate) fn assert_pays(node: &Bitcoind, height: u32, payee: &Address) {
     let block = node.block_at(height).expect("the chain is that high");
     let coinbase = block.coinbase().expect("every block has one");
     let paid = coinbase.output.iter().filter(|output| output.value.to_sat() > 0);
@@ -255,9 +276,10 @@ fn signet(test: &str) -> Option<Bitcoind> {
 }
 
 /// Where the reference implementation's programs take their templates from.
-fn reference_templates(node: &Bitcoind) -> String {
+pub(crate) fn reference_templates(node: &Bitcoind) -> String {
     format!(
-        "[template_provider_type.BitcoinCoreIpc]\nversion = 31\nnetwork = \"signet\"\ndata_dir = \"{}\"\nfee_threshold = 100\nmin_interval = 5\n",
+        "[template_provider_type.BitcoinCoreIpc]\nversion = 31\nnetwork = \"{}\"\ndata_dir = \"{}\"\nfee_threshold = 100\nmin_interval = 5\n",
+        network(node.chain()),
         node.data_folder().display()
     )
 }
@@ -366,9 +388,7 @@ fn our_client_goes_solo_when_the_pool_is_killed_and_comes_back() {
     let (mut jdc, address) = client(Kind::Core, &node, &pool.upstream, "full-template", folder.path());
     let mut miner = our_miner(&address, folder.path());
     wait_for("shares in the pool's log", || (pool.records().len() > 3).then_some(()));
-    // Dropped, it is killed.
-    let Pool { program, upstream, folder: kept } = pool;
-    drop(program);
+    let (upstream, kept) = pool.kill();
     wait_for("the miners to be on their own", || {
         jdc.output().contains("no upstream can be had").then_some(())
     });
@@ -394,10 +414,9 @@ fn the_reference_translator_works_on_our_client(test: &str, aggregates: bool) {
     let (folder, listen) = (folder(), free_address());
     let mut pool = Pool::start(Kind::Core, &node, folder.path());
     let (mut jdc, address) = client(Kind::Core, &node, &pool.upstream, "full-template", folder.path());
-    let shown = keys(&folder.path().join("jdc"), &["show", "keys/server.key"]);
-    let key = shown.lines().find_map(|line| line.strip_prefix("authority")).expect("it is shown").trim();
+    let key = authority(&folder.path().join("jdc"));
     let file = folder.path().join("translator.toml");
-    write(&file, &sv1::translator_config((&address, key), aggregates, &listen));
+    write(&file, &sv1::translator_config((&address, &key), aggregates, &listen));
     let mut command = Command::new(translator);
     let mut translator = Program::start("translator_sv2", command.arg("--config").arg(&file), folder.path());
     let mut miners = ["first", "second"].map(|user| {

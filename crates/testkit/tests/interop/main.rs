@@ -13,6 +13,7 @@ mod program;
 mod reference_pool;
 mod sv1;
 mod template_provider;
+mod translator;
 
 use core::str::FromStr as _;
 use std::process::Command;

@@ -115,7 +115,7 @@ share_batch_size = 1
     }
 
     /// Fails the test if the pool or one of those programs has ended, unless the pool has, or is about to, by its own defect.
-    fn check(&mut self, programs: &mut [&mut Program]) -> Result<(), OwnDefect> {
+    pub(crate) fn check(&mut self, programs: &mut [&mut Program]) -> Result<(), OwnDefect> {
         // The pool says why it ends before anybody can notice; so its log is read after it was seen who runs.
         let all_run = self.program.is_running() && programs.iter_mut().all(|program| program.is_running());
         if names_own_defect(&self.program.output()) {
