@@ -284,13 +284,15 @@ pub(crate) fn reference_templates(node: &Bitcoind) -> String {
     )
 }
 
-/// The reference implementation's client on our pool, with its miner below; gives the pool as it was at the end.
-fn the_reference_client_on_our_pool(test: &str, mode: &str) -> Option<(Pool, Bitcoind, u32, TempDir)> {
-    let program = foreign(test, "ADIT_SRI_JD_CLIENT")?;
-    let device = foreign(test, "ADIT_SRI_MINING_DEVICE")?;
-    let node = signet(test)?;
-    let (start, folder, address) = (height(&node), folder(), free_address());
-    let mut pool = Pool::start(Kind::Core, &node, folder.path());
+/// The reference implementation's client on our pool; gives the address for miners too, who know it by the key of its sample configs.
+pub(crate) fn reference_client(
+    program: &Path,
+    node: &Bitcoind,
+    pool: &Pool,
+    mode: &str,
+    folder: &Path,
+) -> (Program, String) {
+    let address = free_address();
     let ports = [&pool.upstream.pool, &pool.upstream.declarator]
         .map(|address| address.rsplit(':').next().expect("an address has a port").to_owned());
     let config = format!(
@@ -299,17 +301,24 @@ fn the_reference_client_on_our_pool(test: &str, mode: &str) -> Option<(Pool, Bit
         pool.upstream.key,
         ports[0],
         ports[1],
-        reference_templates(&node),
+        reference_templates(node),
     );
-    let file = folder.path().join("jdc.toml");
+    let file = folder.join("jdc.toml");
     write(&file, &config);
     let mut command = Command::new(program);
-    let mut jdc = Program::start(
-        "jd_client_sv2",
-        command.current_dir(folder.path()).arg("-c").arg(&file),
-        folder.path(),
-    );
+    let mut jdc = Program::start("jd_client_sv2", command.current_dir(folder).arg("-c").arg(&file), folder);
     listens("the reference client's port", &address, &mut jdc);
+    (jdc, address)
+}
+
+/// The reference implementation's client on our pool, with its miner below; gives the pool as it was at the end.
+fn the_reference_client_on_our_pool(test: &str, mode: &str) -> Option<(Pool, Bitcoind, u32, TempDir)> {
+    let program = foreign(test, "ADIT_SRI_JD_CLIENT")?;
+    let device = foreign(test, "ADIT_SRI_MINING_DEVICE")?;
+    let node = signet(test)?;
+    let (start, folder) = (height(&node), folder());
+    let mut pool = Pool::start(Kind::Core, &node, folder.path());
+    let (mut jdc, address) = reference_client(&program, &node, &pool, mode, folder.path());
     let mut command = Command::new(device);
     command.args(["--address-pool", &address, "--pubkey-pool", POOL_PUBLIC_KEY]);
     command.args(["--id-device", "device", "--id-user", "sri.device", "--cores", "1"]);

@@ -15,8 +15,8 @@ use crate::program::{self, Program, foreign, free_address, listens, tell, wait_f
 use crate::reference_pool::{OwnDefect, POOL_PUBLIC_KEY, ReferencePool, beginning_anew};
 use crate::{BLOCKS, MINER, SHARES, sv1};
 
-/// Who the translator says it is to a pool.
-const USER: &str = "account.farm";
+/// Who the translator says it is to each of its upstreams.
+const USERS: [&str; 2] = ["account.farm", "spare.farm"];
 
 /// The longest time that machines may be without shares when a pool is lost, on a machine that also mines.
 const STANDSTILL: Duration = Duration::from_secs(10);
@@ -100,8 +100,8 @@ impl Translator {
         fs::create_dir_all(&folder).expect("the test's folder can be written");
         let mut config =
             format!("[translator]\nlisten = \"{address}\"\nmode = \"{mode}\"\nshares_per_minute = 60.0\n");
-        for (pool, key) in upstreams {
-            config += &format!("[[upstreams]]\npool = \"stratum2+tcp://{pool}/{key}\"\nuser = \"{USER}\"\n");
+        for ((pool, key), user) in upstreams.iter().zip(USERS) {
+            config += &format!("[[upstreams]]\npool = \"stratum2+tcp://{pool}/{key}\"\nuser = \"{user}\"\n");
         }
         let file = folder.join("adit.toml");
         fs::write(&file, config).expect("the test's folder can be written");
@@ -113,7 +113,15 @@ impl Translator {
     fn start_bare(folder: &Path, url: &str) -> Self {
         let address = free_address();
         let mut command = Command::new(program::adit());
-        command.current_dir(folder).args(["translator", "--pool", url, "--user", USER, "--listen", &address]);
+        command.current_dir(folder).args([
+            "translator",
+            "--pool",
+            url,
+            "--user",
+            USERS[0],
+            "--listen",
+            &address,
+        ]);
         Self::run(&mut command, folder, address)
     }
 
@@ -171,9 +179,9 @@ fn mine(pool: &mut Pool, translator: &mut Program, miners: &mut [Miner], blocks:
     records
 }
 
-/// That all shares are credited to the translator's account, and tell who of the miners has found them.
-fn assert_credited(records: &[ShareRecord]) {
-    assert!(records.iter().all(|record| record.user.as_str().starts_with("account")), "{records:?}");
+/// That all shares are credited to that user, and tell who of the miners has found them.
+fn assert_credited(records: &[ShareRecord], user: &str) {
+    assert!(records.iter().all(|record| record.user.as_str().starts_with(user)), "{records:?}");
     for worker in ["first", "second"] {
         let names = |record: &ShareRecord| {
             record.worker.as_ref().is_some_and(|name| name.as_str().ends_with(worker))
@@ -189,7 +197,9 @@ fn through_our_translator(test: &str, kind: Kind, chain: Chain, mode: &str) {
     let mut translator = Translator::start(pool.folder(), mode, &[(&pool.address, &pool.authority)]);
     let mut miners = two_miners(&program, &translator.address, pool.folder());
     let blocks = if chain == Chain::Regtest { BLOCKS } else { 1 };
-    assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, blocks));
+    assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, blocks), USERS[0]);
+    let channels = pool.output().matches("channel opened").count();
+    assert_eq!(channels, if mode == "aggregated" { 1 } else { miners.len() }, "{}", pool.output());
 }
 
 #[test]
@@ -223,7 +233,7 @@ fn our_translator_needs_no_config() {
     let Some(mut pool) = Pool::start(TEST, Kind::Knots, Chain::Regtest) else { return };
     let mut translator = Translator::start_bare(pool.folder(), &pool.url);
     let mut miners = two_miners(&program, &translator.address, pool.folder());
-    assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, BLOCKS));
+    assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, BLOCKS), USERS[0]);
 }
 
 /// Through the reference implementation's translator to our pool.
@@ -347,10 +357,10 @@ fn pools_come_and_go(test: &str, mode: &str) {
         eprintln!("measured: {} shares accepted, {} refused", miner.accepted(), miner.refused());
     }
     translator.stop();
-    for pool in [&mut preferred, &mut spare] {
+    for (pool, user) in [&mut preferred, &mut spare].into_iter().zip(USERS) {
         pool.program.assert_running();
         pool.program.stop();
-        assert_credited(&pool.records());
+        assert_credited(&pool.records(), user);
     }
 }
 
@@ -393,18 +403,31 @@ fn the_only_pool_is_killed_and_comes_back_and_the_translator_waits_for_it() {
     pool.program.stop();
 }
 
-/// Our translator on our job declarator client: what the miner's node knows is mined, and credited by the pool.
-#[test]
-fn a_foreign_miner_mines_jobs_of_our_declarator_client_through_our_translator() {
-    const TEST: &str = "a_foreign_miner_mines_jobs_of_our_declarator_client_through_our_translator";
-    let Some(program) = foreign(TEST, "ADIT_CPUMINER") else { return };
-    let Some(node) = Kind::Core.start(TEST, Chain::PrivateSignet, &[]) else { return };
+/// Which job declarator client stands between the translator and the pool.
+enum Client {
+    Ours,
+    References(PathBuf),
+}
+
+/// Our translator on a job declarator client: what the miner's node knows is mined, and credited by the pool.
+fn jobs_of_a_client(test: &str, client: &Client) {
+    let Some(program) = foreign(test, "ADIT_CPUMINER") else { return };
+    let Some(node) = Kind::Core.start(test, Chain::PrivateSignet, &[]) else { return };
     crate::pool::prepare(&node);
     let folder = folder();
     let mut pool = declaration::Pool::start(Kind::Core, &node, folder.path());
-    let (mut jdc, address) =
-        declaration::client(Kind::Core, &node, &pool.upstream, "full-template", folder.path());
-    let key = declaration::authority(&folder.path().join("jdc"));
+    let (mut jdc, address, key) = match client {
+        Client::Ours => {
+            let (jdc, address) =
+                declaration::client(Kind::Core, &node, &pool.upstream, "full-template", folder.path());
+            (jdc, address, declaration::authority(&folder.path().join("jdc")))
+        }
+        Client::References(program) => {
+            let (jdc, address) =
+                declaration::reference_client(program, &node, &pool, "FULLTEMPLATE", folder.path());
+            (jdc, address, POOL_PUBLIC_KEY.to_owned())
+        }
+    };
     let mut translator = Translator::start(folder.path(), "aggregated", &[(&address, &key)]);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("jobs of the client", &pool, &mut miners);
@@ -415,4 +438,17 @@ fn a_foreign_miner_mines_jobs_of_our_declarator_client_through_our_translator() 
     let records = pool.records();
     assert!(records.iter().all(|record| record.user.as_str() == declaration::USER), "{records:?}");
     assert!(records.iter().all(|record| record.custom.is_some()), "{records:?}");
+}
+
+#[test]
+fn a_foreign_miner_mines_jobs_of_our_declarator_client_through_our_translator() {
+    const TEST: &str = "a_foreign_miner_mines_jobs_of_our_declarator_client_through_our_translator";
+    jobs_of_a_client(TEST, &Client::Ours);
+}
+
+#[test]
+fn a_foreign_miner_mines_jobs_of_the_reference_client_through_our_translator() {
+    const TEST: &str = "a_foreign_miner_mines_jobs_of_the_reference_client_through_our_translator";
+    let Some(client) = foreign(TEST, "ADIT_SRI_JD_CLIENT") else { return };
+    jobs_of_a_client(TEST, &Client::References(client));
 }
