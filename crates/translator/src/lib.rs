@@ -18,3 +18,6 @@ mod status;
 
 #[cfg(feature = "server")]
 pub mod server;
+
+pub use credential::{Credential, worker_name};
+pub use device::{CLASSES, Class, Device, Override, Quirks, class_table};
