@@ -63,7 +63,7 @@ fn node_text(kind: Kind, node: &Bitcoind) -> String {
 /// An upstream that a client can be pointed at.
 pub(crate) struct Upstream {
     pub(crate) pool: String,
-    declarator: String,
+    pub(crate) declarator: String,
     pub(crate) key: String,
 }
 

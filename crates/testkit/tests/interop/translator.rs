@@ -1,6 +1,7 @@
 //! SV1 miners that somebody else wrote, through our translator and the reference implementation's.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,8 +16,12 @@ use crate::program::{self, Program, foreign, free_address, listens, tell, wait_f
 use crate::reference_pool::{OwnDefect, POOL_PUBLIC_KEY, ReferencePool, beginning_anew};
 use crate::{BLOCKS, MINER, SHARES, sv1};
 
-/// Who the translator says it is to each of its upstreams.
-const USERS: [&str; 2] = ["account.farm", "spare.farm"];
+/// Who the translator says it is to its first upstream.
+const USER: &str = "account.farm";
+/// Who it says it is to its second one.
+const SPARE_USER: &str = "spare.farm";
+/// Who no pool pays: a miner for himself at no address.
+const REFUSED_USER: &str = "sri/solo/nobody/farm";
 
 /// The longest time that machines may be without shares when a pool is lost, on a machine that also mines.
 const STANDSTILL: Duration = Duration::from_secs(10);
@@ -94,13 +99,13 @@ struct Translator {
 }
 
 impl Translator {
-    /// Starts it on these upstreams, each an address and a key, the best first.
-    fn start(folder: &Path, mode: &str, upstreams: &[(&str, &str)]) -> Self {
+    /// Starts it on these upstreams, each an address, a key and who it is there, the best first.
+    fn start(folder: &Path, mode: &str, upstreams: &[(&str, &str, &str)]) -> Self {
         let (folder, address) = (folder.join("translator"), free_address());
         fs::create_dir_all(&folder).expect("the test's folder can be written");
         let mut config =
             format!("[translator]\nlisten = \"{address}\"\nmode = \"{mode}\"\nshares_per_minute = 60.0\n");
-        for ((pool, key), user) in upstreams.iter().zip(USERS) {
+        for (pool, key, user) in upstreams {
             config += &format!("[[upstreams]]\npool = \"stratum2+tcp://{pool}/{key}\"\nuser = \"{user}\"\n");
         }
         let file = folder.join("adit.toml");
@@ -113,15 +118,7 @@ impl Translator {
     fn start_bare(folder: &Path, url: &str) -> Self {
         let address = free_address();
         let mut command = Command::new(program::adit());
-        command.current_dir(folder).args([
-            "translator",
-            "--pool",
-            url,
-            "--user",
-            USERS[0],
-            "--listen",
-            &address,
-        ]);
+        command.current_dir(folder).args(["translator", "--pool", url, "--user", USER, "--listen", &address]);
         Self::run(&mut command, folder, address)
     }
 
@@ -194,10 +191,10 @@ fn assert_credited(records: &[ShareRecord], user: &str) {
 fn through_our_translator(test: &str, kind: Kind, chain: Chain, mode: &str) {
     let Some(program) = foreign(test, "ADIT_CPUMINER") else { return };
     let Some(mut pool) = Pool::start(test, kind, chain) else { return };
-    let mut translator = Translator::start(pool.folder(), mode, &[(&pool.address, &pool.authority)]);
+    let mut translator = Translator::start(pool.folder(), mode, &[(&pool.address, &pool.authority, USER)]);
     let mut miners = two_miners(&program, &translator.address, pool.folder());
     let blocks = if chain == Chain::Regtest { BLOCKS } else { 1 };
-    assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, blocks), USERS[0]);
+    assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, blocks), USER);
     let channels = pool.output().matches("channel opened").count();
     assert_eq!(channels, if mode == "aggregated" { 1 } else { miners.len() }, "{}", pool.output());
 }
@@ -233,7 +230,7 @@ fn our_translator_needs_no_config() {
     let Some(mut pool) = Pool::start(TEST, Kind::Knots, Chain::Regtest) else { return };
     let mut translator = Translator::start_bare(pool.folder(), &pool.url);
     let mut miners = two_miners(&program, &translator.address, pool.folder());
-    assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, BLOCKS), USERS[0]);
+    assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, BLOCKS), USER);
 }
 
 /// Through the reference implementation's translator to our pool.
@@ -278,7 +275,7 @@ fn one_run_on_the_reference_pool(
     let (start, folder, payout) = (height(&node), folder(), payee(0x51, chain));
     let templates = declaration::reference_templates(&node);
     let mut pool = ReferencePool::start(pool, folder.path(), &payout, &templates)?;
-    let mut translator = Translator::start(folder.path(), mode, &[(&pool.address, POOL_PUBLIC_KEY)]);
+    let mut translator = Translator::start(folder.path(), mode, &[(&pool.address, POOL_PUBLIC_KEY, USER)]);
     let mut miners = two_miners(program, &translator.address, folder.path());
     let blocks = if chain == Chain::Regtest { BLOCKS } else { 1 };
     wait_for("blocks of the reference pool and shares of each miner", || {
@@ -336,7 +333,7 @@ fn pools_come_and_go(test: &str, mode: &str) {
     let preferred = declaration::Pool::start(Kind::Core, &node, &folder.path().join("preferred"));
     let mut spare = declaration::Pool::start(Kind::Core, &node, &folder.path().join("spare"));
     let (first, second) = (&preferred.upstream, &spare.upstream);
-    let upstreams = [(&*first.pool, &*first.key), (&*second.pool, &*second.key)];
+    let upstreams = [(&*first.pool, &*first.key, USER), (&*second.pool, &*second.key, SPARE_USER)];
     let mut translator = Translator::start(folder.path(), mode, &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("the preferred pool is there", &preferred, &mut miners);
@@ -357,7 +354,7 @@ fn pools_come_and_go(test: &str, mode: &str) {
         eprintln!("measured: {} shares accepted, {} refused", miner.accepted(), miner.refused());
     }
     translator.stop();
-    for (pool, user) in [&mut preferred, &mut spare].into_iter().zip(USERS) {
+    for (pool, user) in [(&mut preferred, USER), (&mut spare, SPARE_USER)] {
         pool.program.assert_running();
         pool.program.stop();
         assert_credited(&pool.records(), user);
@@ -376,6 +373,61 @@ fn a_pool_is_killed_and_comes_back_and_miners_on_channels_of_their_own_do_not_no
     pools_come_and_go(TEST, "per-machine");
 }
 
+/// The first upstream is a job declarator server, which refuses to set up a connection for mining; the second opens no channel for such a user.
+#[test]
+fn upstreams_that_refuse_are_passed_over() {
+    const TEST: &str = "upstreams_that_refuse_are_passed_over";
+    let Some(program) = foreign(TEST, "ADIT_CPUMINER") else { return };
+    let Some(node) = Kind::Knots.start(TEST, Chain::PrivateSignet, &[]) else { return };
+    crate::pool::prepare(&node);
+    let folder = folder();
+    let mut pool = declaration::Pool::start(Kind::Knots, &node, folder.path());
+    let declaration::Upstream { pool: address, declarator, key } = &pool.upstream;
+    let upstreams = [(&**declarator, &**key, USER), (address, key, REFUSED_USER), (address, key, SPARE_USER)];
+    let mut translator = Translator::start(folder.path(), "aggregated", &upstreams);
+    let mut miners = two_miners(&program, &translator.address, folder.path());
+    shares_go_on("the third upstream is used", &pool, &mut miners);
+    for miner in &mut miners {
+        miner.program.stop();
+    }
+    translator.stop();
+    assert!(pool.program.output().contains("channel refused"), "{}", pool.program.output());
+    pool.program.stop();
+    assert_credited(&pool.records(), SPARE_USER);
+}
+
+/// Two translators share a pool with somebody who connects and says nothing.
+#[test]
+fn translators_share_a_pool() {
+    const TEST: &str = "translators_share_a_pool";
+    let Some(program) = foreign(TEST, "ADIT_CPUMINER") else { return };
+    let Some(mut pool) = Pool::start(TEST, Kind::Knots, Chain::PrivateSignet) else { return };
+    let _silent = TcpStream::connect(&pool.address).expect("the pool listens");
+    let mut each =
+        [("one", "aggregated", USER), ("other", "per-machine", SPARE_USER)].map(|(name, mode, user)| {
+            let folder = pool.folder().join(name);
+            let translator = Translator::start(&folder, mode, &[(&pool.address, &pool.authority, user)]);
+            let miners = two_miners(&program, &translator.address, &folder);
+            (translator, miners)
+        });
+    wait_for("shares of each miner", || {
+        pool.assert_running();
+        each.iter().flat_map(|(_, miners)| miners).all(|miner| miner.accepted() >= SHARES).then_some(())
+    });
+    for (translator, miners) in &mut each {
+        for miner in miners {
+            miner.assert_never_lost();
+            miner.program.stop();
+        }
+        translator.stop();
+    }
+    pool.stop();
+    let (ours, others): (Vec<_>, Vec<_>) =
+        pool.records().into_iter().partition(|record| record.user.as_str().starts_with(USER));
+    assert_credited(&ours, USER);
+    assert_credited(&others, SPARE_USER);
+}
+
 /// How long the only pool stays away.
 const AWAY: Duration = Duration::from_secs(8);
 
@@ -387,7 +439,7 @@ fn the_only_pool_is_killed_and_comes_back_and_the_translator_waits_for_it() {
     crate::pool::prepare(&node);
     let folder = folder();
     let pool = declaration::Pool::start(Kind::Knots, &node, folder.path());
-    let upstreams = [(&*pool.upstream.pool, &*pool.upstream.key)];
+    let upstreams = [(&*pool.upstream.pool, &*pool.upstream.key, USER)];
     let mut translator = Translator::start(folder.path(), "aggregated", &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("the pool is there", &pool, &mut miners);
@@ -428,7 +480,7 @@ fn jobs_of_a_client(test: &str, client: &Client) {
             (jdc, address, POOL_PUBLIC_KEY.to_owned())
         }
     };
-    let mut translator = Translator::start(folder.path(), "aggregated", &[(&address, &key)]);
+    let mut translator = Translator::start(folder.path(), "aggregated", &[(&address, &key, USER)]);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("jobs of the client", &pool, &mut miners);
     for program in [&mut translator.program, &mut jdc, &mut pool.program] {
