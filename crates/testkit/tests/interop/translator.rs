@@ -91,6 +91,11 @@ fn two_miners(program: &Path, address: &str, folder: &Path) -> [Miner; 2] {
     ["first", "second"].map(|worker| Miner::start(program, worker, address, folder))
 }
 
+/// An upstream, as the config has it.
+fn upstream(pool: &str, key: &str, user: &str) -> String {
+    format!("[[upstreams]]\npool = \"stratum2+tcp://{pool}/{key}\"\nuser = \"{user}\"\n")
+}
+
 /// Our translator.
 struct Translator {
     program: Program,
@@ -99,15 +104,14 @@ struct Translator {
 }
 
 impl Translator {
-    /// Starts it on these upstreams, each an address, a key and who it is there, the best first.
-    fn start(folder: &Path, mode: &str, upstreams: &[(&str, &str, &str)]) -> Self {
+    /// Starts it on these upstreams, the best first.
+    fn start(folder: &Path, mode: &str, upstreams: &[String]) -> Self {
         let (folder, address) = (folder.join("translator"), free_address());
         fs::create_dir_all(&folder).expect("the test's folder can be written");
-        let mut config =
-            format!("[translator]\nlisten = \"{address}\"\nmode = \"{mode}\"\nshares_per_minute = 60.0\n");
-        for (pool, key, user) in upstreams {
-            config += &format!("[[upstreams]]\npool = \"stratum2+tcp://{pool}/{key}\"\nuser = \"{user}\"\n");
-        }
+        let config = format!(
+            "[translator]\nlisten = \"{address}\"\napi = \"off\"\nmode = \"{mode}\"\nshares_per_minute = 60.0\n{}",
+            upstreams.concat()
+        );
         let file = folder.join("adit.toml");
         fs::write(&file, config).expect("the test's folder can be written");
         let mut command = Command::new(program::adit());
@@ -118,7 +122,17 @@ impl Translator {
     fn start_bare(folder: &Path, url: &str) -> Self {
         let address = free_address();
         let mut command = Command::new(program::adit());
-        command.current_dir(folder).args(["translator", "--pool", url, "--user", USER, "--listen", &address]);
+        command.current_dir(folder).args([
+            "translator",
+            "--pool",
+            url,
+            "--user",
+            USER,
+            "--listen",
+            &address,
+            "--api",
+            "off",
+        ]);
         Self::run(&mut command, folder, address)
     }
 
@@ -191,7 +205,8 @@ fn assert_credited(records: &[ShareRecord], user: &str) {
 fn through_our_translator(test: &str, kind: Kind, chain: Chain, mode: &str) {
     let Some(program) = foreign(test, "ADIT_CPUMINER") else { return };
     let Some(mut pool) = Pool::start(test, kind, chain) else { return };
-    let mut translator = Translator::start(pool.folder(), mode, &[(&pool.address, &pool.authority, USER)]);
+    let mut translator =
+        Translator::start(pool.folder(), mode, &[upstream(&pool.address, &pool.authority, USER)]);
     let mut miners = two_miners(&program, &translator.address, pool.folder());
     let blocks = if chain == Chain::Regtest { BLOCKS } else { 1 };
     assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, blocks), USER);
@@ -275,7 +290,8 @@ fn one_run_on_the_reference_pool(
     let (start, folder, payout) = (height(&node), folder(), payee(0x51, chain));
     let templates = declaration::reference_templates(&node);
     let mut pool = ReferencePool::start(pool, folder.path(), &payout, &templates)?;
-    let mut translator = Translator::start(folder.path(), mode, &[(&pool.address, POOL_PUBLIC_KEY, USER)]);
+    let mut translator =
+        Translator::start(folder.path(), mode, &[upstream(&pool.address, POOL_PUBLIC_KEY, USER)]);
     let mut miners = two_miners(program, &translator.address, folder.path());
     let blocks = if chain == Chain::Regtest { BLOCKS } else { 1 };
     wait_for("blocks of the reference pool and shares of each miner", || {
@@ -333,7 +349,8 @@ fn pools_come_and_go(test: &str, mode: &str) {
     let preferred = declaration::Pool::start(Kind::Core, &node, &folder.path().join("preferred"));
     let mut spare = declaration::Pool::start(Kind::Core, &node, &folder.path().join("spare"));
     let (first, second) = (&preferred.upstream, &spare.upstream);
-    let upstreams = [(&*first.pool, &*first.key, USER), (&*second.pool, &*second.key, SPARE_USER)];
+    let upstreams =
+        [upstream(&first.pool, &first.key, USER), upstream(&second.pool, &second.key, SPARE_USER)];
     let mut translator = Translator::start(folder.path(), mode, &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("the preferred pool is there", &preferred, &mut miners);
@@ -383,7 +400,11 @@ fn upstreams_that_refuse_are_passed_over() {
     let folder = folder();
     let mut pool = declaration::Pool::start(Kind::Knots, &node, folder.path());
     let declaration::Upstream { pool: address, declarator, key } = &pool.upstream;
-    let upstreams = [(&**declarator, &**key, USER), (address, key, REFUSED_USER), (address, key, SPARE_USER)];
+    let upstreams = [
+        upstream(declarator, key, USER),
+        upstream(address, key, REFUSED_USER),
+        upstream(address, key, SPARE_USER),
+    ];
     let mut translator = Translator::start(folder.path(), "aggregated", &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("the third upstream is used", &pool, &mut miners);
@@ -396,6 +417,32 @@ fn upstreams_that_refuse_are_passed_over() {
     assert_credited(&pool.records(), SPARE_USER);
 }
 
+/// The first upstream pays somebody else; the second pays who is expected, as its user asks for a block of its own.
+#[test]
+fn an_upstream_that_pays_somebody_else_is_passed_over() {
+    const TEST: &str = "an_upstream_that_pays_somebody_else_is_passed_over";
+    let Some(program) = foreign(TEST, "ADIT_CPUMINER") else { return };
+    let Some(node) = Kind::Knots.start(TEST, Chain::PrivateSignet, &[]) else { return };
+    crate::pool::prepare(&node);
+    let (start, folder, payee) = (height(&node), folder(), payee(0x53, node.chain()));
+    let mut pool = declaration::Pool::start(Kind::Knots, &node, folder.path());
+    let declaration::Upstream { pool: address, key, .. } = &pool.upstream;
+    let user = format!("sri/solo/{payee}/farm");
+    let expects = format!("pays = \"{payee}\"\n");
+    let upstreams = [upstream(address, key, USER) + &expects, upstream(address, key, &user) + &expects];
+    let mut translator = Translator::start(folder.path(), "aggregated", &upstreams);
+    let mut miners = two_miners(&program, &translator.address, folder.path());
+    shares_go_on("the second upstream is used", &pool, &mut miners);
+    wait_for("a block", || (height(&node) > start).then_some(()));
+    for miner in &mut miners {
+        miner.program.stop();
+    }
+    translator.stop();
+    pool.program.stop();
+    assert_credited(&pool.records(), &user);
+    declaration::assert_pays(&node, start + 1, &payee);
+}
+
 /// Two translators share a pool with somebody who connects and says nothing.
 #[test]
 fn translators_share_a_pool() {
@@ -406,7 +453,8 @@ fn translators_share_a_pool() {
     let mut each =
         [("one", "aggregated", USER), ("other", "per-machine", SPARE_USER)].map(|(name, mode, user)| {
             let folder = pool.folder().join(name);
-            let translator = Translator::start(&folder, mode, &[(&pool.address, &pool.authority, user)]);
+            let translator =
+                Translator::start(&folder, mode, &[upstream(&pool.address, &pool.authority, user)]);
             let miners = two_miners(&program, &translator.address, &folder);
             (translator, miners)
         });
@@ -439,7 +487,7 @@ fn the_only_pool_is_killed_and_comes_back_and_the_translator_waits_for_it() {
     crate::pool::prepare(&node);
     let folder = folder();
     let pool = declaration::Pool::start(Kind::Knots, &node, folder.path());
-    let upstreams = [(&*pool.upstream.pool, &*pool.upstream.key, USER)];
+    let upstreams = [upstream(&pool.upstream.pool, &pool.upstream.key, USER)];
     let mut translator = Translator::start(folder.path(), "aggregated", &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("the pool is there", &pool, &mut miners);
@@ -480,7 +528,7 @@ fn jobs_of_a_client(test: &str, client: &Client) {
             (jdc, address, POOL_PUBLIC_KEY.to_owned())
         }
     };
-    let mut translator = Translator::start(folder.path(), "aggregated", &[(&address, &key, USER)]);
+    let mut translator = Translator::start(folder.path(), "aggregated", &[upstream(&address, &key, USER)]);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("jobs of the client", &pool, &mut miners);
     for program in [&mut translator.program, &mut jdc, &mut pool.program] {
