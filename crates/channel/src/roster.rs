@@ -95,7 +95,13 @@ impl<L, T> Roster<L, T> {
         self.attempts.iter().find(|attempt| attempt.id == id)
     }
 
-    fn attempt_mut(&mut self, id: LinkId) -> Option<&mut Attempt<L, T>> {
+    /// All of them, in no order that means anything.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt<L, T>> {
+        self.attempts.iter()
+    }
+
+    /// That attempt, if it is not over.
+    pub fn attempt_mut(&mut self, id: LinkId) -> Option<&mut Attempt<L, T>> {
         self.attempts.iter_mut().find(|attempt| attempt.id == id)
     }
 

@@ -341,11 +341,13 @@ impl Vardiff {
     }
 }
 
-/// The target of a difficulty that is a power of two, nearest to `target` among those between the bounds; if there is none, `target` itself.
+/// The target of a difficulty that is a power of two, nearest to `target` among those between the bounds; if there is none, that of the
+/// next difficulty that can be written down.
 fn step(target: Target, hardest: Target, easiest: Target) -> Target {
     let nearest = Difficulty::power_of_two_near(target);
     let within = |target: &Target| (hardest..=easiest).contains(target);
-    [nearest, nearest.half()].map(Difficulty::to_target).into_iter().find(within).unwrap_or(target)
+    let candidates = [nearest, nearest.half(), Difficulty::from_target(target)].map(Difficulty::to_target);
+    candidates.into_iter().find(within).unwrap_or(target)
 }
 
 #[cfg(test)]

@@ -322,7 +322,8 @@ fn a_bound_between_two_steps_holds() {
     assert_eq!(vardiff.handle_job(seconds(0)), Some(Difficulty::from_whole(256).to_target()));
     let narrow = VardiffConfig { easiest: Difficulty::from_whole(600).to_target(), ..config };
     let vardiff = Vardiff::new(narrow, hashrate(TERAHASH), Target::MAX, network).unwrap();
-    assert_eq!(vardiff.target(), network, "there is no power of two between 600 and 1000");
+    let found = Difficulty::from_target(vardiff.target());
+    assert_eq!(found, Difficulty::from_whole(1000), "there is no power of two between 600 and 1000");
 }
 
 #[test]

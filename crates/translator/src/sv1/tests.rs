@@ -18,10 +18,6 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn difficulty(text: &str) -> Option<Difficulty> {
-    Some(text.parse().unwrap())
-}
-
 #[test]
 fn ids_come_back_byte_for_byte() {
     for token in
@@ -141,7 +137,7 @@ fn configures_in_every_form() {
     );
     let expected = Configure {
         version_rolling: rolling(0x1fff_e000, 16),
-        minimum_difficulty: difficulty("2048"),
+        minimum_difficulty: Some(Difficulty::from_whole(2048)),
         subscribe_extranonce: true,
         unknown: vec!["info".into()],
     };

@@ -102,13 +102,9 @@ pub(super) fn name(token: &str) -> Cow<'_, str> {
 
 /// Text without what does not print, without space around it, cut between two characters.
 fn cleaned(text: &str) -> String {
-    let mut clean: String = text.chars().filter(|&character| prints(character)).collect();
-    clean.truncate(clean.floor_char_boundary(clean.trim_end().len()));
-    let start = clean.len() - clean.trim_start().len();
-    clean.drain(..start);
-    clean.truncate(clean.floor_char_boundary(TEXT_MAX));
-    clean.truncate(clean.trim_end().len());
-    clean
+    let printable: String = text.chars().filter(|&character| prints(character)).collect();
+    let bare = printable.trim();
+    bare.get(..bare.floor_char_boundary(TEXT_MAX)).unwrap_or_default().trim_end().to_owned()
 }
 
 /// A difficulty as a number or as text.
