@@ -232,7 +232,8 @@ async fn reach(
         Order::Job => plan.jobs,
         Order::Tip => plan.tips,
     };
-    let (first, cpu) = (crowd.run.tally().news.len(), subject.watched.cpu()?);
+    let processes = [subject.watched, Watched::new(std::process::id())];
+    let (first, cpu) = (crowd.run.tally().news.len(), cpu_of(processes)?);
     for number in 1..=count as usize {
         // The pool ends with this run, not before.
         let _ = above.orders.send(order).await;
@@ -242,9 +243,14 @@ async fn reach(
         crowd.until(ANSWER_PATIENCE, told).await;
         sleep(PAUSE).await;
     }
-    let spent = subject.watched.cpu()?.saturating_sub(cpu);
+    let cpu_now = cpu_of(processes)?;
+    let spent = core::array::from_fn(|process| cpu_now[process].saturating_sub(cpu[process]));
     let tally = crowd.run.tally();
     Ok(Reach::new(tally.news.get(first..).unwrap_or_default(), plan.machines, spent))
+}
+
+fn cpu_of([translator, generator]: [Watched; 2]) -> Result<[Duration; 2], ServerError> {
+    Ok([translator.cpu()?, generator.cpu()?])
 }
 
 /// Has shares submitted for as long as planned.

@@ -85,7 +85,7 @@ impl ReferencePool {
     async fn serving(&mut self) -> anyhow::Result<()> {
         let url = self.url.parse::<Url>()?;
         while connect(&url.address(), url.authority()).await.is_err() {
-            self.child.check()?;
+            self.child.check().context("the reference pool does not start")?;
             sleep(TRY).await;
         }
         Ok(())
