@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Jds(ConfigArgs),
     /// Serve your miners with jobs from your own node, which a pool pays for
     Jdc(ConfigArgs),
+    /// Let SV1 machines work for Stratum V2 pools
+    Translator(TranslatorArgs),
     /// Mine with this machine's processor on a Stratum V2 pool
     Miner(MinerArgs),
     /// Make, sign and show keys
@@ -75,6 +77,33 @@ pub(crate) struct ConfigArgs {
     #[arg(short, long, value_name = "FILE", default_value = "adit.toml", env = "ADIT_CONFIG")]
     pub(crate) config: PathBuf,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = TRANSLATOR_HELP)]
+pub(crate) struct TranslatorArgs {
+    /// The config file; adit.toml unless the pool is given here
+    #[arg(short, long, value_name = "FILE", env = "ADIT_CONFIG", conflicts_with_all = ["pool", "user", "listen", "mode"])]
+    pub(crate) config: Option<PathBuf>,
+    /// The pool: stratum2+tcp://HOST:PORT/AUTHORITY_KEY; give it more than once for several, the best first
+    #[arg(long, value_name = "URL", requires = "user")]
+    pub(crate) pool: Vec<String>,
+    /// Whom the pool is to credit, such as ADDRESS.farm
+    #[arg(long, requires = "pool")]
+    pub(crate) user: Option<String>,
+    /// Where machines connect
+    #[arg(long, value_name = "HOST:PORT", requires = "pool")]
+    pub(crate) listen: Option<String>,
+    /// One channel for all machines (aggregated) or one for each (per-machine)
+    #[arg(long, value_name = "MODE", requires = "pool")]
+    pub(crate) mode: Option<String>,
+    /// Where numbers are served over HTTP, or off
+    #[arg(long, value_name = "HOST:PORT", requires = "pool")]
+    pub(crate) api: Option<String>,
+}
+
+const TRANSLATOR_HELP: &str = "Without a config file:
+  adit translator --pool stratum2+tcp://pool.example.org:34254/KEY --user ADDRESS.farm
+Then point the machines at stratum+tcp://THIS-HOST:34255, with any user name and password.";
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {

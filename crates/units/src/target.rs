@@ -41,6 +41,16 @@ impl Target {
         bytes
     }
 
+    /// The target of a number's most and least significant 128 bits.
+    pub(crate) const fn from_halves((high, low): (u128, u128)) -> Self {
+        Self { high, low }
+    }
+
+    /// The most and the least significant 128 bits.
+    pub(crate) const fn halves(self) -> (u128, u128) {
+        (self.high, self.low)
+    }
+
     /// Expands the `nbits` of a block header: a length in bytes, then the three most significant of them.
     ///
     /// Negative and overflowing forms give [`Self::ZERO`], as nodes accept no hash for them.
@@ -144,12 +154,12 @@ impl Target {
     }
 
     /// Doubles, dropping the top bit, and sets the lowest bit to `bit`.
-    fn shift_in(self, bit: bool) -> Self {
+    pub(crate) fn shift_in(self, bit: bool) -> Self {
         Self { high: (self.high << 1) | (self.low >> 127), low: (self.low << 1) | u128::from(bit) }
     }
 
     /// `self - other` modulo 2^256.
-    fn wrapping_sub(self, other: Self) -> Self {
+    pub(crate) fn wrapping_sub(self, other: Self) -> Self {
         let (low, borrow) = self.low.overflowing_sub(other.low);
         Self { high: self.high.wrapping_sub(other.high).wrapping_sub(u128::from(borrow)), low }
     }
