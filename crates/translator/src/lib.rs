@@ -16,5 +16,9 @@ mod job;
 mod machine;
 mod status;
 
+pub use status::{
+    ChannelStatus, MachineStatus, ShareCounts, Status, UpstreamShares, UpstreamState, UpstreamStatus,
+};
+
 #[cfg(feature = "server")]
 pub mod server;
