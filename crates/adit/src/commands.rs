@@ -10,3 +10,4 @@ pub(crate) mod keys;
 pub(crate) mod miner;
 pub(crate) mod pool;
 pub(crate) mod template_provider;
+pub(crate) mod translator;

