@@ -296,6 +296,12 @@ impl Upstream {
         self.names_workers
     }
 
+    /// Whether versions may be rolled, as far as the connection goes; each job has its own say too.
+    #[must_use]
+    pub const fn allows_version_rolling(&self) -> bool {
+        !self.fixed_version
+    }
+
     /// How many shares wait for an answer.
     #[must_use]
     pub const fn pending(&self) -> usize {
