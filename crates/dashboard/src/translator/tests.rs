@@ -215,6 +215,11 @@ fn with_a_channel_for_each_a_machine_is_shown_with_its_own() {
     let status = one_each();
     assert_eq!(ask_json(&status, "/api/v1/sv1/clients/3")["channel_id"], 6);
     assert_eq!(ask_json(&status, "/api/v1/sv1/clients/8")["channel_id"], 5);
+    let clients = ask_json(&status, "/api/v1/sv1/clients");
+    assert_eq!(
+        (&clients["items"][0]["channel_id"], &clients["items"][1]["channel_id"]),
+        (&json!(6), &json!(5))
+    );
     let channels = ask_json(&status, "/api/v1/server/channels?limit=1&offset=1");
     assert_eq!((&channels["total_extended"], &channels["offset"]), (&json!(2), &json!(1)));
     let channel = &channels["extended_channels"][0];
