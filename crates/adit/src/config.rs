@@ -5,6 +5,7 @@ mod declaration;
 mod key;
 mod mistake;
 mod node;
+mod translator;
 mod values;
 mod written;
 
@@ -15,6 +16,7 @@ pub(crate) use declaration::{ClientConfig, DeclaratorConfig, DeclaratorSettings}
 pub(crate) use key::{KEYS, Key, LIVE};
 use mistake::Mistake;
 pub(crate) use mistake::Mistakes;
+pub(crate) use translator::TranslatorSettings;
 pub(crate) use values::Values;
 use written::{Reading, Written};
 
@@ -53,6 +55,36 @@ pub(crate) fn load_declarator(path: &Path) -> Result<DeclaratorConfig, Mistakes>
 /// As [`load_with_values`].
 pub(crate) fn load_client(path: &Path) -> Result<ClientConfig, Mistakes> {
     load_as(path, checked::check_client)
+}
+
+/// [`load_with_values`] for the config of a translator, in which nothing about a pool or a node needs to stand.
+///
+/// # Errors
+///
+/// As [`load_with_values`].
+pub(crate) fn load_translator(path: &Path) -> Result<TranslatorSettings, Mistakes> {
+    load_as(path, translator::check)
+}
+
+/// The config of a translator that is told the few things it needs on the command line: its pools, whom they credit, and further keys.
+///
+/// # Errors
+///
+/// As [`load_with_values`].
+pub(crate) fn translator_of(
+    pools: &[String],
+    user: &str,
+    keys: &[(&str, String)],
+) -> Result<TranslatorSettings, Mistakes> {
+    let mut text = String::new();
+    for pool in pools {
+        // Rust writes text as TOML reads it, as far as addresses and names go.
+        text.push_str(&format!("[[upstreams]]\npool = {pool:?}\nuser = {user:?}\n"));
+    }
+    let environment = keys.iter().map(|(path, value)| {
+        (format!("{}{}", written::ENV_PREFIX, path.to_uppercase().replace('.', "__")), value.clone())
+    });
+    Ok(parse(&text, environment, Path::new("."), translator::check)?.0)
 }
 
 /// [`load_with_values`] for whichever roles the file is written for.

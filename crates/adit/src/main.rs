@@ -34,8 +34,15 @@ fn run(command: &Command) -> anyhow::Result<()> {
     // Commands with a view of their own show what matters in it.
     let quiet = !matches!(
         command,
-        Command::Pool(_) | Command::TemplateProvider(_) | Command::Jds(_) | Command::Jdc(_)
+        Command::Pool(_)
+            | Command::TemplateProvider(_)
+            | Command::Jds(_)
+            | Command::Jdc(_)
+            | Command::Translator(_)
     );
+    if let Command::Translator(args) = command {
+        commands::translator::spare_terminal(args)?;
+    }
     let logging = logging::start(quiet);
     match command {
         Command::Init(args) => commands::init::run(args),
@@ -52,6 +59,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         }
         Command::TemplateProvider(args) => block_on(commands::template_provider::run(args, &logging)),
         Command::Jds(args) => block_on(commands::jds::run(args, &logging)),
+        Command::Translator(args) => block_on(commands::translator::run(args, &logging)),
         Command::Jdc(args) => block_on(commands::jdc::run(args, &logging)),
     }
 }

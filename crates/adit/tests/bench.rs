@@ -99,3 +99,16 @@ fn a_reference_pool_that_does_not_start_is_an_error() {
     let complaint = String::from_utf8_lossy(&run.stderr);
     assert!(complaint.contains("does not start") && complaint.contains("no pool at all"), "{complaint}");
 }
+
+#[test]
+fn a_translator_that_does_not_start_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("translator_sv2");
+    std::fs::write(&program, "#!/bin/sh\necho no translator at all; exit 3\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_adit"));
+    let run = bench.args(["bench", "sv1", "--machines", "1", "--translator"]).arg(&program).output().unwrap();
+    assert!(!run.status.success());
+    let complaint = String::from_utf8_lossy(&run.stderr);
+    assert!(complaint.contains("no translator at all"), "{complaint}");
+}

@@ -4,6 +4,8 @@
 //! channel for a target to announce first ([`Channel::handle_job`], [`Channel::handle_new_tip`]), then puts the job into the
 //! table. For each share it looks the job up and has the channel judge it; what is accepted becomes a [`ShareRecord`].
 //!
+//! A role that is itself a client of others keeps a [`Roster`] of its attempts at them, by the rules of a [`Ladder`].
+//!
 //! Pure: time and randomness are arguments, and nothing here is shared between connections.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
@@ -13,8 +15,10 @@ mod duplicates;
 mod extranonce;
 mod history;
 mod jobs;
+mod ladder;
 mod record;
 mod reward;
+mod roster;
 mod token;
 mod user;
 mod vardiff;
@@ -23,8 +27,10 @@ pub use channel::{Arrival, Channel, ChannelKind, ChannelTerms, LateBlock, REMEMB
 pub use extranonce::{ExtranonceBase, ExtranonceBaseError, ExtranoncePrefix, ExtranonceSpace};
 pub use history::History;
 pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};
+pub use ladder::{Ladder, Standing};
 pub use record::{CustomShare, ShareKind, ShareRecord};
 pub use reward::{Percent, Reward, RewardError, RewardKind};
+pub use roster::{Attempt, Failed, LinkId, Roster};
 pub use token::{DeclarationId, Purpose, Token, TokenError, TokenKey, USED_TOKENS_MAX, Used, UsedTokens};
 pub use user::{NameError, UserIdentity, WorkerName, prints};
-pub use vardiff::{TargetOutOfRange, Vardiff, VardiffConfig, VardiffConfigError};
+pub use vardiff::{TargetOutOfRange, TargetSteps, Vardiff, VardiffConfig, VardiffConfigError};

@@ -13,7 +13,7 @@
 
 use core::time::Duration;
 
-use adit_units::{Hashrate, Monotonic, ShareRate, Target, Work};
+use adit_units::{Difficulty, Hashrate, Monotonic, ShareRate, Target, Work};
 
 /// The logarithm of two, in millionths.
 const LN_2: u64 = 693_147;
@@ -39,6 +39,17 @@ const EASIER_AT_MOST: u64 = 8;
 /// The most that one change makes shares harder; more than easier, because a flood of shares is evidence by its number.
 const HARDER_AT_MOST: u64 = 1024;
 
+/// Which targets there are between floor and ceiling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetSteps {
+    /// All of them.
+    #[default]
+    Any,
+    /// Those of a difficulty that is a power of two: SV1 names difficulties, and software there rounds others as it likes. A bound that
+    /// leaves no such difficulty holds all the same.
+    PowersOfTwo,
+}
+
 /// What holds for all channels of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VardiffConfig {
@@ -48,6 +59,8 @@ pub struct VardiffConfig {
     pub easiest: Target,
     /// The ceiling: no share is harder than this. The default is worth 2^80 hashes, about a block of the main network.
     pub hardest: Target,
+    /// Which targets there are between these; the default is all.
+    pub steps: TargetSteps,
 }
 
 /// A floor that is harder than the ceiling.
@@ -80,6 +93,7 @@ impl Default for VardiffConfig {
             rate: ShareRate::from_shares_per_minute(10),
             easiest: Target::from_work(Work::from_hashes(1 << 16)),
             hardest: Target::from_work(Work::from_hashes(1 << 80)),
+            steps: TargetSteps::Any,
         }
     }
 }
@@ -260,11 +274,28 @@ impl Vardiff {
         Ok(at_once.then_some(self.target))
     }
 
+    /// From the next job on no target is harder than `network`, where the tip stays what it is: who passes shares on to a server of his own
+    /// wants none to be lost that the server would take.
+    pub fn limit(&mut self, network: Target) {
+        self.network = network;
+        self.retarget(self.bounded(self.target));
+    }
+
+    /// Whether there is evidence enough for another target, so that a job need not wait for its time.
+    #[must_use]
+    pub fn is_off(&self, now: Monotonic) -> bool {
+        self.measurement.is_some_and(|measured| self.change(&measured, now).is_some())
+    }
+
     /// What comes nearest to `wanted` between the bounds; where they contradict each other, the floor and the miner's maximum count
     /// before the network's target.
     fn bounded(&self, wanted: Target) -> Target {
         let hardest = self.config.hardest.max(self.network).min(self.easiest);
-        wanted.clamp(hardest, self.easiest)
+        let bounded = wanted.clamp(hardest, self.easiest);
+        match self.config.steps {
+            TargetSteps::Any => bounded,
+            TargetSteps::PowersOfTwo => step(bounded, hardest, self.easiest),
+        }
     }
 
     /// Makes `target` that of the next job; what was measured with another one is forgotten.
@@ -280,20 +311,25 @@ impl Vardiff {
     /// The target that the evidence asks for, if there is enough of it.
     fn measured_target(&mut self, now: Monotonic) -> Option<Target> {
         let measured = self.measurement?;
-        let expected = self.config.expected(now - measured.last);
-        let faster = measured.faster.sum.saturating_sub(expected) >= FASTER_AT;
-        let slower = measured.slower.sum.saturating_add(expected / 2) >= SLOWER_AT;
-        let evidence = match (faster, slower) {
-            (true, _) => measured.faster,
-            (_, true) => measured.slower,
-            _ => return None,
-        };
+        let evidence = self.change(&measured, now)?;
         self.measurement = None;
         let seen = evidence.shares.saturating_mul(SHARE).saturating_add(PRIOR);
         let foreseen = self.config.expected(now - evidence.since) + PRIOR;
         // A change of less than a quarter would make a job of work for no better rate.
         let tells = seen / 5 >= foreseen / 4 || seen / 4 <= foreseen / 5;
         tells.then(|| self.bounded(self.scaled(seen, foreseen)))
+    }
+
+    /// Whichever of the two kinds of evidence is enough.
+    fn change(&self, measured: &Measurement, now: Monotonic) -> Option<Evidence> {
+        let expected = self.config.expected(now - measured.last);
+        let faster = measured.faster.sum.saturating_sub(expected) >= FASTER_AT;
+        let slower = measured.slower.sum.saturating_add(expected / 2) >= SLOWER_AT;
+        match (faster, slower) {
+            (true, _) => Some(measured.faster),
+            (_, true) => Some(measured.slower),
+            _ => None,
+        }
     }
 
     /// The present target, made `seen / foreseen` times as hard.
@@ -303,6 +339,15 @@ impl Vardiff {
         let hashes = work.checked_mul(seen).map(|product| product / foreseen);
         Target::from_work(Work::from_hashes(hashes.unwrap_or(u128::MAX)))
     }
+}
+
+/// The target of a difficulty that is a power of two, nearest to `target` among those between the bounds; if there is none, that of the
+/// next difficulty that can be written down.
+fn step(target: Target, hardest: Target, easiest: Target) -> Target {
+    let nearest = Difficulty::power_of_two_near(target);
+    let within = |target: &Target| (hardest..=easiest).contains(target);
+    let candidates = [nearest, nearest.half(), Difficulty::from_target(target)].map(Difficulty::to_target);
+    candidates.into_iter().find(within).unwrap_or(target)
 }
 
 #[cfg(test)]

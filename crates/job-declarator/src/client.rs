@@ -2,18 +2,15 @@
 //!
 //! Every job that the miners are given is put to the pool as a [`Proposal`]. An [`Upstream`] is one attempt at one pool and its
 //! declarator server: it keeps tokens ready, declares proposals one after the other, holds shares until their job is accepted, and passes
-//! them on. A [`Ladder`] says which of several upstreams to try, which to use, and when to go back to a better one. Miners are served by
+//! them on. An [`adit_channel::Ladder`] says which of several upstreams to try, which to use, and when to go back to a better one. Miners are served by
 //! the crates of the pool role, and notice none of this but a new job.
 
 mod declarator;
-mod ladder;
 #[cfg(feature = "server")]
 mod link;
 mod pool;
 mod proposal;
 mod relay;
-#[cfg(feature = "server")]
-mod roster;
 mod setup;
 #[cfg(feature = "server")]
 mod shell;
@@ -21,7 +18,6 @@ mod shell;
 mod steward;
 mod upstream;
 
-pub use ladder::{Ladder, Standing};
 pub use proposal::{Proposal, ProposalError};
 pub use relay::{HELD_MAX, Share};
 #[cfg(feature = "server")]

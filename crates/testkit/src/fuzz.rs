@@ -18,8 +18,10 @@ pub mod node_template;
 pub mod pool_session;
 pub mod share_judge;
 pub mod share_log_segment;
+pub mod sv1_line;
 pub mod target_arithmetic;
 pub mod template_distribution;
+pub mod translator_upstream;
 
 /// One fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,8 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "pool_session", run: pool_session::run },
     FuzzTarget { name: "share_judge", run: share_judge::run },
     FuzzTarget { name: "share_log_segment", run: share_log_segment::run },
+    FuzzTarget { name: "sv1_line", run: sv1_line::run },
     FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
     FuzzTarget { name: "template_distribution", run: template_distribution::run },
+    FuzzTarget { name: "translator_upstream", run: translator_upstream::run },
 ];

@@ -1,1 +1,331 @@
 //! What is known of devices by the name that they give themselves.
+
+use core::fmt::Write as _;
+
+use adit_units::{Difficulty, Hashrate};
+
+/// A family of devices that are to be treated alike.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Class {
+    /// What it is called in numbers and logs.
+    pub name: &'static str,
+    /// Parts of user agents that tell it, in lower case.
+    pub patterns: &'static [&'static str],
+    /// How fast such a device is, as a first guess until shares tell.
+    pub nominal: Hashrate,
+    /// The lowest difficulty that such a device is given.
+    pub least_difficulty: Difficulty,
+    /// The longest coinbase that it can work with, in bytes.
+    pub coinbase_max: usize,
+    /// How it differs from others.
+    pub quirks: Quirks,
+}
+
+/// How devices of a class differ from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// Many machines of changing owners stand behind one connection: many workers, thousands of shares, short connections.
+    pub rental: bool,
+    /// It understands difficulties below one.
+    pub fractions: bool,
+    /// It rounds difficulties, so only powers of two mean the same to both sides.
+    pub powers_of_two: bool,
+    /// It follows a new extranonce1 if it has asked for that.
+    pub follows_extranonce: bool,
+    /// It shows messages to its owner.
+    pub shows_messages: bool,
+}
+
+impl Quirks {
+    /// An ordinary device.
+    const NONE: Self = Self {
+        rental: false,
+        fractions: false,
+        powers_of_two: false,
+        follows_extranonce: false,
+        shows_messages: false,
+    };
+    /// A market for hashrate.
+    const RENTAL: Self = Self { rental: true, powers_of_two: true, follows_extranonce: true, ..Self::NONE };
+    /// A small device, or one that is not known.
+    const FRACTIONS: Self = Self { fractions: true, ..Self::NONE };
+
+    /// What is set, as words.
+    fn words(self) -> String {
+        let all = [
+            (self.rental, "many workers on a connection"),
+            (self.fractions, "difficulties below one"),
+            (self.powers_of_two, "powers of two only"),
+            (self.follows_extranonce, "follows a new extranonce1"),
+            (self.shows_messages, "shows messages"),
+        ];
+        all.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The difficulty that small devices go down to: 2^-11, the power of two nearest to the 0.0005 that pools for them begin at.
+const SMALL: Difficulty = Difficulty::from_trillionths(1_000_000_000_000 >> 11);
+/// What stock Antminers can take; DATUM holds it for the limit of every device that it does not know.
+const COINBASE: usize = 750;
+
+/// An ordinary mining machine of that many terahashes per second.
+const fn machine(
+    name: &'static str,
+    patterns: &'static [&'static str],
+    terahashes: u64,
+    coinbase_max: usize,
+) -> Class {
+    Class {
+        name,
+        patterns,
+        nominal: Hashrate::from_hashes_per_second(terahashes * 1_000_000_000_000),
+        least_difficulty: Difficulty::ONE,
+        coinbase_max,
+        quirks: Quirks::NONE,
+    }
+}
+
+/// A small device of that many thousand hashes per second.
+const fn small(name: &'static str, patterns: &'static [&'static str], kilohashes: u64) -> Class {
+    Class {
+        name,
+        patterns,
+        nominal: Hashrate::from_hashes_per_second(kilohashes * 1000),
+        least_difficulty: SMALL,
+        coinbase_max: COINBASE,
+        quirks: Quirks::FRACTIONS,
+    }
+}
+
+/// All classes; the first with a pattern that fits is taken, and the last is for all others.
+///
+/// Limits of the coinbase are those of DATUM's gateway (`datum_stratum_fingerprint_by_UA`). Speeds are those that Spiral Pool's router
+/// starts from (500 kH/s and less, 500 GH/s, 5 TH/s, 110 TH/s and so on) unless another source is named.
+pub const CLASSES: &[Class] = &[
+    // DATUM gives at least difficulty 524 288, which is a share in ten seconds at 225 TH/s.
+    Class {
+        least_difficulty: Difficulty::from_whole(524_288),
+        quirks: Quirks::RENTAL,
+        ..machine("nicehash", &["nicehash"], 225, 500)
+    },
+    Class { quirks: Quirks::RENTAL, ..machine("rental", &["miningrigrentals", "mrr/"], 110, COINBASE) },
+    machine("antminer-s21", &["antminer s21/"], 110, 2250),
+    machine("antminer", &["antminer", "bmminer"], 110, COINBASE),
+    machine("whatsminer-v1", &["whatsminer/v1"], 126, 6500),
+    machine("whatsminer", &["btminer", "whatsminer"], 126, COINBASE),
+    // Takes any length; DATUM gives it as much as an S21.
+    machine("braiins", &["bosminer", "braiins"], 110, 2250),
+    machine("vnish", &["xminer-1.", "vnish"], 110, 16_000),
+    machine("epic", &["powerplay-bm/"], 110, 16_000),
+    machine("luxos", &["luxminer", "luxos"], 110, COINBASE),
+    // Most of them call themselves cgminer.
+    machine("avalon", &["avalon", "canaan"], 50, COINBASE),
+    machine("nerdqaxe", &["nerdqaxe", "nerdoctaxe"], 5, COINBASE),
+    // An ASIC of 175 GH/s on the smallest boards, some of which still start as those do.
+    small("nerdnos", &["nerdnos"], 175_000_000),
+    // Longer coinbases work, but slow down the change of jobs. The option of following a new extranonce1 is the owner's.
+    Class {
+        nominal: Hashrate::from_hashes_per_second(500_000_000_000),
+        quirks: Quirks { follows_extranonce: true, ..Quirks::NONE },
+        ..machine("bitaxe", &["bitaxe", "esp-miner", "nerdaxe"], 0, 6500)
+    },
+    small(
+        "esp32",
+        &[
+            "nerdminer",
+            "nmminer",
+            "leafminer",
+            "nerdesp32",
+            "esp32",
+            "han_solominer",
+            "sparkminer",
+            "arduino",
+        ],
+        200,
+    ),
+    // Public-pool starts it at difficulty 0.1, which is a share in ten seconds at 43 MH/s.
+    small("cpuminer", &["cpuminer"], 43_000),
+    // Anything from a USB stick to a whole machine. ckpool shows messages to these only.
+    Class {
+        quirks: Quirks { shows_messages: true, ..Quirks::NONE },
+        ..machine("cgminer", &["cgminer", "bfgminer"], 1, COINBASE)
+    },
+    UNKNOWN,
+];
+
+/// All devices that are not known.
+const UNKNOWN: Class =
+    Class { least_difficulty: SMALL, quirks: Quirks::FRACTIONS, ..machine("unknown", &[], 1, COINBASE) };
+
+impl Class {
+    /// The class of a device that calls itself so, in letters of either case.
+    #[must_use]
+    pub fn of(user_agent: &str) -> &'static Self {
+        static OTHERS: Class = UNKNOWN;
+        let fits = |class: &&Self| class.patterns.iter().any(|pattern| contains(user_agent, pattern));
+        CLASSES.iter().find(fits).unwrap_or(&OTHERS)
+    }
+}
+
+/// What an operator knows better about devices whose user agent contains a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// Part of the user agent, in letters of either case.
+    pub pattern: Box<str>,
+    /// In place of [`Class::nominal`].
+    pub nominal: Option<Hashrate>,
+    /// In place of [`Class::least_difficulty`].
+    pub least_difficulty: Option<Difficulty>,
+}
+
+/// What is known of one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its family.
+    pub class: &'static Class,
+    /// How fast it is, as a first guess.
+    pub nominal: Hashrate,
+    /// The lowest difficulty that it is given.
+    pub least_difficulty: Difficulty,
+}
+
+impl Device {
+    /// The device that calls itself so; the first override that fits goes before what its class says.
+    #[must_use]
+    pub fn of(user_agent: &str, overrides: &[Override]) -> Self {
+        let class = Class::of(user_agent);
+        let known = overrides.iter().find(|known| contains(user_agent, &known.pattern));
+        Self {
+            class,
+            nominal: known.and_then(|known| known.nominal).unwrap_or(class.nominal),
+            least_difficulty: known
+                .and_then(|known| known.least_difficulty)
+                .unwrap_or(class.least_difficulty),
+        }
+    }
+}
+
+/// Whether a text contains another, letters of either case being the same.
+fn contains(text: &str, part: &str) -> bool {
+    let (text, part) = (text.as_bytes(), part.as_bytes());
+    part.is_empty() || text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+}
+
+/// All classes as a Markdown table, for the documentation.
+#[must_use]
+pub fn class_table() -> String {
+    let mut table = String::from(
+        "| Class | User agent contains | First guess | Least difficulty | Coinbase at most | Peculiar |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for class in CLASSES {
+        let patterns: Vec<_> = class.patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+        let patterns = if patterns.is_empty() { "anything else".to_owned() } else { patterns.join(", ") };
+        let Class { name, nominal, least_difficulty, coinbase_max, quirks, .. } = class;
+        let quirks = quirks.words();
+        writeln!(
+            table,
+            "| {name} | {patterns} | {nominal} | {least_difficulty} | {coinbase_max} B | {quirks} |"
+        )
+        .expect("a string takes all that is written to it");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_agents_tell_the_class() {
+        for (user_agent, name) in [
+            ("NiceHash/1.0.0", "nicehash"),
+            ("MiningRigRentals/2.0", "rental"),
+            ("mrr/1.0", "rental"),
+            ("Antminer S21/Tue Jul 30 2024", "antminer-s21"),
+            ("Antminer S21 XP/2024", "antminer"),
+            ("Antminer S19j Pro/Tue Jan 1 2022", "antminer"),
+            ("bmminer/2.0.0", "antminer"),
+            ("whatsminer/v1.1", "whatsminer-v1"),
+            ("btminer/3.4.0", "whatsminer"),
+            ("bosminer-plus-tuner 0.2.0", "braiins"),
+            ("Braiins OS 24.04", "braiins"),
+            ("xminer-1.2.6", "vnish"),
+            ("PowerPlay-BM/1.15", "epic"),
+            ("LUXminer 2024.1", "luxos"),
+            ("AvalonMiner 1466", "avalon"),
+            ("NerdQAxe++/BM1370/v1.0.36", "nerdqaxe"),
+            ("NerdNOS/1.0", "nerdnos"),
+            ("bitaxe/BM1370/v2.9.31", "bitaxe"),
+            ("BITAXE/BM1366/V2.9.31", "bitaxe"),
+            ("NerdMinerV2/V1.8.3", "esp32"),
+            ("NMMiner/1.0", "esp32"),
+            ("LeafMiner", "esp32"),
+            ("cpuminer/2.5.1", "cpuminer"),
+            ("cgminer/4.11.1", "cgminer"),
+            ("", "unknown"),
+            ("totally new device", "unknown"),
+        ] {
+            assert_eq!(Class::of(user_agent).name, name, "{user_agent}");
+        }
+    }
+
+    #[test]
+    fn every_pattern_finds_its_own_class() {
+        for class in CLASSES {
+            for pattern in class.patterns {
+                assert_eq!(pattern.to_ascii_lowercase(), *pattern);
+                assert_eq!(Class::of(pattern), class, "{pattern}");
+            }
+        }
+        assert_eq!(CLASSES.last(), Some(Class::of("")));
+    }
+
+    #[test]
+    fn difficulties_are_powers_of_two_that_the_device_understands() {
+        for Class { name, least_difficulty, quirks, nominal, .. } in CLASSES {
+            let near = Difficulty::power_of_two_near(least_difficulty.to_target());
+            assert_eq!(near, *least_difficulty, "{name}");
+            assert!(quirks.fractions || *least_difficulty >= Difficulty::ONE, "{name}");
+            assert!(nominal.to_hashes_per_second() > 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_operator_knows_better() {
+        let overrides = [
+            Override {
+                pattern: "BM1370".into(),
+                nominal: Some(Hashrate::from_hashes_per_second(1_200_000_000_000)),
+                least_difficulty: None,
+            },
+            Override {
+                pattern: "bitaxe".into(),
+                nominal: None,
+                least_difficulty: Some(Difficulty::from_whole(64)),
+            },
+        ];
+        let gamma = Device::of("bitaxe/BM1370/v2.9.31", &overrides);
+        assert_eq!(gamma.nominal.to_string(), "1.20 TH/s");
+        assert_eq!((gamma.class.name, gamma.least_difficulty), ("bitaxe", Difficulty::ONE));
+        let ultra = Device::of("bitaxe/BM1366/v2.9.31", &overrides);
+        assert_eq!(
+            (ultra.nominal, ultra.least_difficulty),
+            (ultra.class.nominal, Difficulty::from_whole(64))
+        );
+        assert_eq!(Device::of("cgminer/4", &overrides).nominal, Class::of("cgminer").nominal);
+    }
+
+    #[test]
+    fn the_table_shows_all_classes() {
+        let table = class_table();
+        assert_eq!(table.lines().count(), CLASSES.len() + 2);
+        assert!(table.contains(
+            "| nicehash | `nicehash` | 225 TH/s | 524288 | 500 B | many workers on a connection, powers of two only, \
+             follows a new extranonce1 |\n"
+        ));
+        assert!(table.contains(
+            "| unknown | anything else | 1.00 TH/s | 0.00048828125 | 750 B | difficulties below one |\n"
+        ));
+    }
+}

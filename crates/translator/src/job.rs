@@ -1,1 +1,204 @@
 //! A job as machines get it: the notify line, and what a share of it is worth above.
+
+use std::sync::Arc;
+
+use adit_channel::LinkId;
+use adit_share::{Assignment, Extranonce, Job, MAX_EXTRANONCE_LEN};
+use adit_units::Target;
+
+use crate::sv1::{Notify, write_notify};
+use crate::upstream::{ChannelWork, Source};
+
+/// Bytes of a machine's extranonce1, which tell it from all others of this translator.
+pub const EXTRANONCE1_LEN: usize = 4;
+
+/// How far the numbers of two jobs are apart. A machine that is to be given the same job anew, because firmware ignores a job whose id it
+/// has already, is given one of the numbers between.
+pub const NUMBER_STEP: u64 = 256;
+
+/// What a notify line begins with; the job's id follows.
+const HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
+
+/// Digits of a job's id.
+const ID_LEN: usize = 16;
+
+/// Where the shares of a job go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The connection to the upstream.
+    pub link: LinkId,
+    /// The caller's name for the channel on it.
+    pub key: u64,
+    /// The channel's and the job's numbers there.
+    pub source: Source,
+}
+
+/// A channel that leaves the machines too little of the extranonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the upstream leaves {given} bytes of extranonce, and machines need {needed}: lower translator.extranonce2_size to {possible} or less"
+)]
+pub struct NoRoom {
+    /// Bytes of the channel.
+    pub given: u16,
+    /// Bytes for a machine's number and for it to roll.
+    pub needed: u16,
+    /// Bytes that would be left to roll.
+    pub possible: u16,
+}
+
+/// A job of an upstream, ready to be sent to machines.
+///
+/// A machine's coinbase is `coinb1 ++ extranonce1 ++ extranonce2 ++ coinb2`. The upstream's part of the extranonce stands at the end of `coinb1`,
+/// and behind it zeros where the upstream leaves more than is needed. So `extranonce1` is ours alone and stays what it is when the upstream
+/// gives another prefix, and when another upstream is used.
+#[derive(Debug)]
+pub struct Sv1Job {
+    job: Arc<Job>,
+    route: Route,
+    target: Target,
+    /// The upstream's prefix and the zeros behind it.
+    fixed: Extranonce,
+    /// How many of these bytes are the zeros, which are sent up with each share.
+    padding: usize,
+    number: u64,
+    ntime: u32,
+    floor: u64,
+    /// The line between the job's id and its last parameter.
+    body: Box<[u8]>,
+}
+
+impl Sv1Job {
+    /// What machines are told of a channel's work. `number` is a multiple of [`NUMBER_STEP`]; jobs with numbers below `floor` are of no
+    /// more use.
+    ///
+    /// # Errors
+    ///
+    /// If the channel has no room for the machine's number and `extranonce2_len` bytes to roll.
+    pub fn new(
+        work: &ChannelWork,
+        link: LinkId,
+        (number, floor): (u64, u64),
+        extranonce2_len: u8,
+    ) -> Result<Self, NoRoom> {
+        let (given, own) = (work.extranonce_size, EXTRANONCE1_LEN as u16);
+        let needed = own + u16::from(extranonce2_len);
+        let possible = given.saturating_sub(own);
+        let padding = given.checked_sub(needed).ok_or(NoRoom { given, needed, possible })?;
+        let padding = usize::from(padding).min(MAX_EXTRANONCE_LEN);
+        let zeros = [0; MAX_EXTRANONCE_LEN];
+        let fixed = Extranonce::join(work.prefix.as_bytes(), zeros.get(..padding).unwrap_or_default());
+        let route = Route { link, key: work.key, source: work.source };
+        let ntime = work.job.min_ntime();
+        let body = body(&work.job, &fixed, ntime);
+        let job = Arc::clone(&work.job);
+        Ok(Self { job, route, target: work.target, fixed, padding, number, ntime, floor, body })
+    }
+
+    /// The same job under another number and with a later time, so that machines hear from us although nothing has changed.
+    #[must_use]
+    pub fn renewed(&self, number: u64, ntime: u32) -> Self {
+        let ntime = ntime.clamp(self.job.min_ntime(), self.job.min_ntime().saturating_add(NTIME_AHEAD_MAX));
+        let body = body(&self.job, &self.fixed, ntime);
+        let Self { route, target, fixed, padding, floor, .. } = *self;
+        Self { job: Arc::clone(&self.job), route, target, fixed, padding, number, ntime, floor, body }
+    }
+
+    /// Appends the line, under `number` and with `is_clean` for its last parameter.
+    pub fn write(&self, number: u64, is_clean: bool, out: &mut Vec<u8>) {
+        out.reserve(HEAD.len() + ID_LEN + self.body.len() + 8);
+        out.extend_from_slice(HEAD);
+        out.extend((0..ID_LEN).rev().map(|digit| hex_digit(number >> (4 * digit))));
+        out.extend_from_slice(&self.body);
+        out.extend_from_slice(if is_clean { b"true]}\n" } else { b"false]}\n" });
+    }
+
+    /// The job as a machine with that extranonce1 works on it, its shares being good from `target` on.
+    ///
+    /// `None` if it has no room for the extranonce1, which [`Self::new`] has seen to.
+    #[must_use]
+    pub fn assignment(&self, extranonce1: [u8; EXTRANONCE1_LEN], target: Target) -> Option<Assignment> {
+        let prefix = Extranonce::join(self.fixed.as_bytes(), &extranonce1);
+        Assignment::extended(&self.job, target, prefix.as_bytes()).ok()
+    }
+
+    /// What the upstream is told as the share's extranonce (`SubmitSharesExtended`, spec 5.3.12).
+    #[must_use]
+    pub fn rolled(&self, extranonce1: [u8; EXTRANONCE1_LEN], extranonce2: &[u8]) -> Extranonce {
+        let mut first = [0; MAX_EXTRANONCE_LEN];
+        let end = (self.padding + EXTRANONCE1_LEN).min(MAX_EXTRANONCE_LEN);
+        let place = self.padding.min(end - EXTRANONCE1_LEN);
+        if let Some(bytes) = first.get_mut(place..place + EXTRANONCE1_LEN) {
+            bytes.copy_from_slice(&extranonce1);
+        }
+        Extranonce::join(first.get(..end).unwrap_or_default(), extranonce2)
+    }
+
+    /// The job itself.
+    #[must_use]
+    pub const fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
+    /// Where its shares go.
+    #[must_use]
+    pub const fn route(&self) -> Route {
+        self.route
+    }
+
+    /// What a share must meet for the upstream to take it.
+    #[must_use]
+    pub const fn target(&self) -> Target {
+        self.target
+    }
+
+    /// Its number; ids of jobs are numbers in hexadecimal, sixteen digits, and never come twice.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The time that machines start with, in seconds since 1970.
+    #[must_use]
+    pub const fn ntime(&self) -> u32 {
+        self.ntime
+    }
+
+    /// Jobs with smaller numbers are of no more use.
+    #[must_use]
+    pub const fn floor(&self) -> u64 {
+        self.floor
+    }
+}
+
+/// How far the time of a renewed job may be ahead of the upstream's, in seconds; pools take shares up to two hours ahead of it.
+const NTIME_AHEAD_MAX: u32 = 3_600;
+
+fn hex_digit(value: u64) -> u8 {
+    match (value & 0xf) as u8 {
+        digit @ 0..=9 => b'0' + digit,
+        digit => b'a' + digit - 10,
+    }
+}
+
+/// The line between the job's id and its last parameter.
+fn body(job: &Job, fixed: &Extranonce, ntime: u32) -> Box<[u8]> {
+    let mut line = Vec::new();
+    let notify = Notify {
+        job: 0,
+        prev_hash: job.tip().prev_hash.as_ref(),
+        coinbase_prefix: &[job.coinbase_prefix(), fixed.as_bytes()],
+        coinbase_suffix: job.coinbase_suffix(),
+        merkle_path: job.merkle_path(),
+        version: job.version(),
+        nbits: job.tip().nbits.to_consensus(),
+        ntime,
+        clean: true,
+    };
+    write_notify(&mut line, &notify);
+    let end = line.len().saturating_sub(b"true]}\n".len());
+    line.get(HEAD.len() + ID_LEN..end).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests;

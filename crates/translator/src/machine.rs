@@ -1,1 +1,554 @@
 //! The server's side of one SV1 connection, from the first line to the last.
+//!
+//! Pure: lines, jobs and time come in, bytes for the socket, shares for the upstream and news for the shell come out. A share is judged here
+//! before anything else happens to it; what is accepted and meets the upstream's target goes up.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use adit_channel::{TargetSteps, Vardiff, VardiffConfig, WorkerName};
+use adit_share::{Extranonce, SeenHashes};
+use adit_units::{Difficulty, Hashrate, Monotonic, Now, ShareRate, Target, Work};
+
+use crate::device::{Device, Override};
+use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Route, Sv1Job};
+use crate::status::ShareCounts;
+use crate::sv1::{self, Call, Fault, Id, Request};
+
+mod meter;
+mod setup;
+mod shares;
+mod storm;
+
+use meter::Meter;
+use shares::Assignments;
+use storm::{Remedy, Storm};
+
+/// User names that one connection may authorize; proxies bring hundreds of machines over one.
+pub const USERS_MAX: usize = 4_096;
+
+/// Lines in a row that are no requests before a machine is disconnected.
+pub const MALFORMED_MAX: u32 = 16;
+
+/// Jobs of one tip whose shares are still taken.
+pub const JOBS_KEPT: usize = 16;
+
+/// Shares that are remembered for each block that jobs stood on, so that none is taken twice.
+pub const SEEN_MAX: usize = 65_536;
+
+/// How long a machine may take to subscribe and to name its user.
+pub const SETUP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The lowest difficulty that can be named.
+const EASIEST: Difficulty = Difficulty::from_trillionths(1);
+
+/// What we say that we are.
+const VERSION: &str = concat!("adit/", env!("CARGO_PKG_VERSION"));
+
+/// How often evidence for another difficulty is looked at between jobs.
+const VARDIFF_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What holds for all machines of a translator.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// How many shares a minute a machine is meant to submit.
+    pub rate: ShareRate,
+    /// The version bits that machines may roll, if they ask for them.
+    pub version_mask: u32,
+    /// Bytes of the extranonce that are left to a machine, 2 to 16.
+    pub extranonce2_len: u8,
+    /// No share is easier than this.
+    pub least_difficulty: Difficulty,
+    /// Whether difficulties follow the machines' speed; otherwise they stay what the device's class or its password says.
+    pub follows_speed: bool,
+    /// What the operator knows better about devices.
+    pub devices: Vec<Override>,
+}
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        Self {
+            rate: ShareRate::from_shares_per_minute(10),
+            version_mask: adit_share::VERSION_ROLLING_MASK,
+            extranonce2_len: 8,
+            least_difficulty: EASIEST,
+            follows_speed: true,
+            devices: Vec::new(),
+        }
+    }
+}
+
+/// What one machine is given when it connects.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineTerms {
+    /// Unlike that of any other machine that is connected, and not all zeros.
+    pub extranonce1: [u8; EXTRANONCE1_LEN],
+    /// Keys the duplicate check; random, and unknown to machines.
+    pub seen_key: [u8; 16],
+}
+
+/// Who hands out the first halves of extranonces.
+pub trait Lender {
+    /// Exchanges `present` for `wanted`, which the machine had in a session before; the answer is whether it may have that.
+    fn exchange(&mut self, present: [u8; EXTRANONCE1_LEN], wanted: [u8; EXTRANONCE1_LEN]) -> bool;
+}
+
+/// A share for the upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Where it goes.
+    pub route: Route,
+    /// The header's nonce.
+    pub nonce: u32,
+    /// The header's time.
+    pub ntime: u32,
+    /// The header's version.
+    pub version: u32,
+    /// What stands behind the upstream's prefix.
+    pub extranonce: Extranonce,
+    /// What the upstream pays for it.
+    pub work: Work,
+    /// Who found it.
+    pub worker: Option<WorkerName>,
+}
+
+/// What the shell is to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It has subscribed and named its first user: it wants work. Comes once.
+    Ready {
+        /// The first user name.
+        user: Box<str>,
+    },
+}
+
+/// Why a machine is disconnected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Disconnect {
+    /// It sent too much that is no request.
+    #[error("too many lines in a row are no requests")]
+    Malformed,
+    /// It has not said who it is.
+    #[error("it has not subscribed and authorized in time")]
+    Idle,
+    /// Everything that it submits is refused, and nothing helps.
+    #[error("all its shares have been refused for three minutes")]
+    Storm,
+}
+
+/// A job that the machine has been given.
+#[derive(Debug)]
+struct Issued {
+    number: u64,
+    job: Arc<Sv1Job>,
+    /// What it was issued with.
+    target: Target,
+}
+
+/// One machine.
+#[derive(Debug)]
+pub struct Machine {
+    config: Arc<MachineConfig>,
+    extranonce1: [u8; EXTRANONCE1_LEN],
+    user_agent: Box<str>,
+    device: Device,
+    is_subscribed: bool,
+    users: Vec<User>,
+    version_mask: Option<u32>,
+    /// What it was told last of the version bits, where the job decides.
+    told_mask: Option<u32>,
+    demands: Demands,
+    /// Whether a suggestion that came after the first job was taken up.
+    is_suggested: bool,
+    vardiff: Option<Vardiff>,
+    /// What it was told last.
+    announced: Option<Target>,
+    issued: VecDeque<Issued>,
+    /// Jobs with smaller numbers are stale.
+    stale_below: u64,
+    /// Whether shares can be sent up.
+    is_live: bool,
+    seen: SeenHashes,
+    assignments: Assignments,
+    counts: ShareCounts,
+    best: Option<Target>,
+    meter: Meter,
+    storm: Storm,
+    malformed: u32,
+    connected: Monotonic,
+    last_share: Option<Monotonic>,
+    next_look: Monotonic,
+    output: Vec<u8>,
+    shares: VecDeque<Share>,
+    events: VecDeque<Event>,
+}
+
+/// A user that the machine has authorized.
+#[derive(Debug)]
+struct User {
+    name: Box<str>,
+    worker: Option<WorkerName>,
+}
+
+/// What the machine, or who set it up, asks of difficulties.
+#[derive(Clone, Copy, Debug, Default)]
+struct Demands {
+    /// Always this one.
+    fixed: Option<Difficulty>,
+    /// Not less than this.
+    least: Option<Difficulty>,
+    /// To begin with.
+    first: Option<Difficulty>,
+    /// To begin with, as a speed.
+    speed: Option<Hashrate>,
+}
+
+/// What a machine has done so far.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What it calls itself.
+    pub user_agent: String,
+    /// The class of devices that it was taken for.
+    pub class: &'static str,
+    /// The user names that it has authorized, the first ones.
+    pub users: Vec<String>,
+    /// Our part of its extranonce.
+    pub extranonce1: [u8; EXTRANONCE1_LEN],
+    /// The version bits that it may roll.
+    pub version_mask: Option<u32>,
+    /// What its shares must meet now.
+    pub difficulty: Difficulty,
+    /// Measured over its last shares.
+    pub hashrate: Hashrate,
+    /// What became of its shares.
+    pub shares: ShareCounts,
+    /// When it connected.
+    pub connected: Monotonic,
+    /// When its last share was accepted.
+    pub last_share: Option<Monotonic>,
+    /// The hardest share.
+    pub best: Option<Difficulty>,
+}
+
+/// User names that a report has at most.
+const USERS_REPORTED: usize = 8;
+
+impl Machine {
+    /// A machine that has just connected.
+    #[must_use]
+    pub fn new(config: Arc<MachineConfig>, terms: MachineTerms, now: Monotonic) -> Self {
+        let device = Device::of("", &config.devices);
+        Self {
+            config,
+            extranonce1: terms.extranonce1,
+            user_agent: Box::default(),
+            device,
+            is_subscribed: false,
+            users: Vec::new(),
+            version_mask: None,
+            told_mask: None,
+            demands: Demands::default(),
+            is_suggested: false,
+            vardiff: None,
+            announced: None,
+            issued: VecDeque::new(),
+            stale_below: 0,
+            is_live: false,
+            seen: SeenHashes::new(terms.seen_key, SEEN_MAX),
+            assignments: Assignments::default(),
+            counts: ShareCounts::default(),
+            best: None,
+            meter: Meter::new(now),
+            storm: Storm::default(),
+            malformed: 0,
+            connected: now,
+            last_share: None,
+            next_look: now,
+            output: Vec::new(),
+            shares: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Bytes for the machine; to be taken when they are sent.
+    pub const fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// The next share for the upstream.
+    pub fn poll_share(&mut self) -> Option<Share> {
+        self.shares.pop_front()
+    }
+
+    /// The next thing to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Our part of its extranonce.
+    #[must_use]
+    pub const fn extranonce1(&self) -> [u8; EXTRANONCE1_LEN] {
+        self.extranonce1
+    }
+
+    /// Whether it has subscribed and named its user.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_subscribed && !self.users.is_empty()
+    }
+
+    /// Takes in a line that it sent.
+    ///
+    /// # Errors
+    ///
+    /// If it is to be disconnected; what is in [`Self::output`] is still to be sent.
+    pub fn handle_line(&mut self, line: &[u8], lender: &mut impl Lender, now: Now) -> Result<(), Disconnect> {
+        let Request { id, call } = match sv1::parse(line) {
+            Ok(request) => request,
+            Err(malformed) => {
+                self.malformed += 1;
+                if let Some(id) = &malformed.id {
+                    sv1::write_error(&mut self.output, id, malformed.fault());
+                }
+                return if self.malformed < MALFORMED_MAX { Ok(()) } else { Err(Disconnect::Malformed) };
+            }
+        };
+        self.malformed = 0;
+        let was_ready = self.is_ready();
+        match call {
+            Call::Submit(submit) => self.handle_submit(id.as_ref(), &submit, now)?,
+            call => self.handle_call(id.as_ref(), call, lender, now.monotonic),
+        }
+        if !was_ready && self.is_ready() {
+            self.begin(now.monotonic);
+        }
+        Ok(())
+    }
+
+    fn handle_call(&mut self, id: Option<&Id>, call: Call, lender: &mut impl Lender, now: Monotonic) {
+        match call {
+            Call::Configure(configure) => self.handle_configure(id, &configure),
+            Call::Subscribe { user_agent, session } => {
+                self.handle_subscribe(id, user_agent, session, lender);
+            }
+            Call::Authorize { user, password } => self.handle_authorize(id, &user, &password),
+            Call::SuggestDifficulty(difficulty) => self.handle_suggestion(id, difficulty, now),
+            Call::SuggestTarget(target) => {
+                self.handle_suggestion(id, target.map(Difficulty::from_target), now);
+            }
+            Call::ExtranonceSubscribe => {
+                self.reply_true(id);
+                if self.is_subscribed {
+                    let len = self.config.extranonce2_len;
+                    sv1::write_set_extranonce(&mut self.output, self.extranonce1, len);
+                    self.reissue(false, now);
+                }
+            }
+            Call::Ping => {
+                if let Some(id) = id {
+                    sv1::write_pong(&mut self.output, id);
+                }
+            }
+            Call::GetTransactions => self.reply_fault(id, Fault::Unsupported),
+            Call::GetVersion => {
+                if let Some(id) = id {
+                    sv1::write_result(&mut self.output, id, VERSION);
+                }
+            }
+            Call::Answer { .. } | Call::Submit(_) => {}
+            Call::Unknown(_) => self.reply_fault(id, Fault::Other("Unknown method")),
+        }
+    }
+
+    fn reply_true(&mut self, id: Option<&Id>) {
+        if let Some(id) = id {
+            sv1::write_true(&mut self.output, id);
+        }
+    }
+
+    fn reply_fault(&mut self, id: Option<&Id>, fault: Fault) {
+        if let Some(id) = id {
+            sv1::write_error(&mut self.output, id, fault);
+        }
+    }
+
+    /// There is another job, or the first. Nothing is sent to a machine that has not said yet who it is: it gets the job when it has.
+    pub fn handle_job(&mut self, job: &Arc<Sv1Job>, now: Monotonic) {
+        self.is_live = true;
+        // A machine that was busy may have missed the job that made all before it stale.
+        let is_clean = job.floor() > self.stale_below || self.issued.is_empty();
+        if is_clean {
+            self.stale_below = job.floor();
+            self.issued.clear();
+        }
+        self.put(job.number(), job, is_clean, now);
+    }
+
+    /// The upstream is gone, and shares of its jobs can no longer be sent up.
+    pub const fn handle_upstream_lost(&mut self) {
+        self.is_live = false;
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    ///
+    /// If it is to be disconnected.
+    pub fn handle_timeout(&self, now: Monotonic) -> Result<(), Disconnect> {
+        if !self.is_ready() && now >= self.connected + SETUP_PATIENCE {
+            return Err(Disconnect::Idle);
+        }
+        Ok(())
+    }
+
+    /// When [`Self::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
+        if self.is_ready() { None } else { Some(self.connected + SETUP_PATIENCE) }
+    }
+
+    /// It wants work from now on.
+    fn begin(&mut self, now: Monotonic) {
+        let user = self.users.first().map(|user| user.name.clone()).unwrap_or_default();
+        self.events.push_back(Event::Ready { user });
+        // A job may have come before: it could not be sent, because its difficulty depends on who the machine is.
+        if let Some(Issued { number, job, .. }) = self.issued.pop_back() {
+            self.issued.clear();
+            self.put(number, &job, true, now);
+        }
+    }
+
+    /// Sends a job, and the difficulty before it if that is another one.
+    fn put(&mut self, number: u64, job: &Arc<Sv1Job>, is_clean: bool, now: Monotonic) {
+        if !self.is_ready() {
+            self.issued.clear();
+            self.issued.push_back(Issued { number, job: Arc::clone(job), target: Target::MAX });
+            return;
+        }
+        let target = self.next_target(job, now);
+        if self.announced != Some(target) {
+            self.announced = Some(target);
+            sv1::write_set_difficulty(&mut self.output, Difficulty::from_target(target));
+        }
+        self.tell_mask(job);
+        job.write(number, is_clean, &mut self.output);
+        if self.issued.len() >= JOBS_KEPT {
+            self.issued.pop_front();
+        }
+        self.issued.push_back(Issued { number, job: Arc::clone(job), target });
+    }
+
+    /// Sends the newest job again, under a number of its own, because firmware passes over a job that it has.
+    fn reissue(&mut self, is_clean: bool, now: Monotonic) {
+        let Some(Issued { number, job, .. }) = self.issued.back() else { return };
+        let (next, job) = (number + 1, Arc::clone(job));
+        if next / NUMBER_STEP == job.number() / NUMBER_STEP && self.is_ready() {
+            self.put(next, &job, is_clean, now);
+        }
+    }
+
+    /// Another difficulty, and the newest job with it, if there is evidence enough.
+    fn retarget(&mut self, now: Monotonic) {
+        if self.vardiff.as_ref().is_some_and(|vardiff| vardiff.is_off(now)) {
+            self.reissue(false, now);
+        }
+    }
+
+    /// What the job's shares must meet: never more than the upstream asks for, or shares would be lost that it pays for.
+    fn next_target(&mut self, job: &Sv1Job, now: Monotonic) -> Target {
+        let upstream = job.target();
+        match &mut self.vardiff {
+            Some(vardiff) => {
+                vardiff.limit(upstream);
+                vardiff.handle_job(now);
+                vardiff.target()
+            }
+            None => {
+                let (target, vardiff) = self.first_target(upstream, now);
+                self.vardiff = vardiff;
+                target
+            }
+        }
+    }
+
+    /// The difficulty to begin with, and what follows the machine's speed from there, unless it is fixed.
+    fn first_target(&self, upstream: Target, now: Monotonic) -> (Target, Option<Vardiff>) {
+        let Demands { fixed, least, first, speed } = self.demands;
+        if let Some(fixed) = fixed {
+            return (fixed.to_target().max(upstream), None);
+        }
+        let least =
+            self.config.least_difficulty.max(self.device.least_difficulty).max(least.unwrap_or(EASIEST));
+        let nominal = match first {
+            Some(first) => speed_at(self.config.rate, first.to_target()),
+            None => speed.unwrap_or(self.device.nominal),
+        };
+        let config = VardiffConfig {
+            rate: self.config.rate,
+            // Where even the least difficulty is harder than what the upstream asks for, the upstream's holds.
+            easiest: least.to_target().max(upstream),
+            hardest: Target::ZERO,
+            steps: TargetSteps::PowersOfTwo,
+        };
+        match Vardiff::new(config, nominal, Target::MAX, upstream) {
+            Ok(mut vardiff) => {
+                vardiff.handle_job(now);
+                (vardiff.target(), self.config.follows_speed.then_some(vardiff))
+            }
+            Err(_) => (upstream, None),
+        }
+    }
+
+    /// Says which version bits may be rolled, where that is another thing with this job.
+    fn tell_mask(&mut self, job: &Sv1Job) {
+        let Some(mask) = self.version_mask else { return };
+        let mask = if job.job().version_rolling_allowed() { mask } else { 0 };
+        if self.told_mask != Some(mask) {
+            self.told_mask = Some(mask);
+            sv1::write_set_version_mask(&mut self.output, mask);
+        }
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn report(&self, now: Monotonic) -> Report {
+        let users = self.users.iter().take(USERS_REPORTED).map(|user| user.name.to_string());
+        Report {
+            user_agent: self.user_agent.to_string(),
+            class: self.device.class.name,
+            users: users.collect(),
+            extranonce1: self.extranonce1,
+            version_mask: self.version_mask,
+            difficulty: Difficulty::from_target(self.announced.unwrap_or(Target::MAX)),
+            hashrate: self.meter.hashrate(now),
+            shares: self.counts,
+            connected: self.connected,
+            last_share: self.last_share,
+            best: self.best.map(Difficulty::from_target),
+        }
+    }
+
+    /// How fast it is, as far as is known: measured if it has submitted enough, otherwise what its class lets expect.
+    #[must_use]
+    pub fn nominal(&self, now: Monotonic) -> Hashrate {
+        match self.meter.settled(now) {
+            Some(measured) => measured,
+            None => self.device.nominal,
+        }
+    }
+
+    /// Nothing more is said to it but where to go: it is to connect anew, for a program that ends cannot keep it.
+    pub fn handle_drain(&mut self) {
+        sv1::write_reconnect(&mut self.output, "", 0, 0);
+    }
+}
+
+/// How fast a machine is that submits shares of that target at that rate.
+fn speed_at(rate: ShareRate, target: Target) -> Hashrate {
+    let hashes = target.to_work().to_hashes().saturating_mul(rate.to_shares_per_minute().into()) / 60;
+    Hashrate::from_hashes_per_second(u64::try_from(hashes).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,162 @@
 //! The translator as a program runs it: sockets, tasks and numbers around the pure core.
+//!
+//! Each machine has a task of its own, with its [`crate::Machine`] in it; each connection to an upstream too. Between them stands one steward,
+//! who decides which upstream is used and posts jobs; machines see them over a `watch`, and send their shares straight to the upstream's task.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use adit_net::{Admission, BindError, Bound, Limits, Shutdown, Url};
+use adit_units::Hashrate;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::MachineConfig;
+use crate::status::Status;
+use crate::upstream::payout::Expectation;
+
+mod acceptor;
+mod board;
+mod link;
+mod peer;
+mod registry;
+mod steward;
+mod watcher;
+
+use board::{Board, Joining};
+use registry::Registry;
+use steward::{Overview, Steward};
+
+/// Machines that may wait to be told to the steward.
+const JOINING_MAX: usize = 4_096;
+
+/// How long machines have to take their leave when the program ends.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How machines share channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// One channel for all: the upstream sees one miner, and the names of its workers if it wants them.
+    #[default]
+    Aggregated,
+    /// Each machine has a channel of its own, and the upstream chooses its difficulty.
+    PerMachine,
+}
+
+/// One upstream, as the operator names it.
+#[derive(Clone, Debug)]
+pub struct UpstreamTarget {
+    /// Where it is, and the key that it is known by.
+    pub pool: Url,
+    /// Whom it is to credit; a machine's own channel is credited to this and the machine's worker name.
+    pub user: String,
+    /// Whom its jobs must pay, if that is checked.
+    pub expects: Option<Expectation>,
+}
+
+/// What a translator goes by.
+#[derive(Clone, Debug)]
+pub struct TranslatorConfig {
+    /// Best first.
+    pub upstreams: Vec<UpstreamTarget>,
+    /// How machines share channels.
+    pub mode: Mode,
+    /// What holds for all machines.
+    pub machine: MachineConfig,
+    /// How long a job may be the newest before machines are given it again, so that they do not take us for dead.
+    pub keepalive: Duration,
+    /// What an upstream is told at the start of how fast the machines are together.
+    pub first_guess: Hashrate,
+    /// How many machines are served, in all and from one address.
+    pub limits: Limits,
+    /// Whether upstreams elsewhere may do without a key that they are known by.
+    pub insecure: bool,
+    /// Whether machines may come from public addresses. SV1 is plain text, so anyone on the way can take their work.
+    pub allows_public: bool,
+    /// Whether machines come through a proxy that says first where they come from (the PROXY protocol).
+    pub expects_proxy: bool,
+}
+
+/// A running translator.
+#[derive(Debug)]
+pub struct Translator {
+    address: SocketAddr,
+    status: watch::Receiver<Arc<Status>>,
+    shutdown: Shutdown,
+    stop: watch::Sender<bool>,
+    acceptor: JoinHandle<()>,
+    steward: JoinHandle<()>,
+    watcher: JoinHandle<()>,
+}
+
+/// What all machines' tasks have in common.
+#[derive(Debug)]
+struct Hall {
+    config: Arc<TranslatorConfig>,
+    machine: Arc<MachineConfig>,
+    registry: Registry,
+    /// What all machines work on, where one channel serves them all.
+    common: Option<watch::Receiver<Board>>,
+    joining: mpsc::Sender<Joining>,
+}
+
+impl Translator {
+    /// Listens, and connects to upstreams in the background for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// If another program has begun to listen there.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn start(config: TranslatorConfig, bound: Bound) -> Result<Self, BindError> {
+        let config = Arc::new(config);
+        let listener = bound.listen_with(Admission::new(config.limits))?;
+        let address = listener.address();
+        let admission = listener.admission().clone();
+        let (joining, joined) = mpsc::channel(JOINING_MAX);
+        let (post, common) = watch::channel(Board::default());
+        let common = (config.mode == Mode::Aggregated).then_some(common);
+        let machine = Arc::new(config.machine.clone());
+        let registry = Registry::new();
+        let hall = Arc::new(Hall { config: Arc::clone(&config), machine, registry, common, joining });
+        let (overview, seen) = watch::channel(Overview::default());
+        let (stop, stopped) = watch::channel(false);
+        let steward = Steward::new(Arc::clone(&hall), post, joined, overview);
+        let steward = tokio::spawn(steward.run(stopped));
+        let (shutdown, draining) = Shutdown::new();
+        let (tell, status) = watch::channel(Arc::new(Status::default()));
+        let watcher = tokio::spawn(watcher::run(Arc::clone(&hall), seen, admission, tell));
+        let acceptor = tokio::spawn(acceptor::run(hall, listener, draining));
+        Ok(Self { address, status, shutdown, stop, acceptor, steward, watcher })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its numbers, at most a second old.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+
+    /// Ends in order: machines are asked to connect anew, their last shares are passed on, channels are closed.
+    pub async fn shutdown(self) {
+        self.shutdown.begin();
+        if timeout(DRAIN_PATIENCE, self.shutdown.finished()).await.is_err() {
+            tracing::warn!("some machines did not take their leave in time");
+        }
+        self.acceptor.abort();
+        self.watcher.abort();
+        self.stop.send_replace(true);
+        if let Err(panic) = self.steward.await {
+            tracing::error!(%panic, "the steward failed");
+        }
+    }
+}

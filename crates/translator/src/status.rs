@@ -117,7 +117,10 @@ impl ShareCounts {
     /// All that were refused.
     #[must_use]
     pub const fn refused(&self) -> u64 {
-        self.stale.saturating_add(self.duplicate).saturating_add(self.low_difficulty).saturating_add(self.invalid)
+        self.stale
+            .saturating_add(self.duplicate)
+            .saturating_add(self.low_difficulty)
+            .saturating_add(self.invalid)
     }
 }
 

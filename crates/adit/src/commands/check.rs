@@ -44,7 +44,7 @@ impl Report {
 ///
 /// If anything would keep one of them from running.
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    let Roles { pool, provider, declarator, client } = config::load_roles(&args.config)?;
+    let Roles { pool, provider, declarator, client, translator } = config::load_roles(&args.config)?;
     let mut report = Report::default();
     report.good("config", &format!("{} has no mistakes", args.config.display()));
     // The file has one list of nodes for all.
@@ -67,8 +67,14 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         }
         check_listen(provider.listen, &mut report);
     }
+    if let Some(translator) = &translator {
+        check_listen(translator.listen, &mut report);
+    }
     check_declaration(pool.as_ref(), declarator.as_ref(), client.as_ref(), &mut report);
-    check_nodes(nodes, &mut report).await;
+    // A translator needs none.
+    if !nodes.is_empty() || translator.is_none() {
+        check_nodes(nodes, &mut report).await;
+    }
     match report.failures {
         0 => {
             println!();
@@ -77,6 +83,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
                 (provider.is_some(), "template-provider"),
                 (declarator.is_some(), "jds"),
                 (client.is_some(), "jdc"),
+                (translator.is_some(), "translator"),
             ];
             for (_, command) in commands.into_iter().filter(|(is_there, _)| *is_there) {
                 println!("ready: adit {command} --config {}", args.config.display());

@@ -17,6 +17,7 @@ use bitcoin::{Address, Network, ScriptBuf};
 use super::declaration::{self, ClientConfig, DeclaratorConfig, DeclaratorSettings};
 use super::mistake::Mistake;
 use super::node::{Surroundings, nodes};
+use super::translator::{self, TranslatorSettings};
 use super::written::{Written, WrittenPool, WrittenProvider, WrittenUpstream};
 use crate::logging::LogLevels;
 
@@ -88,6 +89,8 @@ pub(crate) struct Roles {
     pub(crate) declarator: Option<DeclaratorConfig>,
     /// What `adit jdc` needs, where the file has a table for it.
     pub(crate) client: Option<ClientConfig>,
+    /// What `adit translator` needs, where the file has a table for it.
+    pub(crate) translator: Option<TranslatorSettings>,
 }
 
 /// What every role needs, as far as it is right.
@@ -200,11 +203,22 @@ pub(super) fn check_client(
 
 /// Checks what the roles need that a file is written for: a pool, unless there is a table for another role and none for a pool.
 pub(super) fn check_roles(mut written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Roles> {
-    let is_for_provider = written.template_provider.is_some();
     let has_upstream = written.upstream != WrittenUpstream::default() || !written.upstreams.is_empty();
-    let is_for_client = written.jdc.as_ref().is_some_and(|jdc| jdc.solo_address.is_some()) || has_upstream;
+    // Beside a pool a table without an upstream is there because `adit init` writes all tables.
+    let translator = match written.translator.is_some() && (has_upstream || written.pool.is_none()) {
+        true => Some(translator::check(written.translator(), folder, mistakes)?),
+        false => None,
+    };
+    let is_for_provider = written.template_provider.is_some();
+    let is_for_client = written.jdc.as_ref().is_some_and(|jdc| jdc.solo_address.is_some())
+        || (has_upstream && translator.is_none());
     let is_for_declarator = written.jds.is_some() && written.pool.is_none();
-    let is_for_pool = written.pool.is_some() || !(is_for_provider || is_for_client || is_for_declarator);
+    let is_for_other = is_for_provider || is_for_client || is_for_declarator || translator.is_some();
+    let is_for_pool = written.pool.is_some() || !is_for_other;
+    if !is_for_pool && !is_for_provider && !is_for_client && !is_for_declarator {
+        // A translator needs no node, and its file names none.
+        return Some(Roles { pool: None, provider: None, declarator: None, client: None, translator });
+    }
     let common = Common::take(&mut written, folder, mistakes);
     let again = || Common { network: common.network, log: common.log.clone(), nodes: common.nodes.clone() };
     let provider = provider(written.template_provider.take(), folder, mistakes);
@@ -213,10 +227,10 @@ pub(super) fn check_roles(mut written: Written, folder: &Path, mistakes: &mut Ve
         if is_for_client { Some(again().with_client(written.client(), folder, mistakes)?) } else { None };
     if is_for_declarator {
         let declarator = Some(again().with_declarator(written, folder, mistakes)?);
-        return Some(Roles { pool: None, provider, declarator, client });
+        return Some(Roles { pool: None, provider, declarator, client, translator });
     }
     let pool = if is_for_pool { Some(common.with_pool(written, folder, mistakes)?) } else { None };
-    Some(Roles { pool, provider, declarator: None, client })
+    Some(Roles { pool, provider, declarator: None, client, translator })
 }
 
 /// Where a role keeps what it must not lose.
@@ -284,7 +298,7 @@ fn network(name: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<Network>
 }
 
 /// How much is logged.
-fn log(text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<LogLevels> {
+pub(super) fn log(text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<LogLevels> {
     LogLevels::from_str(&text?).map_err(|error| mistakes.push(Mistake::at("log", error.to_string()))).ok()
 }
 

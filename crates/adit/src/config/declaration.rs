@@ -151,18 +151,28 @@ pub(super) fn upstreams(
     several: Vec<WrittenUpstream>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Vec<UpstreamTarget>> {
+    let (path, all) = list(one, several, mistakes);
+    let all: Vec<_> = all
+        .into_iter()
+        .enumerate()
+        .map(|(index, written)| upstream(&path(index), written, mistakes))
+        .collect();
+    all.into_iter().collect()
+}
+
+/// What is written of upstreams, and the path of each.
+pub(super) fn list(
+    one: WrittenUpstream,
+    several: Vec<WrittenUpstream>,
+    mistakes: &mut Vec<Mistake>,
+) -> (fn(usize) -> String, Vec<WrittenUpstream>) {
     if several.is_empty() {
-        return upstream("upstream", one, mistakes).map(|upstream| vec![upstream]);
+        return (|_| "upstream".to_owned(), vec![one]);
     }
     if one != WrittenUpstream::default() {
         mistakes.push(Mistake::at("upstream", "give either [upstream] or a list of [[upstreams]], not both"));
     }
-    let all: Vec<_> = several
-        .into_iter()
-        .enumerate()
-        .map(|(index, written)| upstream(&format!("upstreams.{index}"), written, mistakes))
-        .collect();
-    all.into_iter().collect()
+    (|index| format!("upstreams.{index}"), several)
 }
 
 /// One upstream, whose keys are at `path`.
@@ -170,10 +180,7 @@ fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -
     let at = |key: &str| format!("{path}.{key}");
     let pool = server(&at("pool"), written.pool, "the pool that pays", mistakes);
     let declarator = server(&at("jds"), written.jds, "its job declarator server", mistakes);
-    let user = required(&at("user"), written.user, "whom the pool is to credit", mistakes);
-    if user.as_ref().is_some_and(|user| !(1..=255).contains(&user.len())) {
-        mistakes.push(Mistake::at(at("user"), "give 1 to 255 bytes".to_owned()));
-    }
+    let user = user(&at("user"), written.user, mistakes);
     let mode = match written.mode.as_deref() {
         None | Some("full-template") => Mode::FullTemplate,
         Some("coinbase-only") => Mode::CoinbaseOnly,
@@ -186,8 +193,22 @@ fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -
     Some(UpstreamTarget { pool: pool?, declarator: declarator?, user: user?, mode })
 }
 
+/// Whom an upstream is to credit, as long as its message can carry it.
+pub(super) fn user(path: &str, text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<String> {
+    let user = required(path, text, "whom the pool is to credit", mistakes)?;
+    if !(1..=255).contains(&user.len()) {
+        mistakes.push(Mistake::at(path, "give 1 to 255 bytes".to_owned()));
+    }
+    Some(user)
+}
+
 /// A server that must be known by its key unless it is on this machine.
-fn server(path: &str, text: Option<String>, what: &str, mistakes: &mut Vec<Mistake>) -> Option<Url> {
+pub(super) fn server(
+    path: &str,
+    text: Option<String>,
+    what: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Url> {
     let text = required(path, text, what, mistakes)?;
     let url: Url = match text.parse() {
         Ok(url) => url,

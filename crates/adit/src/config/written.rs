@@ -24,6 +24,7 @@ pub(super) struct Written {
     pub(super) template_provider: Option<WrittenProvider>,
     pub(super) jds: Option<WrittenDeclarator>,
     pub(super) jdc: Option<WrittenClient>,
+    pub(super) translator: Option<WrittenTranslator>,
     pub(super) upstream: WrittenUpstream,
     pub(super) upstreams: Vec<WrittenUpstream>,
 }
@@ -36,6 +37,19 @@ impl Written {
             jdc: self.jdc.take(),
             upstream: core::mem::take(&mut self.upstream),
             upstreams: core::mem::take(&mut self.upstreams),
+            ..Self::default()
+        }
+    }
+}
+
+impl Written {
+    /// What is in it for a translator; upstreams may be for a job declarator client too.
+    pub(super) fn translator(&mut self) -> Self {
+        Self {
+            log: self.log.clone(),
+            translator: self.translator.take(),
+            upstream: self.upstream.clone(),
+            upstreams: self.upstreams.clone(),
             ..Self::default()
         }
     }
@@ -98,13 +112,44 @@ pub(super) struct WrittenClient {
 }
 
 /// The table `[upstream]`, or one of `[[upstreams]]`.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct WrittenUpstream {
     pub(super) pool: Option<String>,
     pub(super) jds: Option<String>,
     pub(super) user: Option<String>,
     pub(super) mode: Option<String>,
+    pub(super) pays: Option<String>,
+    pub(super) least_payout_percent: Option<u8>,
+}
+
+/// The table `[translator]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenTranslator {
+    pub(super) listen: Option<String>,
+    pub(super) allow_public: Option<bool>,
+    pub(super) mode: Option<String>,
+    pub(super) shares_per_minute: Option<u32>,
+    pub(super) vardiff: Option<bool>,
+    pub(super) least_difficulty: Option<String>,
+    pub(super) extranonce2_size: Option<u8>,
+    pub(super) version_mask: Option<String>,
+    pub(super) keepalive_secs: Option<u64>,
+    pub(super) connections: Option<u32>,
+    pub(super) connections_per_address: Option<u32>,
+    pub(super) proxy_protocol: Option<bool>,
+    pub(super) api: Option<String>,
+    pub(super) devices: Vec<WrittenDevice>,
+}
+
+/// One of `[[translator.devices]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenDevice {
+    pub(super) user_agent: Option<String>,
+    pub(super) terahashes: Option<String>,
+    pub(super) least_difficulty: Option<String>,
 }
 
 /// The table `[template_provider]`.

@@ -85,7 +85,12 @@ impl Bench {
         let (mut jobs, network) = (JobTable::default(), first.tip().target);
         jobs.announce(JobId(1), first);
         let first = jobs.set_tip(JobId(1)).unwrap();
-        let config = VardiffConfig { rate: ShareRate::from_shares_per_minute(10), easiest, hardest };
+        let config = VardiffConfig {
+            rate: ShareRate::from_shares_per_minute(10),
+            easiest,
+            hardest,
+            ..VardiffConfig::default()
+        };
         let vardiff = Vardiff::new(config, Hashrate::default(), Target::MAX, network).unwrap();
         let terms = terms(kind);
         Self { jobs, channel: Channel::new(terms, vardiff, first, [7; 16]), now: now() }

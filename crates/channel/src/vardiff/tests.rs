@@ -7,6 +7,7 @@ const CONFIG: VardiffConfig = VardiffConfig {
     rate: ShareRate::from_shares_per_minute(10),
     easiest: Target::MAX,
     hardest: Target::ZERO,
+    steps: TargetSteps::Any,
 };
 
 /// One terahash a second; the work of a share at ten a minute is six terahashes.
@@ -293,4 +294,47 @@ fn a_fall_to_a_tenth_is_caught_within_three_minutes() {
 #[test]
 fn a_tenfold_rise_is_caught_within_a_minute() {
     assert!(caught(10.0, 60.0) >= 99, "{}", caught(10.0, 60.0));
+}
+
+#[test]
+fn where_steps_are_powers_of_two_all_targets_are_of_such_difficulties() {
+    let config = VardiffConfig { steps: TargetSteps::PowersOfTwo, ..CONFIG };
+    let difficulty = |vardiff: &Vardiff| Difficulty::from_target(vardiff.target());
+    // Six terahashes are a difficulty of 1396.98.
+    let mut vardiff = vardiff(config, TERAHASH);
+    assert_eq!(difficulty(&vardiff), Difficulty::from_whole(1024));
+    for minute in 0..20 {
+        mine(&mut vardiff, minute * 60, (minute + 1) * 60, 1);
+        let now = difficulty(&vardiff).to_trillionths() / Difficulty::ONE.to_trillionths();
+        assert!(now.is_power_of_two(), "{now}");
+    }
+    assert!(difficulty(&vardiff) > Difficulty::from_whole(1024));
+}
+
+#[test]
+fn a_bound_between_two_steps_holds() {
+    let config = VardiffConfig { steps: TargetSteps::PowersOfTwo, ..CONFIG };
+    let network = Difficulty::from_whole(1000).to_target();
+    let mut vardiff = Vardiff::new(config, hashrate(TERAHASH), Target::MAX, network).unwrap();
+    assert_eq!(Difficulty::from_target(vardiff.target()), Difficulty::from_whole(512));
+    vardiff.limit(Difficulty::from_whole(500).to_target());
+    assert_eq!(Difficulty::from_target(vardiff.target()), Difficulty::from_whole(256));
+    assert_eq!(vardiff.handle_job(seconds(0)), Some(Difficulty::from_whole(256).to_target()));
+    let narrow = VardiffConfig { easiest: Difficulty::from_whole(600).to_target(), ..config };
+    let vardiff = Vardiff::new(narrow, hashrate(TERAHASH), Target::MAX, network).unwrap();
+    let found = Difficulty::from_target(vardiff.target());
+    assert_eq!(found, Difficulty::from_whole(1000), "there is no power of two between 600 and 1000");
+}
+
+#[test]
+fn a_flood_is_noticed_before_the_next_job() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    vardiff.handle_job(seconds(0));
+    assert!(!vardiff.is_off(seconds(1)));
+    for _ in 0..14 {
+        vardiff.handle_share(vardiff.target().to_work(), seconds(1));
+    }
+    assert!(vardiff.is_off(seconds(1)));
+    assert!(vardiff.handle_job(seconds(1)).is_some());
+    assert!(!vardiff.is_off(seconds(2)));
 }

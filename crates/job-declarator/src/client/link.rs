@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_channel::ExtranonceBaseError;
+use adit_channel::{ExtranonceBaseError, LinkId};
 use adit_net::{
     Clock, ConnectError, Connection, Intake, Io, IoError, OutboxLimits, QueueError, Timer, Url, connect,
     connect_unauthenticated,
@@ -14,7 +14,6 @@ use adit_units::Hashrate;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::roster::LinkId;
 use super::{Event, Proposal, Server, Share, Upstream, UpstreamConfig, UpstreamError};
 
 /// What may wait for a link that is busy; more is let go.

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use adit_channel::{ExtranonceBase, ShareKind, WorkerName};
+use adit_channel::{ExtranonceBase, Failed, LinkId, Roster, ShareKind, Standing, WorkerName};
 use adit_net::{Clock, OsRng, Timer};
 use adit_node::{Health, Node};
 use adit_pool::server::{Posted, ReloadError, ServerHandle};
@@ -15,9 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{interval_at, timeout};
 
 use super::link::{Command, Destination, Link, LinkError, Report};
-use super::roster::{Failed, LinkId, Roster};
 use super::shell::{Activity, JdcConfig, UpstreamStatus};
-use super::{Event, Proposal, Server, Share, Standing, Terms, UpstreamError};
+use super::{Event, Proposal, Server, Share, Terms, UpstreamError};
 
 /// How long an upstream may take to hear what was passed on last, when all ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -47,7 +46,7 @@ pub(super) struct Steward {
     works: watch::Receiver<Option<Posted>>,
     shares: mpsc::Receiver<RelayedShare>,
     activity: watch::Sender<Activity>,
-    roster: Roster<Line>,
+    roster: Roster<Line, Terms>,
     /// Whose each job is, oldest first.
     jobs: VecDeque<(JobId, LinkId)>,
     reports: mpsc::Receiver<(LinkId, Report)>,

@@ -51,7 +51,7 @@ pub(crate) fn config() -> PoolConfig {
     let vardiff = VardiffConfig {
         rate: ShareRate::from_shares_per_minute(10),
         easiest: Target::MAX,
-        hardest: VardiffConfig::default().hardest,
+        ..VardiffConfig::default()
     };
     let empty_jobs = EmptyJobs::Never;
     PoolConfig { vardiff, empty_jobs, ..PoolConfig::new(7, ScriptBuf::from_bytes(vec![0x51])) }

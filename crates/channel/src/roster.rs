@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use adit_units::Monotonic;
 
-use super::{Ladder, Standing, Terms};
+use crate::{Ladder, Standing};
 
 /// How long an upstream that is no longer used may still answer for the shares that it has.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -20,15 +20,19 @@ const REDIRECT_PAUSE: Duration = Duration::from_secs(60);
 const JOBLESS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which link, of all that this run has had.
-pub(super) type LinkId = u64;
+pub type LinkId = u64;
 
 /// An attempt, with whatever carries it out.
 #[derive(Debug)]
-pub(super) struct Attempt<L> {
-    pub(super) id: LinkId,
-    pub(super) upstream: usize,
-    pub(super) link: L,
-    pub(super) terms: Option<Terms>,
+pub struct Attempt<L, T> {
+    /// Which it is.
+    pub id: LinkId,
+    /// The place of its upstream in the order of preference, the best being zero.
+    pub upstream: usize,
+    /// What carries it out.
+    pub link: L,
+    /// What work for it must be like, once that is known.
+    pub terms: Option<T>,
     /// Until when it is kept, where another one is used.
     until: Option<Monotonic>,
     /// How often the upstream has sent us on.
@@ -39,16 +43,18 @@ pub(super) struct Attempt<L> {
 
 /// An attempt that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Failed {
-    pub(super) upstream: usize,
-    pub(super) was_used: bool,
+pub struct Failed {
+    /// The place of its upstream in the order of preference.
+    pub upstream: usize,
+    /// Whether miners worked for it.
+    pub was_used: bool,
 }
 
 /// All attempts, and the ladder that says which to make and to use.
 #[derive(Debug)]
-pub(super) struct Roster<L> {
+pub struct Roster<L, T> {
     ladder: Ladder,
-    attempts: Vec<Attempt<L>>,
+    attempts: Vec<Attempt<L, T>>,
     /// The one whose terms the miners work by.
     used: Option<LinkId>,
     /// When that one is given up, unless a job is put to it before.
@@ -56,51 +62,62 @@ pub(super) struct Roster<L> {
     last: LinkId,
 }
 
-impl<L> Roster<L> {
+impl<L, T> Roster<L, T> {
     /// No attempt yet at any of that many upstreams.
-    pub(super) fn new(upstreams: usize, now: Monotonic) -> Self {
+    #[must_use]
+    pub fn new(upstreams: usize, now: Monotonic) -> Self {
         let ladder = Ladder::new(upstreams, now);
         Self { ladder, attempts: Vec::new(), used: None, jobless: None, last: 0 }
     }
 
     /// An upstream to make an attempt at now.
-    pub(super) fn poll_attempt(&mut self, now: Monotonic) -> Option<usize> {
+    pub fn poll_attempt(&mut self, now: Monotonic) -> Option<usize> {
         self.ladder.poll_attempt(now)
     }
 
     /// Whose work is being done.
-    pub(super) const fn standing(&self) -> Standing {
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
         self.ladder.standing()
     }
 
     /// An attempt begins, after so many hops.
-    pub(super) fn begin(&mut self, (upstream, hops): (usize, u8), link: impl FnOnce(LinkId) -> L) {
+    pub fn begin(&mut self, (upstream, hops): (usize, u8), link: impl FnOnce(LinkId) -> L) {
         self.last += 1;
         let (id, link) = (self.last, link(self.last));
         let redirect_due = Monotonic::default();
         self.attempts.push(Attempt { id, upstream, link, terms: None, until: None, hops, redirect_due });
     }
 
-    pub(super) fn attempt(&self, id: LinkId) -> Option<&Attempt<L>> {
+    /// That attempt, if it is not over.
+    #[must_use]
+    pub fn attempt(&self, id: LinkId) -> Option<&Attempt<L, T>> {
         self.attempts.iter().find(|attempt| attempt.id == id)
     }
 
-    fn attempt_mut(&mut self, id: LinkId) -> Option<&mut Attempt<L>> {
+    /// All of them, in no order that means anything.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt<L, T>> {
+        self.attempts.iter()
+    }
+
+    /// That attempt, if it is not over.
+    pub fn attempt_mut(&mut self, id: LinkId) -> Option<&mut Attempt<L, T>> {
         self.attempts.iter_mut().find(|attempt| attempt.id == id)
     }
 
     /// The one in use.
-    pub(super) fn used(&self) -> Option<&Attempt<L>> {
+    #[must_use]
+    pub fn used(&self) -> Option<&Attempt<L, T>> {
         self.used.and_then(|used| self.attempt(used))
     }
 
     /// Those that carry out what there is.
-    pub(super) fn into_links(self) -> impl Iterator<Item = L> {
+    pub fn into_links(self) -> impl Iterator<Item = L> {
         self.attempts.into_iter().map(|attempt| attempt.link)
     }
 
     /// An attempt has come through with terms that jobs can be made by; the answer is whether it is in use from now on. If not, it is let go.
-    pub(super) fn handle_ready(&mut self, id: LinkId, terms: Terms, now: Monotonic) -> bool {
+    pub fn handle_ready(&mut self, id: LinkId, terms: T, now: Monotonic) -> bool {
         let Some(upstream) = self.attempt(id).map(|attempt| attempt.upstream) else { return false };
         // Where an upstream has sent us on, the new link takes the old one's place.
         let follows = self.used().is_some_and(|used| used.upstream == upstream);
@@ -117,7 +134,7 @@ impl<L> Roster<L> {
     }
 
     /// The terms of an upstream are these from now on; the answer is whether it is the one in use.
-    pub(super) fn handle_terms(&mut self, id: LinkId, terms: Terms, now: Monotonic) -> bool {
+    pub fn handle_terms(&mut self, id: LinkId, terms: T, now: Monotonic) -> bool {
         if let Some(attempt) = self.attempt_mut(id) {
             attempt.terms = Some(terms);
         }
@@ -129,12 +146,12 @@ impl<L> Roster<L> {
     }
 
     /// A job that was made by the terms of the one in use was put to it.
-    pub(super) const fn handle_job(&mut self) {
+    pub const fn handle_job(&mut self) {
         self.jobless = None;
     }
 
     /// An attempt has failed; the answer is `None` if nothing depended on it. `jitter` is random.
-    pub(super) fn handle_failed(&mut self, id: LinkId, now: Monotonic, jitter: u8) -> Option<Failed> {
+    pub fn handle_failed(&mut self, id: LinkId, now: Monotonic, jitter: u8) -> Option<Failed> {
         let place = self.attempts.iter().position(|attempt| attempt.id == id)?;
         let attempt = self.attempts.swap_remove(place);
         let upstream = attempt.upstream;
@@ -155,7 +172,7 @@ impl<L> Roster<L> {
     ///
     /// The one in use is used until the next attempt has come through, so nothing but a pause keeps it from sending us on without end, to
     /// wherever it likes.
-    pub(super) fn redirect(&mut self, id: LinkId, now: Monotonic) -> Option<(usize, u8)> {
+    pub fn redirect(&mut self, id: LinkId, now: Monotonic) -> Option<(usize, u8)> {
         let place = self.attempts.iter().position(|attempt| attempt.id == id)?;
         let attempt = self.attempts.get(place)?;
         let next = (attempt.upstream, attempt.hops + 1);
@@ -167,7 +184,7 @@ impl<L> Roster<L> {
             return Some(next);
         }
         let follows =
-            |other: &Attempt<L>| other.id != id && other.upstream == next.0 && other.until.is_none();
+            |other: &Attempt<L, T>| other.id != id && other.upstream == next.0 && other.until.is_none();
         if now < attempt.redirect_due || self.attempts.iter().any(follows) {
             return None;
         }
@@ -177,7 +194,7 @@ impl<L> Roster<L> {
 
     /// The attempt in use that is to be given up because no job was made by its terms. While the node makes none at all (`is_supplied` is
     /// false), that is not the upstream's doing.
-    pub(super) fn poll_jobless(&mut self, is_supplied: bool, now: Monotonic) -> Option<LinkId> {
+    pub fn poll_jobless(&mut self, is_supplied: bool, now: Monotonic) -> Option<LinkId> {
         self.jobless.filter(|&jobless| jobless <= now)?;
         if !is_supplied {
             self.jobless = Some(now + JOBLESS_PATIENCE);
@@ -187,7 +204,7 @@ impl<L> Roster<L> {
     }
 
     /// Lets go what is due; the answer is whether miners are to work for themselves from now on.
-    pub(super) fn handle_timeout(&mut self, now: Monotonic) -> bool {
+    pub fn handle_timeout(&mut self, now: Monotonic) -> bool {
         self.attempts.retain(|attempt| attempt.until.is_none_or(|until| until > now));
         let gives_up = self.ladder.handle_timeout(now);
         if gives_up {
@@ -197,7 +214,8 @@ impl<L> Roster<L> {
     }
 
     /// When to ask [`Self::poll_attempt`], [`Self::poll_jobless`] and [`Self::handle_timeout`] again.
-    pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
         let farewells = self.attempts.iter().filter_map(|attempt| attempt.until);
         self.ladder.poll_timeout().into_iter().chain(farewells).chain(self.jobless).min()
     }

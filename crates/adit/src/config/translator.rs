@@ -1,0 +1,203 @@
+//! The translator in the config: its own part, and its upstreams.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::str::FromStr;
+
+use adit_net::{Limits, Url};
+use adit_translator::server::{Mode, TranslatorConfig, UpstreamTarget};
+use adit_translator::upstream::payout::Expectation;
+use adit_translator::{MachineConfig, Override};
+use adit_units::{Difficulty, Hashrate};
+use bitcoin::Address;
+use bitcoin::address::NetworkUnchecked;
+
+use super::checked::{listen, log, required, shares_per_minute};
+use super::declaration::{server, user};
+use super::mistake::Mistake;
+use super::written::{Written, WrittenDevice, WrittenTranslator, WrittenUpstream};
+use crate::logging::LogLevels;
+
+/// Seconds after which machines are given their job again unless the operator has another view.
+const KEEPALIVE_SECS: u64 = 30;
+
+/// What upstreams are told at first of how fast the machines are.
+const FIRST_GUESS: Hashrate = Hashrate::from_hashes_per_second(1_000_000_000_000);
+
+/// The part of a block that must go to the address that is expected, unless the operator has another view.
+const LEAST_PAYOUT_PERCENT: u8 = 90;
+
+/// Everything that `adit translator` needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct TranslatorSettings {
+    /// How much is logged.
+    pub(crate) log: Option<LogLevels>,
+    /// Where machines connect.
+    pub(crate) listen: SocketAddr,
+    /// Where its numbers are served, if they are.
+    pub(crate) api: Option<SocketAddr>,
+    /// The role itself.
+    pub(crate) role: TranslatorConfig,
+}
+
+/// Checks what a translator needs, which may stand alone in a config without a pool or a node.
+pub(super) fn check(
+    mut written: Written,
+    _folder: &Path,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<TranslatorSettings> {
+    let table = written.translator.take().unwrap_or_default();
+    let log = log(written.log.take(), mistakes);
+    let listen = listen("translator.listen", table.listen.clone(), "0.0.0.0:34255", mistakes);
+    let api = match table.api.as_deref() {
+        Some("off") => None,
+        text => super::checked::listen("translator.api", text.map(str::to_owned), "127.0.0.1:4081", mistakes),
+    };
+    let upstreams = upstreams(written.upstream, written.upstreams, mistakes);
+    let mode = mode(table.mode.as_deref(), mistakes);
+    let keepalive = table.keepalive_secs.unwrap_or(KEEPALIVE_SECS);
+    if !(5..=600).contains(&keepalive) {
+        let text = format!("{keepalive} is out of range; use 5 to 600");
+        mistakes.push(Mistake::at("translator.keepalive_secs", text));
+    }
+    let limits = limits(&table, mistakes);
+    let machine = machine(&table, mistakes);
+    let role = TranslatorConfig {
+        upstreams: upstreams?,
+        mode: mode?,
+        machine: machine?,
+        keepalive: core::time::Duration::from_secs(keepalive),
+        first_guess: FIRST_GUESS,
+        limits,
+        insecure: false,
+        allows_public: table.allow_public.unwrap_or(false),
+        expects_proxy: table.proxy_protocol.unwrap_or(false),
+    };
+    Some(TranslatorSettings { log, listen: listen?, api, role })
+}
+
+fn mode(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Mode> {
+    match text {
+        None | Some("aggregated") => Some(Mode::Aggregated),
+        Some("per-machine") => Some(Mode::PerMachine),
+        Some(other) => {
+            let text = format!("{other:?} is not known; use aggregated or per-machine");
+            mistakes.push(Mistake::at("translator.mode", text));
+            None
+        }
+    }
+}
+
+/// How many machines are served; all of them may come from one address, because a farm behind a router does.
+fn limits(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Limits {
+    let mut limits = Limits::default();
+    limits.connections_per_address = limits.connections;
+    limits.newcomers_per_address = limits.newcomers;
+    let mut take = |path: &str, written: Option<u32>, limit: &mut usize| {
+        let Some(number) = written else { return };
+        if number == 0 {
+            mistakes.push(Mistake::at(path, "0 is out of range; use at least 1".to_owned()));
+        }
+        *limit = usize::try_from(number).unwrap_or(usize::MAX);
+    };
+    take("translator.connections", table.connections, &mut limits.connections);
+    limits.connections_per_address = limits.connections_per_address.min(limits.connections);
+    let path = "translator.connections_per_address";
+    take(path, table.connections_per_address, &mut limits.connections_per_address);
+    limits
+}
+
+/// What holds for all machines.
+fn machine(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Option<MachineConfig> {
+    let mut machine = MachineConfig::default();
+    if let Some(rate) = shares_per_minute("translator.shares_per_minute", table.shares_per_minute, mistakes) {
+        machine.rate = rate;
+    }
+    if let Some(size) = table.extranonce2_size {
+        if !(2..=16).contains(&size) {
+            let text =
+                format!("{size} is out of range; use 2 to 16, and 8 unless an upstream has no room for it");
+            mistakes.push(Mistake::at("translator.extranonce2_size", text));
+        }
+        machine.extranonce2_len = size;
+    }
+    if let Some(mask) = &table.version_mask {
+        match u32::from_str_radix(mask.trim_start_matches("0x"), 16) {
+            Ok(mask) => machine.version_mask = mask & adit_share::VERSION_ROLLING_MASK,
+            Err(_) => {
+                let text = format!("{mask:?} is not a mask in hexadecimal, such as 1fffe000");
+                mistakes.push(Mistake::at("translator.version_mask", text));
+            }
+        }
+    }
+    let least = difficulty("translator.least_difficulty", table.least_difficulty.as_deref(), mistakes);
+    machine.least_difficulty = least.unwrap_or(machine.least_difficulty);
+    machine.follows_speed = table.vardiff.unwrap_or(true);
+    machine.devices = table
+        .devices
+        .iter()
+        .enumerate()
+        .filter_map(|(index, written)| device(&format!("translator.devices.{index}"), written, mistakes))
+        .collect();
+    Some(machine)
+}
+
+/// What the operator knows of some devices.
+fn device(path: &str, written: &WrittenDevice, mistakes: &mut Vec<Mistake>) -> Option<Override> {
+    let what = "a part of what the device calls itself";
+    let pattern = required(&format!("{path}.user_agent"), written.user_agent.clone(), what, mistakes)?;
+    let least_difficulty =
+        difficulty(&format!("{path}.least_difficulty"), written.least_difficulty.as_deref(), mistakes);
+    // A trillionth of a terahash is a hash.
+    let speed = difficulty(&format!("{path}.terahashes"), written.terahashes.as_deref(), mistakes);
+    let nominal = speed.map(|speed| {
+        Hashrate::from_hashes_per_second(u64::try_from(speed.to_trillionths()).unwrap_or(u64::MAX))
+    });
+    Some(Override { pattern: pattern.into(), nominal, least_difficulty })
+}
+
+fn difficulty(path: &str, text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Difficulty> {
+    let text = text?;
+    Difficulty::from_str(text).map_err(|error| mistakes.push(Mistake::at(path, error.to_string()))).ok()
+}
+
+/// The table `[upstream]`, or the list `[[upstreams]]`.
+fn upstreams(
+    one: WrittenUpstream,
+    several: Vec<WrittenUpstream>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Vec<UpstreamTarget>> {
+    let (path, all) = super::declaration::list(one, several, mistakes);
+    let all: Vec<_> = all
+        .into_iter()
+        .enumerate()
+        .map(|(index, written)| upstream(&path(index), written, mistakes))
+        .collect();
+    all.into_iter().collect()
+}
+
+/// One upstream, whose keys are at `path`.
+fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -> Option<UpstreamTarget> {
+    let at = |key: &str| format!("{path}.{key}");
+    let pool: Option<Url> = server(&at("pool"), written.pool, "the pool that pays", mistakes);
+    let user = user(&at("user"), written.user, mistakes);
+    let least_percent = written.least_payout_percent.unwrap_or(LEAST_PAYOUT_PERCENT);
+    if !(1..=100).contains(&least_percent) {
+        let text = format!("{least_percent} is out of range; use 1 to 100");
+        mistakes.push(Mistake::at(at("least_payout_percent"), text));
+    }
+    let expects = match written.pays {
+        None => None,
+        Some(text) => match Address::<NetworkUnchecked>::from_str(&text) {
+            Ok(address) => {
+                let script = address.assume_checked().script_pubkey();
+                Some(Expectation { script, least_percent })
+            }
+            Err(error) => {
+                mistakes.push(Mistake::at(at("pays"), format!("{text:?} is not a Bitcoin address: {error}")));
+                return None;
+            }
+        },
+    };
+    Some(UpstreamTarget { pool: pool?, user: user?, expects })
+}

@@ -1,0 +1,111 @@
+//! The parts of a job as machines put them together, against the pool's own way.
+
+use adit_share::{JobParts, MAX_EXTRANONCE_LEN, Tip};
+use adit_units::{Height, JobId};
+use bitcoin::hashes::{Hash as _, sha256d};
+use bitcoin::hex::FromHex as _;
+use bitcoin::{BlockHash, CompactTarget};
+
+use super::*;
+
+const TIME: u32 = 1_780_000_000;
+
+fn work(prefix: &[u8], size: u16) -> ChannelWork {
+    let tip = Tip::new(
+        BlockHash::from_byte_array([7; 32]),
+        Height(101),
+        CompactTarget::from_consensus(0x207f_ffff),
+        TIME,
+    );
+    let parts = JobParts {
+        id: JobId(5),
+        tip,
+        min_ntime: TIME,
+        version: 0x2000_0000,
+        version_rolling_allowed: true,
+        coinbase_prefix: &[1; 50],
+        coinbase_suffix: &[2; 60],
+        extranonce_len: prefix.len() + usize::from(size),
+        merkle_path: vec![[3; 32], [4; 32]],
+    };
+    ChannelWork {
+        key: 0,
+        job: Arc::new(Job::from_parts(parts).unwrap()),
+        source: Source { channel: 1, job: 5, generation: 1 },
+        prefix: Extranonce::join(prefix, &[]),
+        extranonce_size: size,
+        target: Target::DIFFICULTY_1,
+        is_new_tip: true,
+    }
+}
+
+fn params(line: &[u8]) -> Vec<serde_json::Value> {
+    let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+    assert_eq!(line["method"], "mining.notify");
+    line["params"].as_array().unwrap().clone()
+}
+
+/// The merkle root as a machine makes it of a line.
+fn root(line: &[u8], extranonces: &[&[u8]]) -> [u8; 32] {
+    let params = params(line);
+    let bytes = |place: usize| Vec::from_hex(params[place].as_str().unwrap()).unwrap();
+    let coinbase = [bytes(2), extranonces.concat(), bytes(3)].concat();
+    let path =
+        params[4].as_array().unwrap().iter().map(|step| Vec::from_hex(step.as_str().unwrap()).unwrap());
+    let leaf = sha256d::Hash::hash(&coinbase).to_byte_array().to_vec();
+    let root =
+        path.fold(leaf, |root, step| sha256d::Hash::hash(&[root, step].concat()).to_byte_array().to_vec());
+    root.try_into().unwrap()
+}
+
+#[test]
+fn a_machine_and_the_pool_make_the_same_coinbase() {
+    for (prefix, size, extranonce2_len) in [(6, 14, 8_u8), (8, 12, 8), (16, 16, 4), (0, 6, 2)] {
+        let work = work(&vec![9; prefix], size);
+        let job = Sv1Job::new(&work, 1, (256, 256), extranonce2_len).unwrap();
+        let (one, two) = ([0xa1, 0xa2, 0xa3, 0xa4], vec![0xb0; extranonce2_len.into()]);
+        let mut line = Vec::new();
+        job.write(256, true, &mut line);
+        let rolled = job.rolled(one, &two);
+        assert_eq!(rolled.as_bytes().len(), usize::from(size), "all that the channel leaves is sent up");
+        let whole = [&vec![9; prefix], rolled.as_bytes()].concat();
+        assert_eq!(root(&line, &[&one, &two]), work.job.merkle_root(&whole).unwrap());
+        let assignment = job.assignment(one, Target::MAX).unwrap();
+        assert_eq!(assignment.target(), Target::MAX);
+        assert!(whole.len() <= MAX_EXTRANONCE_LEN);
+    }
+}
+
+#[test]
+fn a_channel_without_room_is_told_with_what_would_fit() {
+    let error = Sv1Job::new(&work(&[9; 8], 8), 1, (256, 256), 8).unwrap_err();
+    assert_eq!(error, NoRoom { given: 8, needed: 12, possible: 4 });
+    assert!(Sv1Job::new(&work(&[9; 8], 8), 1, (256, 256), 4).is_ok());
+}
+
+#[test]
+fn the_line_carries_the_number_and_the_flag_that_it_is_written_with() {
+    let job = Sv1Job::new(&work(&[9; 8], 12), 1, (0xabc00, 0), 8).unwrap();
+    let mut lines = Vec::new();
+    job.write(0xabc00, true, &mut lines);
+    job.write(0xabc01, false, &mut lines);
+    let lines: Vec<_> = lines.split_inclusive(|&byte| byte == b'\n').map(params).collect();
+    assert_eq!((&lines[0][0], &lines[0][8]), (&"00000000000abc00".into(), &true.into()));
+    assert_eq!((&lines[1][0], &lines[1][8]), (&"00000000000abc01".into(), &false.into()));
+    assert_eq!(lines[0][1..8], lines[1][1..8]);
+    assert_eq!(lines[0][7], format!("{TIME:08x}"));
+}
+
+#[test]
+fn a_renewed_job_is_the_same_but_for_number_and_time() {
+    let job = Sv1Job::new(&work(&[9; 8], 12), 1, (256, 256), 8).unwrap();
+    let later = job.renewed(512, TIME + 30);
+    assert_eq!((later.number(), later.ntime(), later.floor()), (512, TIME + 30, 256));
+    assert_eq!(later.route(), job.route());
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    job.write(1, false, &mut one);
+    later.write(1, false, &mut two);
+    assert_eq!(params(&one)[..7], params(&two)[..7]);
+    assert_eq!(job.renewed(768, TIME - 30).ntime(), TIME, "never before the upstream's");
+    assert_eq!(job.renewed(768, TIME + 100_000).ntime(), TIME + 3_600, "and never far ahead of it");
+}

@@ -1,0 +1,212 @@
+//! What becomes of a submitted share: judged here, and sent up if the upstream pays for it.
+
+use adit_share::{Assignment, Reject, Submission, Unhashed, Verdict, judge_by_hash};
+use adit_units::{ChannelId, Now, SequenceNumber, Target};
+
+use super::{Disconnect, Issued, Machine, Remedy, Share, VARDIFF_INTERVAL};
+use crate::job::NUMBER_STEP;
+use crate::sv1::{Extranonce2, Fault, Id, Submit};
+
+/// A share whose job is known.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    /// The job's place among those issued.
+    place: usize,
+    extranonce2: Extranonce2,
+    version: u32,
+    ntime: u32,
+    nonce: u32,
+}
+
+impl Machine {
+    /// `mining.submit`: answered at once.
+    ///
+    /// # Errors
+    ///
+    /// If nothing but refused shares has come for minutes.
+    pub(super) fn handle_submit(
+        &mut self,
+        id: Option<&Id>,
+        submit: &Submit,
+        now: Now,
+    ) -> Result<(), Disconnect> {
+        match self.take(submit, now) {
+            Ok(()) => {
+                self.reply_true(id);
+                self.storm.calm();
+                self.last_share = Some(now.monotonic);
+                if now.monotonic >= self.next_look {
+                    self.next_look = now.monotonic + VARDIFF_INTERVAL;
+                    self.retarget(now.monotonic);
+                }
+                Ok(())
+            }
+            Err(fault) => {
+                self.count(fault);
+                self.reply_fault(id, fault);
+                // Some firmware sends the same share many times a day; that is no sign of trouble.
+                if fault == Fault::Duplicate { Ok(()) } else { self.weather(now) }
+            }
+        }
+    }
+
+    /// Tries what may help a machine whose shares are all refused.
+    fn weather(&mut self, now: Now) -> Result<(), Disconnect> {
+        match self.storm.refuse(now.monotonic) {
+            None => Ok(()),
+            Some(Remedy::Job) => {
+                self.reissue(true, now.monotonic);
+                Ok(())
+            }
+            Some(Remedy::Reconnect) => {
+                self.handle_drain();
+                Ok(())
+            }
+            Some(Remedy::Disconnect) => Err(Disconnect::Storm),
+        }
+    }
+
+    fn take(&mut self, submit: &Submit, now: Now) -> Result<(), Fault> {
+        if !self.is_subscribed {
+            return Err(Fault::NotSubscribed);
+        }
+        let Some(user) = self.users.iter().position(|user| *user.name == *submit.user) else {
+            return Err(Fault::Unauthorized);
+        };
+        let candidate = self.candidate(submit)?;
+        self.judge(candidate, user, now)
+    }
+
+    /// Finds the job, and puts the header's fields together.
+    fn candidate(&self, submit: &Submit) -> Result<Candidate, Fault> {
+        let number = submit.job.ok_or(Fault::JobNotFound)?;
+        let found = self.issued.iter().rposition(|issued| issued.number == number);
+        let place = found.ok_or(if number < self.stale_below { Fault::Stale } else { Fault::JobNotFound })?;
+        let job = self.issued.get(place).ok_or(Fault::JobNotFound)?.job.job();
+        let bits = submit.version_bits.unwrap_or_default();
+        let mask = self.version_mask.unwrap_or_default();
+        if bits & !mask != 0 {
+            return Err(Fault::InvalidVersionMask);
+        }
+        let version = match submit.version_bits {
+            Some(bits) if job.version_rolling_allowed() => (job.version() & !mask) | bits,
+            Some(_) | None => job.version(),
+        };
+        let extranonce2 = submit.extranonce2.resized(self.config.extranonce2_len);
+        Ok(Candidate { place, extranonce2, version, ntime: submit.ntime, nonce: submit.nonce })
+    }
+
+    fn judge(&mut self, candidate: Candidate, user: usize, now: Now) -> Result<(), Fault> {
+        let Some(Issued { job, target, .. }) = self.issued.get(candidate.place) else {
+            return Err(Fault::JobNotFound);
+        };
+        // Machines apply a new difficulty at once or with the next job, as they like: a job's shares are good by the easier of the two.
+        let target = (*target).max(self.announced.unwrap_or(Target::ZERO));
+        let job = std::sync::Arc::clone(job);
+        let Some(assignment) = self.assignments.of(&job, self.extranonce1, target) else {
+            return Err(Fault::JobNotFound);
+        };
+        let submission = Submission {
+            channel_id: ChannelId(0),
+            sequence_number: SequenceNumber(0),
+            job_id: job.job().id(),
+            nonce: candidate.nonce,
+            ntime: candidate.ntime,
+            version: candidate.version,
+            extranonce: Some(candidate.extranonce2.as_slice()),
+            rest: &[],
+        };
+        let share = Unhashed { job: job.job(), assignment, submission: &submission };
+        let seen = self.seen.on(job.job().tip().prev_hash);
+        // Where there is no room the judge says so.
+        let _full = seen.make_room();
+        let (work, hash, is_block) = match judge_by_hash(share, seen, None, now.unix) {
+            Verdict::Valid { work, hash } => (work, hash, false),
+            Verdict::Block { work, hash, .. } => (work, hash, true),
+            Verdict::Rejected(reject) => return Err(fault(reject)),
+        };
+        let goes_up = is_block || job.target().is_met_by(&hash);
+        if goes_up && !self.is_live {
+            return Err(Fault::Other("No upstream"));
+        }
+        self.credit(work, &hash, is_block, now);
+        if goes_up {
+            let Candidate { nonce, ntime, version, extranonce2, .. } = candidate;
+            let extranonce = job.rolled(self.extranonce1, extranonce2.as_slice());
+            let worker = self.users.get(user).and_then(|user| user.worker);
+            let work = job.target().to_work();
+            self.shares.push_back(Share {
+                route: job.route(),
+                nonce,
+                ntime,
+                version,
+                extranonce,
+                work,
+                worker,
+            });
+        }
+        Ok(())
+    }
+
+    /// A share was good.
+    fn credit(&mut self, work: adit_units::Work, hash: &[u8; 32], is_block: bool, now: Now) {
+        self.counts.accepted += 1;
+        self.counts.blocks += u64::from(is_block);
+        let hash = Target::from_le_bytes(*hash);
+        if self.best.is_none_or(|best| hash < best) {
+            self.best = Some(hash);
+        }
+        self.meter.handle_share(work, now.monotonic);
+        if let Some(vardiff) = &mut self.vardiff {
+            vardiff.handle_share(work, now.monotonic);
+        }
+    }
+
+    fn count(&mut self, fault: Fault) {
+        let counter = match fault {
+            Fault::Stale | Fault::JobNotFound => &mut self.counts.stale,
+            Fault::Duplicate => &mut self.counts.duplicate,
+            Fault::LowDifficulty => &mut self.counts.low_difficulty,
+            Fault::Other(_)
+            | Fault::Unauthorized
+            | Fault::NotSubscribed
+            | Fault::NtimeOutOfRange
+            | Fault::InvalidVersionMask
+            | Fault::Unsupported => &mut self.counts.invalid,
+        };
+        *counter += 1;
+    }
+}
+
+/// The job that shares came for last, as the machine works on it: making it takes a long division.
+#[derive(Debug, Default)]
+pub(super) struct Assignments {
+    last: Option<(u64, Target, [u8; 4], Assignment)>,
+}
+
+impl Assignments {
+    fn of(&mut self, job: &crate::job::Sv1Job, extranonce1: [u8; 4], target: Target) -> Option<&Assignment> {
+        let key = (job.number() / NUMBER_STEP, target, extranonce1);
+        let is_same =
+            self.last.as_ref().is_some_and(|(number, target, own, _)| (*number, *target, *own) == key);
+        if !is_same {
+            let assignment = job.assignment(extranonce1, target)?;
+            self.last = Some((key.0, key.1, key.2, assignment));
+        }
+        self.last.as_ref().map(|(.., assignment)| assignment)
+    }
+}
+
+/// What a machine is told of a refusal.
+const fn fault(reject: Reject) -> Fault {
+    match reject {
+        Reject::StaleShare => Fault::Stale,
+        Reject::InvalidJobId => Fault::JobNotFound,
+        Reject::DuplicateShare => Fault::Duplicate,
+        Reject::DifficultyTooLow => Fault::LowDifficulty,
+        Reject::InvalidNtime => Fault::NtimeOutOfRange,
+        Reject::InvalidNonRollableVersionBit | Reject::VersionRollingNotAllowed => Fault::InvalidVersionMask,
+        Reject::BadExtranonceSize => Fault::Other("Invalid nonce2 length"),
+        Reject::TooManyShares => Fault::Other("Too many shares"),
+    }
+}

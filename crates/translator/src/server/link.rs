@@ -1,0 +1,369 @@
+//! One connection to an upstream, in a task of its own.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use adit_channel::LinkId;
+use adit_net::{
+    Clock, ConnectError, Connection, Intake, Io, IoError, OutboxLimits, QueueError, Timer, Url, connect,
+    connect_unauthenticated,
+};
+use adit_transport::OpenError;
+use adit_units::{Hashrate, Work};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::board::Up;
+use crate::job::NoRoom;
+use crate::status::{ChannelStatus, UpstreamShares};
+use crate::upstream::payout::PayoutError;
+use crate::upstream::{
+    ChannelWork, Event, NotOpened, Outcome, UpShare, Upstream, UpstreamConfig, UpstreamError,
+};
+
+/// Commands that may wait for a link that is busy.
+const COMMANDS_MAX: usize = 65_536;
+
+/// Shares that may wait for a link that is busy; more are lost, and counted.
+const SHARES_MAX: usize = 16_384;
+
+/// Shares that are taken at once.
+const SHARES_BATCH: usize = 256;
+
+/// Bytes that may wait for an upstream: requests for tens of thousands of channels.
+const OUTBOX_BYTES: usize = 16 << 20;
+
+/// How long an upstream may take to hear the last of a link that is given up.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the steward hears what became of shares.
+const TALLY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Different codes of refusals that are counted apart.
+const CODES_MAX: usize = 16;
+
+/// Channels that are shown one by one.
+const CHANNELS_SHOWN: usize = 65_536;
+
+/// What a link is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A channel is wanted.
+    Open { key: u64, user: String, nominal: Hashrate },
+    /// It is wanted no longer.
+    Close { key: u64 },
+    /// Those behind it have this speed.
+    Hashrate { key: u64, nominal: Hashrate },
+}
+
+/// What a link tells.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// Channels may be opened.
+    Ready,
+    /// There is work.
+    Work(ChannelWork),
+    /// A channel is not opened, or is no longer open.
+    Refused { key: u64, reason: String, was_open: bool },
+    /// It wants its clients elsewhere.
+    Redirected { host: String, port: u16 },
+    /// What has become of shares since this was told last, and the channels as they are.
+    Tally { machines: BTreeMap<u64, UpstreamShares>, channels: Vec<ChannelStatus>, pending: u64 },
+    /// It is over.
+    Ended(LinkError),
+}
+
+/// Why a link has ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error("the connection is lost: {0}")]
+    Io(#[from] IoError),
+    #[error("the pool sent what cannot be read: {0}")]
+    Open(#[from] OpenError),
+    #[error("the pool does not read: {0}")]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error(transparent)]
+    Payout(#[from] PayoutError),
+    #[error("the pool opens no channel: {0}")]
+    Refused(String),
+    #[error("the pool closed the channel: {0}")]
+    Closed(String),
+    #[error("the pool sends no work")]
+    Jobless,
+    #[error("it is of no more use")]
+    Dismissed,
+}
+
+/// Where a link goes.
+#[derive(Clone, Debug)]
+pub(super) struct Destination {
+    pub(super) pool: Url,
+    /// Whether a server elsewhere may do without a key that it is known by.
+    pub(super) insecure: bool,
+    pub(super) upstream: Arc<UpstreamConfig>,
+}
+
+/// A handle on a link, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Link {
+    commands: mpsc::Sender<Command>,
+    pub(super) shares: mpsc::Sender<Up>,
+    task: JoinHandle<()>,
+}
+
+impl Link {
+    /// Begins an attempt. What it reports comes with its number.
+    pub(super) fn begin(id: LinkId, to: Destination, reports: mpsc::Sender<(LinkId, Report)>) -> Self {
+        let (commands, told) = mpsc::channel(COMMANDS_MAX);
+        let (shares, submitted) = mpsc::channel(SHARES_MAX);
+        let task = tokio::spawn(async move {
+            let desk = Desk { id, reports, tally: Tally::default() };
+            desk.serve(to, told, submitted).await;
+        });
+        Self { commands, shares, task }
+    }
+
+    /// Ends it, and waits until what it was told has been sent, for [`CLOSE_PATIENCE`] at most.
+    pub(super) async fn finish(self) {
+        drop((self.commands, self.shares));
+        // One that has failed has nothing more to send.
+        let _ = self.task.await;
+    }
+
+    /// Tells it something; the answer is whether there was room for it.
+    pub(super) fn tell(&self, command: Command) -> bool {
+        self.commands.try_send(command).is_ok()
+    }
+}
+
+/// What is known of shares on their way.
+#[derive(Debug, Default)]
+struct Tally {
+    last_tag: u64,
+    /// Whose each share is, and what it is worth.
+    pending: HashMap<u64, (u64, Work)>,
+    machines: BTreeMap<u64, UpstreamShares>,
+}
+
+/// The task's state.
+struct Desk {
+    id: LinkId,
+    reports: mpsc::Sender<(LinkId, Report)>,
+    tally: Tally,
+}
+
+impl Desk {
+    async fn serve(
+        mut self,
+        to: Destination,
+        mut commands: mpsc::Receiver<Command>,
+        mut shares: mpsc::Receiver<Up>,
+    ) {
+        let mut upstream = Upstream::new(&to.upstream, Clock.monotonic());
+        let ended = self.run(&to, &mut upstream, (&mut commands, &mut shares)).await;
+        upstream.abandon();
+        // What machines have sent in the meantime is lost too.
+        shares.close();
+        while let Ok(up) = shares.try_recv() {
+            self.tally.machines.entry(up.machine).or_default().lost += 1;
+        }
+        let _ = self.tell_events(&mut upstream).await;
+        let _ = self.tell_tally(&upstream).await;
+        let reason = ended.err().unwrap_or(LinkError::Dismissed);
+        let _ = self.report(Report::Ended(reason)).await;
+    }
+
+    /// Connects and serves until there is a reason to end.
+    async fn run(
+        &mut self,
+        to: &Destination,
+        upstream: &mut Upstream,
+        (commands, shares): (&mut mpsc::Receiver<Command>, &mut mpsc::Receiver<Up>),
+    ) -> Result<(), LinkError> {
+        let mut connection = tokio::select! {
+            biased;
+            () = dismissed(commands) => return Ok(()),
+            connection = dial(to) => connection?,
+        };
+        // The deadlines of the setup run from when there is somebody to answer.
+        *upstream = Upstream::new(&to.upstream, Clock.monotonic());
+        let (mut timer, mut batch) = (Timer::default(), Vec::with_capacity(SHARES_BATCH));
+        let mut tally_due = Clock.monotonic() + TALLY_INTERVAL;
+        loop {
+            if self.tell_events(upstream).await.is_err() {
+                return Ok(());
+            }
+            connection.queue(upstream.frames())?;
+            let deadline = upstream.poll_timeout().map_or(tally_due, |deadline| deadline.min(tally_due));
+            timer.set(Some(deadline));
+            tokio::select! {
+                biased;
+                io = connection.io(Intake::Open) => read(upstream, &mut connection, io)?,
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(upstream, command).await,
+                    None => {
+                        self.send_rest(upstream, shares, &mut batch);
+                        connection.queue(upstream.frames())?;
+                        connection.close(CLOSE_PATIENCE).await;
+                        return Ok(());
+                    }
+                },
+                _ = shares.recv_many(&mut batch, SHARES_BATCH) => self.submit(upstream, &mut batch),
+                () = timer.fired() => {
+                    let now = Clock.monotonic();
+                    upstream.handle_timeout(now)?;
+                    if now >= tally_due {
+                        tally_due = now + TALLY_INTERVAL;
+                        let _ = self.tell_tally(upstream).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what machines have sent before nobody could tell this link anything more.
+    fn send_rest(&mut self, upstream: &mut Upstream, shares: &mut mpsc::Receiver<Up>, batch: &mut Vec<Up>) {
+        while let Ok(up) = shares.try_recv() {
+            batch.push(up);
+        }
+        self.submit(upstream, batch);
+    }
+
+    async fn obey(&mut self, upstream: &mut Upstream, command: Command) {
+        let now = Clock.monotonic();
+        match command {
+            Command::Open { key, user, nominal } => match upstream.open(key, &user, nominal, now) {
+                Ok(()) | Err(NotOpened::Taken) => {}
+                Err(error) => {
+                    let refused = Report::Refused { key, reason: error.to_string(), was_open: false };
+                    let _ = self.report(refused).await;
+                }
+            },
+            Command::Close { key } => upstream.close(key),
+            Command::Hashrate { key, nominal } => upstream.set_hashrate(key, nominal, now),
+        }
+    }
+
+    fn submit(&mut self, upstream: &mut Upstream, batch: &mut Vec<Up>) {
+        for Up { machine, share } in batch.drain(..) {
+            self.tally.last_tag += 1;
+            let tag = self.tally.last_tag;
+            let up = UpShare {
+                tag,
+                key: share.route.key,
+                source: share.route.source,
+                nonce: share.nonce,
+                ntime: share.ntime,
+                version: share.version,
+                extranonce: share.extranonce,
+                worker: share.worker,
+            };
+            self.tally.pending.insert(tag, (machine, share.work));
+            if let Err(error) = upstream.submit(&up) {
+                tracing::debug!(machine, %error, "share cannot be sent up");
+                self.settle(tag, Outcome::Lost);
+            }
+        }
+    }
+
+    fn settle(&mut self, tag: u64, outcome: Outcome) {
+        let Some((machine, work)) = self.tally.pending.remove(&tag) else { return };
+        let shares = self.tally.machines.entry(machine).or_default();
+        match outcome {
+            Outcome::Accepted => {
+                shares.accepted += 1;
+                shares.work = shares.work.saturating_add(work.to_hashes());
+            }
+            Outcome::Lost => shares.lost += 1,
+            Outcome::Refused(code) => {
+                tracing::debug!(machine, code, "share refused upstream");
+                shares.refused += 1;
+                count_code(&mut shares.refusals, code, 1);
+            }
+        }
+    }
+
+    async fn report(&self, report: Report) -> Result<(), Gone> {
+        self.reports.send((self.id, report)).await.map_err(|_| Gone)
+    }
+
+    async fn tell_events(&mut self, upstream: &mut Upstream) -> Result<(), Gone> {
+        while let Some(event) = upstream.poll_event() {
+            match event {
+                Event::Settled { tag, outcome } => self.settle(tag, outcome),
+                Event::Ready { .. } => self.report(Report::Ready).await?,
+                Event::Opened { .. } => {}
+                Event::Work(work) => self.report(Report::Work(work)).await?,
+                Event::Refused { key, code } => {
+                    self.report(Report::Refused { key, reason: code, was_open: false }).await?;
+                }
+                Event::Closed { key, reason } => {
+                    self.report(Report::Refused { key, reason, was_open: true }).await?;
+                }
+                Event::Reconnect { host, port } => self.report(Report::Redirected { host, port }).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_tally(&mut self, upstream: &Upstream) -> Result<(), Gone> {
+        let machines = core::mem::take(&mut self.tally.machines);
+        let channels = upstream.channels().take(CHANNELS_SHOWN).map(|channel| ChannelStatus {
+            channel_id: channel.channel_id,
+            machine: (channel.key != super::steward::COMMON).then_some(channel.key),
+            user: channel.user.to_owned(),
+            nominal: channel.nominal,
+            target: channel.target,
+            extranonce_prefix: channel.prefix.into(),
+            extranonce_size: channel.extranonce_size,
+            version_rolling: upstream.allows_version_rolling(),
+            shares: UpstreamShares { pending: channel.pending as u64, ..UpstreamShares::default() },
+        });
+        let pending = upstream.pending() as u64;
+        self.report(Report::Tally { machines, channels: channels.collect(), pending }).await
+    }
+}
+
+/// Nobody listens to reports any more.
+struct Gone;
+
+/// Waits until nobody has anything to say to the link any more. What is said before it is up is of no use.
+async fn dismissed(commands: &mut mpsc::Receiver<Command>) {
+    while commands.recv().await.is_some() {}
+}
+
+fn read(
+    upstream: &mut Upstream,
+    connection: &mut Connection,
+    io: Result<Io, IoError>,
+) -> Result<(), LinkError> {
+    io?;
+    while let Some(frame) = connection.next_frame(|header| upstream.frame_limit(header))? {
+        upstream.handle_frame(frame, Clock.monotonic())?;
+    }
+    Ok(())
+}
+
+async fn dial(to: &Destination) -> Result<Connection, ConnectError> {
+    let connection = match to.pool.authority() {
+        None if to.insecure => connect_unauthenticated(&to.pool.address()).await?,
+        authority => connect(&to.pool.address(), authority).await?,
+    };
+    Ok(connection.with_outbox_limits(OutboxLimits { bytes: OUTBOX_BYTES, ..OutboxLimits::default() }))
+}
+
+/// Counts a code apart from others, as long as there are not too many of them.
+pub(super) fn count_code(codes: &mut Vec<(String, u64)>, code: String, times: u64) {
+    if let Some((_, count)) = codes.iter_mut().find(|(known, _)| *known == code) {
+        *count = count.saturating_add(times);
+    } else if codes.len() < CODES_MAX {
+        codes.push((code, times));
+    }
+}

@@ -1,0 +1,501 @@
+//! Between the machines and the links: which upstream is used, and what each machine works on.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use adit_channel::{Failed, LinkId, Roster};
+use adit_net::{Clock, OsRng, Timer, Url};
+use adit_units::{Hashrate, Monotonic};
+use rand_core::Rng as _;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{interval_at, timeout};
+
+use super::board::{Board, Joining, Uplink};
+use super::link::{Command, Destination, Link, LinkError, Report, count_code};
+use super::{Hall, Mode, TranslatorConfig};
+use crate::credential::worker_name;
+use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Sv1Job};
+use crate::status::{ChannelStatus, UpstreamShares, UpstreamState};
+use crate::upstream::{ChannelWork, UpstreamConfig, payout};
+
+/// What the channel is called that serves all machines; machines count from one.
+pub(super) const COMMON: u64 = 0;
+
+/// How long an upstream may take to hear what was passed on last, when all ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How often upstreams are told how fast the machines are, and jobs are looked at that have got old.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Ticks from one look at the machines' speed to the next.
+const HASHRATE_TICKS: u32 = 10;
+
+/// How long a machine whose channel was refused waits for the next attempt.
+const REOPEN_PAUSE: Duration = Duration::from_secs(30);
+
+/// Reports of links that may wait.
+const REPORTS_MAX: usize = 1_024;
+
+/// What the steward knows, for those who want to see it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overview {
+    pub(super) upstreams: Vec<Known>,
+    /// What became above of the shares of each machine.
+    pub(super) machines: Arc<HashMap<u64, UpstreamShares>>,
+}
+
+/// What is known of one upstream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) state: UpstreamState,
+    pub(super) channels: Vec<ChannelStatus>,
+    pub(super) shares: UpstreamShares,
+}
+
+/// A link, and where it goes.
+#[derive(Debug)]
+struct Line {
+    link: Link,
+    to: Destination,
+    /// Channels may be opened.
+    is_ready: bool,
+    /// Channels that it refused before it was used.
+    refusals: usize,
+}
+
+/// Whoever has a channel: all machines together, or one.
+#[derive(Debug)]
+struct Desk {
+    post: watch::Sender<Board>,
+    /// The name that goes behind the upstream's user.
+    worker: String,
+    nominal: Hashrate,
+    /// Jobs below this number are of no more use.
+    floor: u64,
+    posted: Monotonic,
+    /// When another attempt is made to open a channel that was refused.
+    reopen: Option<Monotonic>,
+}
+
+/// Holds everything together.
+pub(super) struct Steward {
+    hall: Arc<Hall>,
+    config: Arc<TranslatorConfig>,
+    joined: mpsc::Receiver<Joining>,
+    overview: watch::Sender<Overview>,
+    roster: Roster<Line, ()>,
+    uplinks: Arc<[Uplink]>,
+    desks: BTreeMap<u64, Desk>,
+    /// The number that the last job was given.
+    last_number: u64,
+    known: Vec<Known>,
+    machines: HashMap<u64, UpstreamShares>,
+    reports: mpsc::Receiver<(LinkId, Report)>,
+    reporter: mpsc::Sender<(LinkId, Report)>,
+}
+
+impl Steward {
+    pub(super) fn new(
+        hall: Arc<Hall>,
+        common: watch::Sender<Board>,
+        joined: mpsc::Receiver<Joining>,
+        overview: watch::Sender<Overview>,
+    ) -> Self {
+        let (config, now) = (Arc::clone(&hall.config), Clock.now());
+        let (reporter, reports) = mpsc::channel(REPORTS_MAX);
+        let mut desks = BTreeMap::new();
+        if config.mode == Mode::Aggregated {
+            desks.insert(COMMON, Desk::new(common, String::new(), config.first_guess, now.monotonic));
+        }
+        // Numbers go on from the time, so that no job has the id of one from before a restart.
+        let last_number = u64::from(now.unix.to_secs()) << 24;
+        Self {
+            roster: Roster::new(config.upstreams.len(), now.monotonic),
+            known: vec![Known::default(); config.upstreams.len()],
+            uplinks: Arc::new([]),
+            machines: HashMap::new(),
+            hall,
+            config,
+            joined,
+            overview,
+            desks,
+            last_number,
+            reports,
+            reporter,
+        }
+    }
+
+    /// Serves until the program ends.
+    pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let mut timer = Timer::default();
+        let mut tick = interval_at(Clock.instant(Clock.monotonic() + TICK), TICK);
+        let mut ticks = 0_u32;
+        loop {
+            self.act();
+            timer.set(self.roster.poll_timeout());
+            tokio::select! {
+                biased;
+                Some((link, report)) = self.reports.recv() => self.handle_report(link, report),
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                Some(joining) = self.joined.recv() => self.handle_joining(joining),
+                _ = tick.tick() => {
+                    ticks = ticks.wrapping_add(1);
+                    self.handle_tick(ticks);
+                }
+                () = timer.fired() => {}
+            }
+        }
+        for Line { link, .. } in self.roster.into_links() {
+            // One that has much to report has nobody to report it to any more.
+            if timeout(LAST_WORDS, link.finish()).await.is_err() {
+                tracing::warn!("an upstream did not take its last shares in time");
+            }
+        }
+    }
+
+    /// Does what is due: attempts to begin, links to let go.
+    fn act(&mut self) {
+        let now = Clock.monotonic();
+        if let Some(link) = self.roster.poll_jobless(true, now) {
+            self.leave(link, &LinkError::Jobless);
+        }
+        let gives_up = self.roster.handle_timeout(now);
+        while let Some(upstream) = self.roster.poll_attempt(now) {
+            let Some(to) = self.config.destination(upstream) else { continue };
+            self.begin((upstream, 0), to);
+        }
+        if gives_up {
+            tracing::warn!("no upstream can be had: machines stay connected, and wait until one comes back");
+        }
+        self.note_uplinks();
+    }
+
+    fn begin(&mut self, (upstream, hops): (usize, u8), to: Destination) {
+        tracing::debug!(upstream, pool = %to.pool.address(), "connecting");
+        let reporter = self.reporter.clone();
+        self.roster.begin((upstream, hops), |id| Line {
+            link: Link::begin(id, to.clone(), reporter),
+            to,
+            is_ready: false,
+            refusals: 0,
+        });
+        self.set_state(upstream, UpstreamState::Connecting);
+    }
+
+    /// Machines learn which links take shares.
+    fn note_uplinks(&mut self) {
+        let mut links = self.roster.attempts().map(|attempt| attempt.id);
+        let is_same =
+            self.uplinks.iter().all(|uplink| links.next() == Some(uplink.link)) && links.next().is_none();
+        if is_same {
+            return;
+        }
+        let all = self
+            .roster
+            .attempts()
+            .map(|attempt| Uplink { link: attempt.id, shares: attempt.link.link.shares.clone() });
+        self.uplinks = all.collect();
+        for desk in self.desks.values() {
+            desk.post.send_modify(|board| board.uplinks = Arc::clone(&self.uplinks));
+        }
+    }
+
+    fn handle_report(&mut self, link: LinkId, report: Report) {
+        match report {
+            Report::Ready => self.handle_ready(link),
+            Report::Work(work) => self.handle_work(link, &work),
+            Report::Refused { key, reason, was_open } => self.handle_refused(link, key, (reason, was_open)),
+            Report::Redirected { host, port } => self.redirect(link, &host, port),
+            Report::Tally { machines, channels, pending } => {
+                self.handle_tally(link, machines, (channels, pending))
+            }
+            Report::Ended(reason) => self.leave(link, &reason),
+        }
+    }
+
+    /// A link is set up: everybody wants a channel there. Where there is nobody yet, that is all there is to wait for.
+    fn handle_ready(&mut self, id: LinkId) {
+        let Some(attempt) = self.roster.attempt_mut(id) else { return };
+        attempt.link.is_ready = true;
+        for (&key, desk) in &self.desks {
+            let user = self.config.user(attempt.upstream, &desk.worker);
+            attempt.link.link.tell(Command::Open { key, user, nominal: desk.nominal });
+        }
+        if self.desks.is_empty() {
+            self.use_link(id);
+        }
+    }
+
+    /// Machines work for this link from now on, if it is better than what there is; the answer is whether they do.
+    fn use_link(&mut self, id: LinkId) -> bool {
+        if self.roster.used().is_some_and(|used| used.id == id) {
+            return true;
+        }
+        let Some(attempt) = self.roster.attempt(id) else { return false };
+        let (upstream, address) = (attempt.upstream, attempt.link.to.pool.address());
+        let before = self.roster.used().map(|used| used.upstream);
+        if !self.roster.handle_ready(id, (), Clock.monotonic()) {
+            self.set_state(upstream, UpstreamState::Idle);
+            return false;
+        }
+        tracing::info!(upstream, pool = %address, "machines work for this upstream");
+        if let Some(before) = before.filter(|&before| before != upstream) {
+            self.set_state(before, UpstreamState::Idle);
+        }
+        self.set_state(upstream, UpstreamState::InUse);
+        if self.desks.is_empty() {
+            self.roster.handle_job();
+        }
+        true
+    }
+
+    fn handle_work(&mut self, id: LinkId, work: &ChannelWork) {
+        let Some(attempt) = self.roster.attempt(id) else { return };
+        let target = self.config.upstreams.get(attempt.upstream);
+        if let Some(expected) = target.and_then(|target| target.expects.as_ref())
+            && let Err(error) =
+                payout::check(&work.job, work.prefix.as_bytes(), work.extranonce_size, expected)
+        {
+            return self.leave(id, &error.into());
+        }
+        let number = self.last_number + NUMBER_STEP;
+        let (now, used) = (Clock.monotonic(), self.roster.used().map(|used| used.id));
+        let Some(desk) = self.desks.get(&work.key) else { return };
+        let before = desk.post.borrow().job.as_ref().map(|job| job.route().link);
+        let is_fresh = work.is_new_tip || before != Some(id);
+        let floor = if is_fresh { number } else { desk.floor };
+        let job = match Sv1Job::new(work, id, (number, floor), self.config.machine.extranonce2_len) {
+            Ok(job) => Arc::new(job),
+            Err(error) => return self.leave(id, &error.into()),
+        };
+        // What a link that is on its way out says is of no more interest.
+        if used != Some(id) && !self.use_link(id) {
+            return;
+        }
+        self.last_number = number;
+        self.roster.handle_job();
+        self.note_uplinks();
+        if let Some(desk) = self.desks.get_mut(&work.key) {
+            (desk.floor, desk.reopen) = (floor, None);
+            desk.put(job, now);
+        }
+    }
+
+    /// A channel was not opened, or was closed.
+    fn handle_refused(&mut self, id: LinkId, key: u64, (reason, was_open): (String, bool)) {
+        let machines = self.desks.len();
+        let is_used = self.roster.used().is_some_and(|used| used.id == id);
+        let Some(attempt) = self.roster.attempt_mut(id) else { return };
+        attempt.link.refusals += 1;
+        let is_refused_to_all = !is_used && attempt.link.refusals >= machines;
+        if key == COMMON || is_refused_to_all {
+            let error = if was_open { LinkError::Closed(reason) } else { LinkError::Refused(reason) };
+            return self.leave(id, &error);
+        }
+        tracing::warn!(
+            machine = key,
+            reason,
+            "the upstream has no channel for the machine; asking again later"
+        );
+        if let Some(desk) = self.desks.get_mut(&key).filter(|_| is_used) {
+            let pause = if was_open { TICK } else { REOPEN_PAUSE };
+            desk.reopen = Some(Clock.monotonic() + pause);
+        }
+    }
+
+    /// An upstream sends us on, to another host with the same authority.
+    fn redirect(&mut self, id: LinkId, host: &str, port: u16) {
+        let Some(attempt) = self.roster.attempt(id) else { return };
+        let to = attempt.link.to.clone();
+        let elsewhere = match to.pool.redirected(host, port) {
+            Ok(pool) => pool,
+            Err(error) => {
+                tracing::warn!(%error, "the upstream sends its miners to a place that is none");
+                return;
+            }
+        };
+        match self.roster.redirect(id, Clock.monotonic()) {
+            Some(next) => {
+                tracing::info!(from = %to.pool.address(), to = %elsewhere.address(), "the upstream sends its miners on");
+                self.begin(next, Destination { pool: elsewhere, ..to });
+            }
+            None => {
+                tracing::warn!(to = %elsewhere.address(), "the upstream sends its miners on too often; staying")
+            }
+        }
+    }
+
+    fn handle_tally(
+        &mut self,
+        id: LinkId,
+        machines: BTreeMap<u64, UpstreamShares>,
+        (channels, pending): (Vec<ChannelStatus>, u64),
+    ) {
+        let upstream = self.roster.attempt(id).map(|attempt| attempt.upstream);
+        for (machine, shares) in machines {
+            if let Some(known) = upstream.and_then(|upstream| self.known.get_mut(upstream)) {
+                add(&mut known.shares, &shares);
+            }
+            add(self.machines.entry(machine).or_default(), &shares);
+        }
+        let is_used = self.roster.used().is_some_and(|used| used.id == id);
+        if let Some(known) = upstream.filter(|_| is_used).and_then(|upstream| self.known.get_mut(upstream)) {
+            known.channels = channels;
+            known.shares.pending = pending;
+        }
+    }
+
+    /// A link has ended, or is to end.
+    fn leave(&mut self, id: LinkId, reason: &LinkError) {
+        let mut jitter = [0];
+        OsRng.fill_bytes(&mut jitter);
+        let [jitter] = jitter;
+        let Some(Failed { upstream, was_used }) = self.roster.handle_failed(id, Clock.monotonic(), jitter)
+        else {
+            return;
+        };
+        tracing::warn!(upstream, %reason, was_used, "upstream failed");
+        if let Some(known) = self.known.get_mut(upstream) {
+            known.channels.clear();
+            known.shares.pending = 0;
+        }
+        self.set_state(upstream, UpstreamState::Failed { reason: reason.to_string() });
+        self.note_uplinks();
+    }
+
+    fn set_state(&mut self, upstream: usize, state: UpstreamState) {
+        if let Some(known) = self.known.get_mut(upstream) {
+            known.state = state;
+        }
+    }
+
+    fn handle_joining(&mut self, joining: Joining) {
+        match joining {
+            Joining::Joined { machine, user, nominal, board } => {
+                board.send_modify(|board| board.uplinks = Arc::clone(&self.uplinks));
+                let desk =
+                    Desk::new(board, worker_name(&user).as_str().to_owned(), nominal, Clock.monotonic());
+                self.desks.insert(machine, desk);
+                self.open(machine);
+            }
+            Joining::Left { machine } => {
+                self.desks.remove(&machine);
+                for attempt in self.roster.attempts() {
+                    attempt.link.link.tell(Command::Close { key: machine });
+                }
+            }
+        }
+    }
+
+    /// Asks for a machine's channel wherever channels may be opened.
+    fn open(&self, key: u64) {
+        let Some(desk) = self.desks.get(&key) else { return };
+        for attempt in self.roster.attempts().filter(|attempt| attempt.link.is_ready) {
+            let user = self.config.user(attempt.upstream, &desk.worker);
+            attempt.link.link.tell(Command::Open { key, user, nominal: desk.nominal });
+        }
+    }
+
+    fn handle_tick(&mut self, ticks: u32) {
+        let now = Clock.now();
+        self.renew(now.unix.to_secs(), now.monotonic);
+        let due: Vec<u64> = self
+            .desks
+            .iter_mut()
+            .filter_map(|(&key, desk)| desk.reopen.take_if(|due| *due <= now.monotonic).map(|_| key))
+            .collect();
+        due.into_iter().for_each(|key| self.open(key));
+        if ticks.is_multiple_of(HASHRATE_TICKS) {
+            self.tell_hashrates();
+            self.forget_machines();
+        }
+        if self.overview.receiver_count() > 0 {
+            let machines = Arc::new(self.machines.clone());
+            self.overview.send_replace(Overview { upstreams: self.known.clone(), machines });
+        }
+    }
+
+    /// Machines are given jobs again that have been the newest for long, because some take a server that says nothing for dead.
+    fn renew(&mut self, ntime: u32, now: Monotonic) {
+        let Some(used) = self.roster.used().map(|used| used.id) else { return };
+        for desk in self.desks.values_mut().filter(|desk| desk.posted + self.config.keepalive <= now) {
+            let job = desk.post.borrow().job.clone();
+            let Some(job) = job.filter(|job| job.route().link == used) else { continue };
+            self.last_number += NUMBER_STEP;
+            desk.put(Arc::new(job.renewed(self.last_number, ntime)), now);
+        }
+    }
+
+    fn tell_hashrates(&mut self) {
+        let rates: HashMap<u64, u64> = if self.config.mode == Mode::Aggregated {
+            HashMap::from([(COMMON, self.hall.registry.nominal())])
+        } else {
+            self.hall.registry.machines().iter().map(|slot| (slot.id, slot.hashrate())).collect()
+        };
+        for (key, desk) in &mut self.desks {
+            let Some(&rate) = rates.get(key).filter(|&&rate| rate > 0) else { continue };
+            desk.nominal = Hashrate::from_hashes_per_second(rate);
+            for attempt in self.roster.attempts().filter(|attempt| attempt.link.is_ready) {
+                attempt.link.link.tell(Command::Hashrate { key: *key, nominal: desk.nominal });
+            }
+        }
+    }
+
+    /// What became of the shares of machines that are gone is told no more, once their last answers have had time to come.
+    fn forget_machines(&mut self) {
+        let here: HashMap<u64, ()> = self.hall.registry.machines().iter().map(|slot| (slot.id, ())).collect();
+        self.machines.retain(|machine, _| here.contains_key(machine));
+    }
+}
+
+impl Desk {
+    fn new(post: watch::Sender<Board>, worker: String, nominal: Hashrate, now: Monotonic) -> Self {
+        Self { post, worker, nominal, floor: 0, posted: now, reopen: None }
+    }
+
+    fn put(&mut self, job: Arc<Sv1Job>, now: Monotonic) {
+        self.posted = now;
+        self.post.send_modify(|board| board.job = Some(job));
+    }
+}
+
+impl TranslatorConfig {
+    /// Where an attempt at that upstream goes.
+    fn destination(&self, upstream: usize) -> Option<Destination> {
+        let target = self.upstreams.get(upstream)?;
+        let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
+        let config = UpstreamConfig {
+            host: target.pool.host().to_owned(),
+            port: target.pool.port(),
+            user: target.user.clone(),
+            min_extranonce_size: own.saturating_add(self.machine.extranonce2_len.into()),
+            names_workers: true,
+        };
+        Some(Destination {
+            pool: Url::clone(&target.pool),
+            insecure: self.insecure,
+            upstream: Arc::new(config),
+        })
+    }
+
+    /// Whom an upstream is to credit for the channel of whoever has that name.
+    fn user(&self, upstream: usize, worker: &str) -> String {
+        let user = self.upstreams.get(upstream).map(|target| target.user.as_str()).unwrap_or_default();
+        match (self.mode, worker) {
+            (Mode::Aggregated, _) | (Mode::PerMachine, "") => user.to_owned(),
+            (Mode::PerMachine, worker) => format!("{user}.{worker}"),
+        }
+    }
+}
+
+/// Adds what has come since.
+fn add(sum: &mut UpstreamShares, more: &UpstreamShares) {
+    sum.accepted += more.accepted;
+    sum.refused += more.refused;
+    sum.lost += more.lost;
+    sum.work = sum.work.saturating_add(more.work);
+    for (code, times) in &more.refusals {
+        count_code(&mut sum.refusals, code.clone(), *times);
+    }
+}
