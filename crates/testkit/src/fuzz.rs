@@ -5,6 +5,7 @@
 //! `fuzz/fuzz_targets/` and the folders of `fuzz/corpus/` in step.
 
 pub mod channel;
+pub mod dashboard;
 pub mod declaration;
 pub mod frame_stream;
 pub mod handshake;
@@ -34,6 +35,7 @@ pub struct FuzzTarget {
 /// Every fuzz target, by name.
 pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "channel", run: channel::run },
+    FuzzTarget { name: "dashboard", run: dashboard::run },
     FuzzTarget { name: "declaration", run: declaration::run },
     FuzzTarget { name: "frame_stream", run: frame_stream::run },
     FuzzTarget { name: "handshake", run: handshake::run },
