@@ -99,6 +99,9 @@ pub(crate) struct TranslatorArgs {
     /// Where numbers are served over HTTP, or off
     #[arg(long, value_name = "HOST:PORT", requires = "pool")]
     pub(crate) api: Option<String>,
+    /// Show machines and upstreams live on this terminal; logs go to adit-translator.log then
+    #[arg(long)]
+    pub(crate) tui: bool,
 }
 
 const TRANSLATOR_HELP: &str = "Without a config file:

@@ -20,6 +20,7 @@ pub mod share_log_segment;
 pub mod sv1_line;
 pub mod target_arithmetic;
 pub mod template_distribution;
+pub mod translator_upstream;
 
 /// One fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -48,4 +49,5 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "sv1_line", run: sv1_line::run },
     FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
     FuzzTarget { name: "template_distribution", run: template_distribution::run },
+    FuzzTarget { name: "translator_upstream", run: translator_upstream::run },
 ];
