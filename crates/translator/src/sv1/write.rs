@@ -119,14 +119,17 @@ pub fn write_set_version_mask(out: &mut Vec<u8>, mask: u32) {
     end_call(out);
 }
 
-/// Asks to connect to another place after that many seconds; many machines stay, or come back here.
+/// Asks to connect to another place after that many seconds; many machines stay, or come back here. Without a host it names no place at all,
+/// which means the present one: cgminer refuses a host without a point in it.
 pub fn write_reconnect(out: &mut Vec<u8>, host: &str, port: u16, wait_seconds: u32) {
     begin_call(out, &Id::NULL, "client.reconnect");
-    put_text(out, host);
-    out.push(b',');
-    put_number(out, port);
-    out.push(b',');
-    put_number(out, wait_seconds);
+    if !host.is_empty() {
+        put_text(out, host);
+        out.push(b',');
+        put_number(out, port);
+        out.push(b',');
+        put_number(out, wait_seconds);
+    }
     end_call(out);
 }
 
