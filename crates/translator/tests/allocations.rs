@@ -13,14 +13,14 @@ use bitcoin::{BlockHash, CompactTarget};
 
 const TIME: u32 = 1_780_000_000;
 
-/// Most bytes that a connection may take in all; the core has a third of it, and the shell around it the rest.
+/// Most bytes that a connection may take in all; the core has the most of it when it is busy, and the shell around it the rest.
 const CONNECTION: u64 = 24 * 1024;
 
 /// Most bytes that a machine takes that is ready and submits nothing.
 const IDLE_MACHINE: u64 = CONNECTION / 6;
 
 /// Most bytes that a machine takes that has submitted its ten shares a minute for hours.
-const BUSY_MACHINE: u64 = CONNECTION * 2 / 3;
+const BUSY_MACHINE: u64 = CONNECTION * 3 / 4;
 
 struct NoLender;
 
