@@ -19,6 +19,7 @@ pub mod pool_session;
 pub mod share_judge;
 pub mod share_log_segment;
 pub mod sv1_line;
+pub mod sv1_session;
 pub mod target_arithmetic;
 pub mod template_distribution;
 pub mod translator_upstream;
@@ -49,6 +50,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "share_judge", run: share_judge::run },
     FuzzTarget { name: "share_log_segment", run: share_log_segment::run },
     FuzzTarget { name: "sv1_line", run: sv1_line::run },
+    FuzzTarget { name: "sv1_session", run: sv1_session::run },
     FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
     FuzzTarget { name: "template_distribution", run: template_distribution::run },
     FuzzTarget { name: "translator_upstream", run: translator_upstream::run },
