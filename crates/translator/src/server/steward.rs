@@ -93,6 +93,8 @@ pub(super) struct Steward {
     /// The number that the last job was given.
     last_number: u64,
     known: Vec<Known>,
+    /// Refusals of channels that the operator has not been told of, and the reason of the last one.
+    turned_away: (u64, String),
     /// Whose each link is or was, oldest first: shares are settled after their link has ended.
     owners: VecDeque<(LinkId, usize)>,
     machines: HashMap<u64, UpstreamShares>,
@@ -119,6 +121,7 @@ impl Steward {
             roster: Roster::new(config.upstreams.len(), now.monotonic),
             known: vec![Known::default(); config.upstreams.len()],
             uplinks: Arc::new([]),
+            turned_away: (0, String::new()),
             owners: VecDeque::new(),
             machines: HashMap::new(),
             hall,
@@ -415,6 +418,13 @@ impl Steward {
             .collect();
         due.into_iter().for_each(|key| self.open(key));
         if ticks.is_multiple_of(HASHRATE_TICKS) {
+            if let (times @ 1.., reason) = core::mem::take(&mut self.turned_away) {
+                tracing::warn!(
+                    times,
+                    reason,
+                    "the upstream has no channels for some machines, which have no work; asking again"
+                );
+            }
             self.tell_hashrates();
             self.forget_machines();
         }
