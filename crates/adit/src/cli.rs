@@ -1,5 +1,6 @@
 //! The command line: what a user may ask of the program.
 
+use core::num::NonZeroU32;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -98,6 +99,9 @@ pub(crate) struct TranslatorArgs {
     /// Where numbers are served over HTTP, or off
     #[arg(long, value_name = "HOST:PORT", requires = "pool")]
     pub(crate) api: Option<String>,
+    /// Show machines and upstreams live on this terminal; logs go to adit-translator.log then
+    #[arg(long)]
+    pub(crate) tui: bool,
 }
 
 const TRANSLATOR_HELP: &str = "Without a config file:
@@ -167,8 +171,10 @@ pub(crate) struct MinerArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("pool").required(true)))]
+#[command(group(ArgGroup::new("pool").required(true)), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
     /// The pool: stratum2+tcp://HOST:PORT/AUTHORITY_KEY
     #[arg(long, group = "pool")]
     pub(crate) url: Option<String>,
@@ -236,6 +242,46 @@ pub(crate) struct BenchArgs {
     /// Connect although the URL carries no authority key, so that anyone could be at the other end
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measure a translator with many SV1 machines below it and a scripted SV2 pool above
+    Sv1(BenchSv1Args),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSv1Args {
+    /// Measure the reference implementation's translator (its program translator_sv2), and not that of this program
+    #[arg(long, value_name = "TRANSLATOR_SV2")]
+    pub(crate) translator: Option<PathBuf>,
+    /// Give each machine a channel of its own; otherwise one channel serves all
+    #[arg(long)]
+    pub(crate) per_machine: bool,
+    /// Keep the translator to one processor; needs `taskset`
+    #[arg(long, value_name = "CPU")]
+    pub(crate) server_cpu: Option<u16>,
+    /// Machines, all on this one, each with an address of its own
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) machines: u32,
+    /// New jobs on the same tip, to be timed to the machines
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub(crate) jobs: u32,
+    /// New tips, to be timed likewise
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub(crate) tips: u32,
+    /// Shares a second from all machines together afterwards; 0 for none
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) rate: u32,
+    /// How long to submit shares
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) seconds: u64,
+    /// Of how many shares one is good enough for the pool
+    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
+    pub(crate) one_up_in: NonZeroU32,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -361,12 +407,21 @@ pub(crate) enum KeysCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     use super::Cli;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bench_of_machines_needs_no_pool_and_takes_none() {
+        let parse = |words: &str| Cli::try_parse_from(words.split(' '));
+        parse("adit bench sv1 --machines 5 --json").unwrap();
+        parse("adit bench --serve --rate 0").unwrap();
+        parse("adit bench --rate 0").unwrap_err();
+        parse("adit bench --serve sv1").unwrap_err();
     }
 }

@@ -40,6 +40,9 @@ fn run(command: &Command) -> anyhow::Result<()> {
             | Command::Jdc(_)
             | Command::Translator(_)
     );
+    if let Command::Translator(args) = command {
+        commands::translator::spare_terminal(args)?;
+    }
     let logging = logging::start(quiet);
     match command {
         Command::Init(args) => commands::init::run(args),

@@ -99,3 +99,35 @@ fn a_reference_pool_that_does_not_start_is_an_error() {
     let complaint = String::from_utf8_lossy(&run.stderr);
     assert!(complaint.contains("does not start") && complaint.contains("no pool at all"), "{complaint}");
 }
+
+#[test]
+fn a_translator_that_does_not_start_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("translator_sv2");
+    std::fs::write(&program, "#!/bin/sh\necho no translator at all; exit 3\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_adit"));
+    let run = bench.args(["bench", "sv1", "--machines", "1", "--translator"]).arg(&program).output().unwrap();
+    assert!(!run.status.success());
+    let complaint = String::from_utf8_lossy(&run.stderr);
+    assert!(complaint.contains("no translator at all"), "{complaint}");
+}
+
+#[test]
+fn machines_are_measured_on_both_kinds_of_channels() {
+    let crowd =
+        ["sv1", "--json", "--machines", "6", "--jobs", "2", "--tips", "2", "--rate", "60", "--seconds", "2"];
+    for more in [&[][..], &["--per-machine"], &["--one-up-in", "5"]] {
+        let mut bench = Command::new(env!("CARGO_BIN_EXE_adit"));
+        let run = bench.arg("bench").args(crowd).args(more).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let report: Value = serde_json::from_slice(&run.stdout).expect("the report is JSON");
+        assert_eq!(report["clean"], true, "{report:#}");
+        assert_eq!(
+            (&report["jobs"]["told_everybody"], &report["tips"]["told_everybody"]),
+            (&2.into(), &2.into())
+        );
+        let [accepted, up] = ["accepted", "went_up"].map(|count| report["shares"][count].as_u64().unwrap());
+        assert!(accepted > 60 && (up < accepted) == more.contains(&"--one-up-in"), "{report:#}");
+    }
+}

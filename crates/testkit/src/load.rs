@@ -10,6 +10,7 @@ mod flooding;
 mod histogram;
 mod process;
 mod report;
+pub mod sv1;
 mod tally;
 mod visitors;
 

@@ -496,7 +496,7 @@ impl Machine {
 
     /// Nothing more is said to it but where to go: it is to connect anew, for a program that ends cannot keep it.
     pub fn handle_drain(&mut self) {
-        sv1::write_reconnect(&mut self.output, "", 0, 0);
+        sv1::write_reconnect(&mut self.output, None, 0);
     }
 }
 

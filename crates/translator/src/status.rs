@@ -73,6 +73,8 @@ pub struct ChannelStatus {
     pub extranonce_prefix: Box<[u8]>,
     /// The bytes that are left to us.
     pub extranonce_size: u16,
+    /// Whether its jobs allow version bits to be rolled.
+    pub version_rolling: bool,
     /// What became of its shares.
     pub shares: UpstreamShares,
 }

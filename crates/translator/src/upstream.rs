@@ -33,7 +33,7 @@ pub use setup::UpstreamConfig;
 
 use channel::{Channel, Speed};
 use jobs::Budget;
-use registry::{Left, Opening, Registry};
+use registry::{Opening, Registry};
 use setup::{cut, introduce, push, text};
 
 /// How long the pool may take to answer `SetupConnection`.
@@ -229,12 +229,9 @@ impl Upstream {
     ///
     /// Shares that wait for an answer are settled as lost, because pools do not answer on channels that are closed.
     pub fn close(&mut self, key: u64) {
-        match self.registry.leave(key) {
-            Left::Open(mut channel) => {
-                self.send_close(channel.id, "the machine left");
-                self.lose(&mut channel);
-            }
-            Left::Opening | Left::Nothing => {}
+        if let Some(mut channel) = self.registry.leave(key) {
+            self.send_close(channel.id, "the machine left");
+            self.lose(&mut channel);
         }
     }
 
@@ -244,9 +241,9 @@ impl Upstream {
     ///
     /// If it cannot be sent; then it is not settled later.
     pub fn submit(&mut self, share: &UpShare) -> Result<(), NotSubmitted> {
-        let Source { channel: id, job, generation } = share.source;
+        let Source { channel: id, generation, .. } = share.source;
         let (pending, names_workers) = (self.pending, self.names_workers);
-        let channel = self.registry.get_mut(id).filter(|channel| channel.key == share.key);
+        let channel = self.registry.by_id(id).filter(|channel| channel.key == share.key);
         let channel = channel.ok_or(NotSubmitted::Closed)?;
         if !channel.is_of_late(generation) {
             return Err(NotSubmitted::Stale);
@@ -255,24 +252,13 @@ impl Upstream {
         if extranonce.len() != usize::from(size) {
             return Err(NotSubmitted::Extranonce { given: extranonce.len(), size });
         }
-        let sequence_number = channel.pending.next_number();
-        let submit = mining::SubmitSharesExtended {
-            channel_id: id,
-            sequence_number,
-            job_id: job,
-            nonce: share.nonce,
-            ntime: share.ntime,
-            version: share.version,
-            extranonce: B032::try_from(extranonce).expect("an extranonce has at most 32 bytes"),
-        };
+        let number = channel.pending.next_number();
         // Once that is agreed on, every share must have a name (extension 0x0002, section 1.2).
         let worker = share.worker.as_ref().map_or(&*channel.user, |worker| worker.as_str());
-        let name = names_workers.then(|| Tlv::user_identity(cut(worker, Tlv::USER_IDENTITY_MAX)));
-        let name = name.and_then(Result::ok);
-        encode_with_tlvs(submit, name.as_slice(), &mut self.frames).expect("a share is short");
+        push_share(&mut self.frames, share, number, names_workers.then_some(worker));
 
         let is_over = channel.pending.len() >= PENDING_MAX || pending >= PENDING_TOTAL_MAX;
-        channel.pending.push(sequence_number, share.tag);
+        channel.pending.push(number, share.tag);
         let lost = if is_over { channel.pending.pop() } else { None };
         self.pending += usize::from(!is_over);
         self.events.extend(lost.map(|tag| Event::Settled { tag, outcome: Outcome::Lost }));
@@ -308,6 +294,12 @@ impl Upstream {
     #[must_use]
     pub const fn names_workers(&self) -> bool {
         self.names_workers
+    }
+
+    /// Whether versions may be rolled, as far as the connection goes; each job has its own say too.
+    #[must_use]
+    pub const fn allows_version_rolling(&self) -> bool {
+        !self.fixed_version
     }
 
     /// How many shares wait for an answer.
@@ -379,6 +371,21 @@ impl Upstream {
         let lost = channel.pending.drain().map(|tag| Event::Settled { tag, outcome: Outcome::Lost });
         self.events.extend(lost);
     }
+}
+
+/// Appends a share, with as much of a name as it can carry.
+fn push_share(frames: &mut FrameQueue, share: &UpShare, sequence_number: u32, name: Option<&str>) {
+    let submit = mining::SubmitSharesExtended {
+        channel_id: share.source.channel,
+        sequence_number,
+        job_id: share.source.job,
+        nonce: share.nonce,
+        ntime: share.ntime,
+        version: share.version,
+        extranonce: B032::try_from(share.extranonce.as_bytes()).expect("an extranonce has at most 32 bytes"),
+    };
+    let name = name.and_then(|name| Tlv::user_identity(cut(name, Tlv::USER_IDENTITY_MAX)).ok());
+    encode_with_tlvs(submit, name.as_slice(), frames).expect("a share is short");
 }
 
 #[cfg(test)]

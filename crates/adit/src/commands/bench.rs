@@ -1,8 +1,11 @@
 //! `adit bench`: loads a pool with connections and shares, and shows what that costs it.
 
+mod child;
 mod flood;
 mod server;
+mod sv1;
 
+use core::fmt::Display;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -22,7 +25,7 @@ use tokio::process::Command;
 pub(crate) use self::flood::flood;
 use self::server::declarator::DECLARABLE;
 pub(crate) use self::server::serve;
-use crate::cli::{self, BenchArgs, Rate};
+use crate::cli::{self, BenchArgs, BenchCommand, Rate};
 
 /// Shares that wait for an answer in all, if the command line does not say how many.
 const WINDOW_TOTAL: u32 = 16_384;
@@ -52,24 +55,31 @@ const DESCRIPTORS_RESERVED: usize = 64;
 ///
 /// If the pool cannot be started, reached or watched, or refuses the connections.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    let report =
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(args))?;
-    if args.json {
-        let shown = Shown { clean: report.is_clean(), report: &report };
-        println!("{}", serde_json::to_string_pretty(&shown)?);
-    } else {
-        print!("{report}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(BenchCommand::Sv1(args)) = &args.command {
+        let report = runtime.block_on(sv1::measure(args))?;
+        return show(args.json, report.is_clean(), &report);
     }
-    Ok(())
+    let report = runtime.block_on(measure(args))?;
+    show(args.json, report.is_clean(), &report)
 }
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct Shown<'a, R> {
     /// Whether nothing went wrong that makes the numbers worthless.
     clean: bool,
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a R,
+}
+
+fn show<R: Serialize + Display>(as_json: bool, clean: bool, report: &R) -> anyhow::Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&Shown { clean, report })?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
 }
 
 async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {

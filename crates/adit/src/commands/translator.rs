@@ -1,7 +1,13 @@
 //! `adit translator`: lets SV1 machines work for Stratum V2 pools, until it is told to stop.
 
-use std::path::Path;
+pub(crate) mod tui;
 
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use adit_dashboard::{Server, ServerConfig, TranslatorPages};
 use adit_net::{Bound, raise_descriptor_limit};
 use adit_translator::server::Translator;
 use anyhow::Context as _;
@@ -14,30 +20,53 @@ use crate::stop::{ReloadSignal, StopSignals};
 /// The config file that is read where nothing is said.
 const DEFAULT_CONFIG: &str = "adit.toml";
 
+/// Where logs go while the terminal shows the live table.
+const LOG_FILE: &str = "adit-translator.log";
+
 /// Runs the translator.
 ///
 /// # Errors
 ///
-/// If the config is wrong, or the address cannot be listened on. An upstream that cannot be had is none: it is tried until it can.
+/// If the config is wrong, or an address cannot be listened on. An upstream that cannot be had is no error: it is tried until it can.
 pub(crate) async fn run(args: &TranslatorArgs, logging: &Logging) -> anyhow::Result<()> {
     let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
-    let TranslatorSettings { log, listen, api: _, mut role } = settings(args)?;
+    let TranslatorSettings { log, listen, api, mut role } = settings(args)?;
     logging.set(log.as_ref());
     role.limits = role.limits.within_descriptors(raise_descriptor_limit());
     let upstreams = role.upstreams.len();
     let bound = Bound::new(listen).context("cannot start the translator")?;
     let translator = Translator::start(role, bound).context("cannot start the translator")?;
-    tracing::info!(address = %translator.address(), upstreams, "translator started: point SV1 machines at this address");
-    let signal = tokio::select! {
-        signal = signals.received() => signal,
+    let api = api.map(|listen| serve(&translator, listen)).transpose()?;
+    let address = api.as_ref().map(Server::address);
+    tracing::info!(address = %translator.address(), api = ?address, upstreams,
+        "translator started: point SV1 machines at this address");
+    let status = translator.status();
+    tokio::select! {
+        signal = signals.received() => {
+            tracing::info!(signal, "stopping: passing on the last shares; once more ends at once");
+        }
         never = reload.decline() => match never {},
-    };
-    tracing::info!(signal, "stopping: passing on the last shares; once more ends at once");
+        shown = tui::run(status, std::future::pending()), if args.tui => {
+            shown.context("cannot show the live table")?;
+        }
+    }
     tokio::select! {
         () = translator.shutdown() => tracing::info!("translator stopped"),
         signal = signals.received() => anyhow::bail!("ended at once by {signal}; the last shares may not have been passed on"),
     }
+    if let Some(api) = api {
+        api.shutdown().await;
+    }
     Ok(())
+}
+
+/// Serves the translator's numbers.
+fn serve(translator: &Translator, listen: std::net::SocketAddr) -> anyhow::Result<Server> {
+    let pages = Arc::new(TranslatorPages::new(translator.status()));
+    let config = ServerConfig { listen, ..ServerConfig::default() };
+    Server::start(&config, pages).with_context(|| {
+        format!("cannot serve the translator's numbers at {listen}; choose another translator.api, or off")
+    })
 }
 
 /// What the file says, or the command line.
@@ -53,4 +82,18 @@ fn settings(args: &TranslatorArgs) -> Result<TranslatorSettings, Mistakes> {
     ];
     let keys: Vec<_> = given.into_iter().filter_map(|(path, value)| Some((path, value?))).collect();
     config::translator_of(&args.pool, args.user.as_deref().unwrap_or_default(), &keys)
+}
+
+/// Sends what goes to standard error into a file, where it would tear the live table otherwise.
+///
+/// # Errors
+///
+/// If the file cannot be written.
+pub(crate) fn spare_terminal(args: &TranslatorArgs) -> anyhow::Result<()> {
+    if !args.tui || !io::stderr().is_terminal() {
+        return Ok(());
+    }
+    let file = OpenOptions::new().create(true).append(true).open(LOG_FILE);
+    let file = file.with_context(|| format!("cannot write logs to {LOG_FILE}"))?;
+    rustix::stdio::dup2_stderr(file).with_context(|| format!("cannot send logs to {LOG_FILE}"))
 }

@@ -203,12 +203,13 @@ pub(super) fn check_client(
 
 /// Checks what the roles need that a file is written for: a pool, unless there is a table for another role and none for a pool.
 pub(super) fn check_roles(mut written: Written, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<Roles> {
-    let translator = match written.translator.is_some() {
+    let has_upstream = written.upstream != WrittenUpstream::default() || !written.upstreams.is_empty();
+    // Beside a pool a table without an upstream is there because `adit init` writes all tables.
+    let translator = match written.translator.is_some() && (has_upstream || written.pool.is_none()) {
         true => Some(translator::check(written.translator(), folder, mistakes)?),
         false => None,
     };
     let is_for_provider = written.template_provider.is_some();
-    let has_upstream = written.upstream != WrittenUpstream::default() || !written.upstreams.is_empty();
     let is_for_client = written.jdc.as_ref().is_some_and(|jdc| jdc.solo_address.is_some())
         || (has_upstream && translator.is_none());
     let is_for_declarator = written.jds.is_some() && written.pool.is_none();

@@ -249,7 +249,7 @@ pub(super) fn nanos_each(duration: Duration, count: u64) -> Option<u64> {
 }
 
 /// Thousandths as a decimal fraction: nanoseconds as microseconds, microseconds as milliseconds.
-struct Thousandths(u64);
+pub(super) struct Thousandths(pub(super) u64);
 
 impl Display for Thousandths {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -258,7 +258,7 @@ impl Display for Thousandths {
 }
 
 /// Quantiles in milliseconds.
-struct Millis(Quantiles);
+pub(super) struct Millis(pub(super) Quantiles);
 
 impl Display for Millis {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -269,7 +269,7 @@ impl Display for Millis {
 }
 
 /// Bytes in kibibytes.
-struct Kib(u64);
+pub(super) struct Kib(pub(super) u64);
 
 impl Display for Kib {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,6 @@
 //! Job declaration on real nodes: our client and server with each other, and each with the reference implementation's other half.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,22 +11,23 @@ use tempfile::TempDir;
 use toml::Table;
 
 use crate::pool::{node_table, prepare};
-use crate::program::{self, Program, foreign, free_address, wait_for};
+use crate::program::{self, Program, foreign, free_address, listens, wait_for};
+use crate::reference_pool::{OwnDefect, POOL_PUBLIC_KEY, POOL_SECRET_KEY, ReferencePool, beginning_anew};
 use crate::sv1;
-use crate::template_provider::{POOL_PUBLIC_KEY, POOL_SECRET_KEY, keys};
+use crate::template_provider::keys;
 
 /// Blocks that show that it goes on.
 const BLOCKS: u32 = 3;
 
 /// Who is credited by the pool.
-const USER: &str = "farm.house";
+pub(crate) const USER: &str = "farm.house";
 
 /// An address whose script says who is paid.
-fn payee(byte: u8, chain: Chain) -> Address {
+pub(crate) fn payee(byte: u8, chain: Chain) -> Address {
     Address::p2wsh(&ScriptBuf::from_bytes(vec![byte; 3]), chain.network())
 }
 
-const fn network(chain: Chain) -> &'static str {
+pub(crate) const fn network(chain: Chain) -> &'static str {
     match chain {
         Chain::Regtest => "regtest",
         Chain::PrivateSignet => "signet",
@@ -39,19 +39,18 @@ fn write(file: &Path, text: &str) {
     fs::write(file, text).expect("the test's folder can be written");
 }
 
-fn listens(what: &str, address: &str, program: &mut Program) {
-    wait_for(what, || {
-        program.assert_running();
-        TcpStream::connect(address).ok()
-    });
-}
-
 /// A folder with a server key; gives the authority's public key.
 fn with_keys(folder: &Path) -> String {
     fs::create_dir_all(folder.join("keys")).expect("the test's folder can be written");
     let printed = keys(folder, &["authority"]);
     keys(folder, &["server"]);
     printed.split_whitespace().last().expect("adit keys prints the public key").to_owned()
+}
+
+/// The authority's public key of the server key in that folder.
+pub(crate) fn authority(folder: &Path) -> String {
+    let shown = keys(folder, &["show", "keys/server.key"]);
+    shown.lines().find_map(|line| line.strip_prefix("authority")).expect("it is shown").trim().to_owned()
 }
 
 /// The table of a node, as a config has it.
@@ -62,10 +61,10 @@ fn node_text(kind: Kind, node: &Bitcoind) -> String {
 }
 
 /// An upstream that a client can be pointed at.
-struct Upstream {
-    pool: String,
-    declarator: String,
-    key: String,
+pub(crate) struct Upstream {
+    pub(crate) pool: String,
+    pub(crate) declarator: String,
+    pub(crate) key: String,
 }
 
 impl Upstream {
@@ -75,14 +74,14 @@ impl Upstream {
 }
 
 /// Our pool with a job declarator server in its process.
-struct Pool {
-    program: Program,
-    upstream: Upstream,
+pub(crate) struct Pool {
+    pub(crate) program: Program,
+    pub(crate) upstream: Upstream,
     folder: PathBuf,
 }
 
 impl Pool {
-    fn start(kind: Kind, node: &Bitcoind, folder: &Path) -> Self {
+    pub(crate) fn start(kind: Kind, node: &Bitcoind, folder: &Path) -> Self {
         let folder = folder.join("pool");
         let upstream = Upstream::new(with_keys(&folder));
         keys(&folder, &["token"]);
@@ -97,14 +96,23 @@ impl Pool {
         Self::run(upstream, folder)
     }
 
-    fn run(upstream: Upstream, folder: PathBuf) -> Self {
+    /// Starts it again where it was.
+    pub(crate) fn run(upstream: Upstream, folder: PathBuf) -> Self {
         let mut program = adit("adit pool", "pool", &folder);
         listens("the pool's port", &upstream.pool, &mut program);
         listens("the job declarator server's port", &upstream.declarator, &mut program);
         Self { program, upstream, folder }
     }
 
-    fn records(&self) -> Vec<ShareRecord> {
+    /// Kills it; what is left is what [`Self::run`] takes.
+    pub(crate) fn kill(self) -> (Upstream, PathBuf) {
+        let Self { program, upstream, folder } = self;
+        // Dropped, it is killed.
+        drop(program);
+        (upstream, folder)
+    }
+
+    pub(crate) fn records(&self) -> Vec<ShareRecord> {
         let records =
             adit_ledger::read(&self.folder.join("adit-data/shares")).expect("the pool made its share log");
         records.map(|record| record.expect("the share log is whole").1).collect()
@@ -118,8 +126,30 @@ fn adit(name: &'static str, role: &str, folder: &Path) -> Program {
     Program::start(name, &mut command, folder)
 }
 
-/// Our client; gives the address for miners too.
-fn client(kind: Kind, node: &Bitcoind, upstream: &Upstream, mode: &str, folder: &Path) -> (Program, String) {
+/// Our client, once it uses the upstream; gives the address for miners too.
+pub(crate) fn client(
+    kind: Kind,
+    node: &Bitcoind,
+    upstream: &Upstream,
+    mode: &str,
+    folder: &Path,
+) -> (Program, String) {
+    let (program, address) = start_client(kind, node, upstream, mode, folder);
+    wait_for("the upstream to be used", || uses_upstream(&program).then_some(()));
+    (program, address)
+}
+
+fn uses_upstream(client: &Program) -> bool {
+    client.output().contains("miners work for this upstream")
+}
+
+fn start_client(
+    kind: Kind,
+    node: &Bitcoind,
+    upstream: &Upstream,
+    mode: &str,
+    folder: &Path,
+) -> (Program, String) {
     let folder = folder.join("jdc");
     with_keys(&folder);
     let (address, chain) = (free_address(), node.chain());
@@ -133,9 +163,6 @@ fn client(kind: Kind, node: &Bitcoind, upstream: &Upstream, mode: &str, folder: 
     write(&folder.join("adit.toml"), &config);
     let mut program = adit("adit jdc", "jdc", &folder);
     listens("the client's port for miners", &address, &mut program);
-    wait_for("the upstream to be used", || {
-        program.output().contains("miners work for this upstream").then_some(())
-    });
     (program, address)
 }
 
@@ -155,11 +182,11 @@ fn our_miner(address: &str, folder: &Path) -> Program {
     Program::start("adit miner", &mut command, folder)
 }
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::Builder::new().prefix("adit-interop-").tempdir().expect("a folder can be made")
 }
 
-fn height(node: &Bitcoind) -> u32 {
+pub(crate) fn height(node: &Bitcoind) -> u32 {
     node.height().expect("a running node answers")
 }
 
@@ -172,7 +199,7 @@ fn mined(node: &Bitcoind, start: u32, programs: &mut [&mut Program]) {
 }
 
 /// That a block pays all that it creates to somebody.
-fn assert_pays(node: &Bitcoind, height: u32, payee: &Address) {
+pub(crate) fn assert_pays(node: &Bitcoind, height: u32, payee: &Address) {
     let block = node.block_at(height).expect("the chain is that high");
     let coinbase = block.coinbase().expect("every block has one");
     let paid = coinbase.output.iter().filter(|output| output.value.to_sat() > 0);
@@ -249,20 +276,23 @@ fn signet(test: &str) -> Option<Bitcoind> {
 }
 
 /// Where the reference implementation's programs take their templates from.
-fn reference_templates(node: &Bitcoind) -> String {
+pub(crate) fn reference_templates(node: &Bitcoind) -> String {
     format!(
-        "[template_provider_type.BitcoinCoreIpc]\nversion = 31\nnetwork = \"signet\"\ndata_dir = \"{}\"\nfee_threshold = 100\nmin_interval = 5\n",
+        "[template_provider_type.BitcoinCoreIpc]\nversion = 31\nnetwork = \"{}\"\ndata_dir = \"{}\"\nfee_threshold = 100\nmin_interval = 5\n",
+        network(node.chain()),
         node.data_folder().display()
     )
 }
 
-/// The reference implementation's client on our pool, with its miner below; gives the pool as it was at the end.
-fn the_reference_client_on_our_pool(test: &str, mode: &str) -> Option<(Pool, Bitcoind, u32, TempDir)> {
-    let program = foreign(test, "ADIT_SRI_JD_CLIENT")?;
-    let device = foreign(test, "ADIT_SRI_MINING_DEVICE")?;
-    let node = signet(test)?;
-    let (start, folder, address) = (height(&node), folder(), free_address());
-    let mut pool = Pool::start(Kind::Core, &node, folder.path());
+/// The reference implementation's client on our pool; gives the address for miners too, who know it by the key of its sample configs.
+pub(crate) fn reference_client(
+    program: &Path,
+    node: &Bitcoind,
+    pool: &Pool,
+    mode: &str,
+    folder: &Path,
+) -> (Program, String) {
+    let address = free_address();
     let ports = [&pool.upstream.pool, &pool.upstream.declarator]
         .map(|address| address.rsplit(':').next().expect("an address has a port").to_owned());
     let config = format!(
@@ -271,17 +301,24 @@ fn the_reference_client_on_our_pool(test: &str, mode: &str) -> Option<(Pool, Bit
         pool.upstream.key,
         ports[0],
         ports[1],
-        reference_templates(&node),
+        reference_templates(node),
     );
-    let file = folder.path().join("jdc.toml");
+    let file = folder.join("jdc.toml");
     write(&file, &config);
     let mut command = Command::new(program);
-    let mut jdc = Program::start(
-        "jd_client_sv2",
-        command.current_dir(folder.path()).arg("-c").arg(&file),
-        folder.path(),
-    );
+    let mut jdc = Program::start("jd_client_sv2", command.current_dir(folder).arg("-c").arg(&file), folder);
     listens("the reference client's port", &address, &mut jdc);
+    (jdc, address)
+}
+
+/// The reference implementation's client on our pool, with its miner below; gives the pool as it was at the end.
+fn the_reference_client_on_our_pool(test: &str, mode: &str) -> Option<(Pool, Bitcoind, u32, TempDir)> {
+    let program = foreign(test, "ADIT_SRI_JD_CLIENT")?;
+    let device = foreign(test, "ADIT_SRI_MINING_DEVICE")?;
+    let node = signet(test)?;
+    let (start, folder) = (height(&node), folder());
+    let mut pool = Pool::start(Kind::Core, &node, folder.path());
+    let (mut jdc, address) = reference_client(&program, &node, &pool, mode, folder.path());
     let mut command = Command::new(device);
     command.args(["--address-pool", &address, "--pubkey-pool", POOL_PUBLIC_KEY]);
     command.args(["--id-device", "device", "--id-user", "sri.device", "--cores", "1"]);
@@ -324,34 +361,31 @@ fn the_reference_client_mines_on_our_pool_in_coinbase_only_mode() {
 fn our_client_mines_on_the_reference_pool() {
     const TEST: &str = "our_client_mines_on_the_reference_pool";
     let Some(program) = foreign(TEST, "ADIT_SRI_POOL") else { return };
-    let Some(node) = signet(TEST) else { return };
+    beginning_anew(TEST, || mine_on_the_reference_pool(TEST, &program));
+}
+
+fn mine_on_the_reference_pool(test: &str, program: &Path) -> Result<(), OwnDefect> {
+    let Some(node) = signet(test) else { return Ok(()) };
     let (start, folder) = (height(&node), folder());
-    let upstream = Upstream::new(POOL_PUBLIC_KEY.to_owned());
-    let config = format!(
-        "authority_public_key = \"{POOL_PUBLIC_KEY}\"\nauthority_secret_key = \"{POOL_SECRET_KEY}\"\ncert_validity_sec = 3600\nlisten_address = \"{}\"\ncoinbase_reward_script = \"addr({})\"\nserver_id = 1\npool_signature = \"interop\"\nshares_per_minute = 60.0\nshare_batch_size = 1\n{}[jds]\nlisten_address = \"{}\"\n",
-        upstream.pool,
-        payee(0x51, node.chain()),
-        reference_templates(&node),
-        upstream.declarator,
-    );
-    let file = folder.path().join("pool.toml");
-    write(&file, &config);
-    let mut command = Command::new(program);
-    let mut pool =
-        Program::start("pool_sv2", command.current_dir(folder.path()).arg("-c").arg(&file), folder.path());
-    listens("the reference pool's port", &upstream.pool, &mut pool);
-    listens("its job declarator server's port", &upstream.declarator, &mut pool);
-    let (mut jdc, address) = client(Kind::Core, &node, &upstream, "full-template", folder.path());
+    let mut upstream = Upstream::new(POOL_PUBLIC_KEY.to_owned());
+    let tables =
+        format!("{}[jds]\nlisten_address = \"{}\"\n", reference_templates(&node), upstream.declarator);
+    let payout = payee(0x51, node.chain());
+    let mut pool = ReferencePool::start(program, folder.path(), &payout, &tables)?;
+    upstream.pool.clone_from(&pool.address);
+    let (mut jdc, address) = start_client(Kind::Core, &node, &upstream, "full-template", folder.path());
+    pool.wait_for("the upstream to be used", &mut [], |_| uses_upstream(&jdc))?;
     let mut miner = our_miner(&address, folder.path());
-    mined(&node, start, &mut [&mut pool, &mut jdc, &mut miner]);
-    wait_for("jobs that the reference pool accepts", || {
-        (jdc.output().matches("job accepted upstream").count() > 2).then_some(())
-    });
+    pool.wait_for("blocks", &mut [&mut jdc, &mut miner], |_| height(&node) >= start + BLOCKS)?;
+    pool.wait_for("jobs that the reference pool accepts", &mut [], |_| {
+        jdc.output().matches("job accepted upstream").count() > 2
+    })?;
     miner.stop();
     jdc.stop();
     assert!(!jdc.output().contains("upstream failed"), "{}", jdc.output());
     // The first may have been found before the upstream's terms were known.
-    assert_pays(&node, start + BLOCKS, &payee(0x51, node.chain()));
+    assert_pays(&node, start + BLOCKS, &payout);
+    Ok(())
 }
 
 #[test]
@@ -363,9 +397,7 @@ fn our_client_goes_solo_when_the_pool_is_killed_and_comes_back() {
     let (mut jdc, address) = client(Kind::Core, &node, &pool.upstream, "full-template", folder.path());
     let mut miner = our_miner(&address, folder.path());
     wait_for("shares in the pool's log", || (pool.records().len() > 3).then_some(()));
-    // Dropped, it is killed.
-    let Pool { program, upstream, folder: kept } = pool;
-    drop(program);
+    let (upstream, kept) = pool.kill();
     wait_for("the miners to be on their own", || {
         jdc.output().contains("no upstream can be had").then_some(())
     });
@@ -391,10 +423,9 @@ fn the_reference_translator_works_on_our_client(test: &str, aggregates: bool) {
     let (folder, listen) = (folder(), free_address());
     let mut pool = Pool::start(Kind::Core, &node, folder.path());
     let (mut jdc, address) = client(Kind::Core, &node, &pool.upstream, "full-template", folder.path());
-    let shown = keys(&folder.path().join("jdc"), &["show", "keys/server.key"]);
-    let key = shown.lines().find_map(|line| line.strip_prefix("authority")).expect("it is shown").trim();
+    let key = authority(&folder.path().join("jdc"));
     let file = folder.path().join("translator.toml");
-    write(&file, &sv1::translator_config((&address, key), aggregates, &listen));
+    write(&file, &sv1::translator_config((&address, &key), aggregates, &listen));
     let mut command = Command::new(translator);
     let mut translator = Program::start("translator_sv2", command.arg("--config").arg(&file), folder.path());
     let mut miners = ["first", "second"].map(|user| {

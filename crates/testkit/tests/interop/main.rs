@@ -3,13 +3,17 @@
 //! `scripts/interop` fetches or builds those programs and names them in environment variables; a test whose programs are not
 //! named says that it was left out.
 
+#![expect(clippy::unwrap_in_result, reason = "what a test cannot go on without ends it")]
+
 mod blocks;
 mod declaration;
 mod failover;
 mod pool;
 mod program;
+mod reference_pool;
 mod sv1;
 mod template_provider;
+mod translator;
 
 use core::str::FromStr as _;
 use std::process::Command;

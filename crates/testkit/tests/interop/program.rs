@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -48,11 +48,23 @@ pub(crate) fn adit() -> PathBuf {
 pub(crate) fn foreign(test: &str, variable: &str) -> Option<PathBuf> {
     let program = std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from);
     if program.is_none() {
-        let line = format!("LEFT OUT: {test}: {variable} names no program (run scripts/interop)\n");
-        // There is nobody to tell when the terminal is gone. Writing to it directly goes around the harness's capture.
-        drop(std::io::stderr().write_all(line.as_bytes()));
+        tell(&format!("LEFT OUT: {test}: {variable} names no program (run scripts/interop)"));
     }
     program
+}
+
+/// Writes a line to the terminal, around the harness's capture.
+pub(crate) fn tell(line: &str) {
+    // There is nobody to tell when the terminal is gone.
+    drop(std::io::stderr().write_all(format!("{line}\n").as_bytes()));
+}
+
+/// Waits until `program` takes connections on that address.
+pub(crate) fn listens(what: &str, address: &str, program: &mut Program) {
+    wait_for(what, || {
+        program.assert_running();
+        TcpStream::connect(address).ok()
+    });
 }
 
 /// An address of the loopback with a port that is free now.
@@ -82,6 +94,11 @@ impl Program {
     /// All that it wrote so far.
     pub(crate) fn output(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child's state can be read").is_none()
     }
 
     /// Fails the test if the program has ended.

@@ -323,6 +323,7 @@ impl Desk {
             target: channel.target,
             extranonce_prefix: channel.prefix.into(),
             extranonce_size: channel.extranonce_size,
+            version_rolling: upstream.allows_version_rolling(),
             shares: UpstreamShares { pending: channel.pending as u64, ..UpstreamShares::default() },
         });
         let pending = upstream.pending() as u64;

@@ -136,6 +136,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             Some(job) if board.is_live() => self.machine.handle_job(job, Clock.monotonic()),
             Some(_) | None => self.machine.handle_upstream_lost(),
         }
+        // A machine that has fallen silent is noted as such when the next job comes.
+        if self.machine.is_ready() {
+            self.report_due.get_or_insert(self.reported + REPORT_INTERVAL);
+        }
     }
 
     fn take_lines(&mut self) -> Result<(), End> {

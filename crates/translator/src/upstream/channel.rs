@@ -160,7 +160,7 @@ impl Channel {
             return Ok(None);
         };
         self.idle_since = None;
-        self.work(&future, chain.min_ntime, chain, made).map(Some)
+        self.work(&future, chain.min_ntime(), chain, made).map(Some)
     }
 
     fn work(
@@ -230,6 +230,11 @@ impl Pending {
     pub(super) const fn next_number(&mut self) -> u32 {
         self.last = self.last.wrapping_add(1);
         self.last
+    }
+
+    #[cfg(test)]
+    pub(super) const fn start_at(&mut self, number: u32) {
+        self.last = number.wrapping_sub(1);
     }
 
     pub(super) fn push(&mut self, number: u32, tag: u64) {

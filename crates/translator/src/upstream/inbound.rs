@@ -56,7 +56,7 @@ impl Upstream {
             Message::SubmitSharesError(error) => self.handle_share_refused(error),
             Message::CloseChannel(close) => self.handle_close(close),
             Message::UpdateChannelError(error) => {
-                let is_open = self.registry.get_mut(error.channel_id).is_some();
+                let is_open = self.registry.by_id(error.channel_id).is_some();
                 let counter = if is_open { &mut self.ignored.updates } else { &mut self.ignored.strays };
                 *counter += 1;
             }
@@ -133,7 +133,7 @@ impl Upstream {
             return Ok(());
         };
         self.note_answer(now);
-        self.registry.check_new(success.channel_id, success.group_channel_id)?;
+        self.registry.check_new(success.channel_id)?;
         let Some(key) = opening.key else {
             self.send_close(success.channel_id, "the machine left");
             return Ok(());
@@ -200,7 +200,7 @@ impl Upstream {
     fn handle_target(&mut self, set: &mining::SetTarget<'_>) {
         let target = Target::from_le_bytes(*set.maximum_target.as_array());
         for id in self.addressed(set.channel_id) {
-            if let Some(channel) = self.registry.get_mut(id) {
+            if let Some(channel) = self.registry.by_id(id) {
                 channel.set_target(target);
             }
         }
@@ -208,7 +208,7 @@ impl Upstream {
 
     /// A group has no prefix (spec 5.3.10).
     fn handle_prefix(&mut self, set: &mining::SetExtranoncePrefix<'_>) -> Result<(), UpstreamError> {
-        match self.registry.get_mut(set.channel_id) {
+        match self.registry.by_id(set.channel_id) {
             Some(channel) => channel.set_prefix(set.extranonce_prefix.as_bytes()),
             None => {
                 self.ignored.strays += 1;
@@ -227,7 +227,7 @@ impl Upstream {
 
     /// All shares up to that one which were not refused are accepted (spec 5.3.13).
     fn handle_accepted(&mut self, success: &mining::SubmitSharesSuccess) {
-        let Some(channel) = self.registry.get_mut(success.channel_id) else {
+        let Some(channel) = self.registry.by_id(success.channel_id) else {
             self.ignored.strays += 1;
             return;
         };
@@ -241,7 +241,7 @@ impl Upstream {
     }
 
     fn handle_share_refused(&mut self, error: &mining::SubmitSharesError<'_>) {
-        let Some(channel) = self.registry.get_mut(error.channel_id) else {
+        let Some(channel) = self.registry.by_id(error.channel_id) else {
             self.ignored.strays += 1;
             return;
         };

@@ -81,11 +81,11 @@ impl JobBody {
         }))
     }
 
-    fn job(&self, chain: &ChainEnd, min_ntime: u32, extranonce_len: usize) -> Result<Job, UpstreamError> {
+    fn job(&self, base: &Base, min_ntime: u32, extranonce_len: usize) -> Result<Job, UpstreamError> {
         let height = height(&self.coinbase_prefix);
         Job::from_parts(JobParts {
             id: JobId(self.id),
-            tip: Tip::new(chain.prev_hash, height, chain.nbits, chain.min_ntime),
+            tip: Tip::new(base.prev_hash, height, base.nbits, base.min_ntime),
             min_ntime,
             version: self.version,
             version_rolling_allowed: self.version_rolling_allowed,
@@ -113,30 +113,40 @@ fn height(coinbase_prefix: &[u8]) -> Height {
     })
 }
 
+/// What jobs stand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Base {
+    prev_hash: BlockHash,
+    nbits: CompactTarget,
+    min_ntime: u32,
+}
+
 /// What `SetNewPrevHash` says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChainEnd {
-    prev_hash: BlockHash,
-    nbits: CompactTarget,
-    pub(super) min_ntime: u32,
+    base: Base,
     /// Rises with each `SetNewPrevHash` of the connection.
     pub(super) generation: u64,
 }
 
 impl ChainEnd {
     pub(super) fn new(set: &mining::SetNewPrevHash<'_>, generation: u64) -> Self {
-        Self {
+        let base = Base {
             prev_hash: BlockHash::from_byte_array(*set.prev_hash.as_array()),
             nbits: CompactTarget::from_consensus(set.nbits),
             min_ntime: set.min_ntime,
-            generation,
-        }
+        };
+        Self { base, generation }
+    }
+
+    pub(super) const fn min_ntime(&self) -> u32 {
+        self.base.min_ntime
     }
 }
 
-/// The jobs that one message has made, so that the channels of a group share them.
+/// The jobs that one message has made, so that the channels of a group share them, whenever each of them was told of the tip.
 #[derive(Debug, Default)]
-pub(super) struct Made(BTreeMap<(usize, u64, usize), Arc<Job>>);
+pub(super) struct Made(BTreeMap<(usize, Base, usize), Arc<Job>>);
 
 impl Made {
     /// The job on that tip for extranonces of that length.
@@ -147,11 +157,11 @@ impl Made {
         min_ntime: u32,
         extranonce_len: usize,
     ) -> Result<Arc<Job>, UpstreamError> {
-        let name = (Arc::as_ptr(body).addr(), chain.generation, extranonce_len);
+        let name = (Arc::as_ptr(body).addr(), chain.base, extranonce_len);
         if let Some(job) = self.0.get(&name) {
             return Ok(Arc::clone(job));
         }
-        let job = Arc::new(body.job(chain, min_ntime, extranonce_len)?);
+        let job = Arc::new(body.job(&chain.base, min_ntime, extranonce_len)?);
         self.0.insert(name, Arc::clone(&job));
         Ok(job)
     }

@@ -32,17 +32,6 @@ enum Place {
     Open(u32),
 }
 
-/// What became of a channel that its owner does not want any more.
-#[derive(Debug)]
-pub(super) enum Left {
-    /// It was open.
-    Open(Channel),
-    /// It is closed as soon as the pool has opened it.
-    Opening,
-    /// There was none.
-    Nothing,
-}
-
 /// The channels of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -85,7 +74,7 @@ impl Registry {
         self.open.values_mut()
     }
 
-    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Channel> {
+    pub(super) fn by_id(&mut self, id: u32) -> Option<&mut Channel> {
         self.open.get_mut(&id)
     }
 
@@ -175,18 +164,19 @@ impl Registry {
     }
 
     /// That a channel may have this number.
-    pub(super) fn check_new(&self, id: u32, group: u32) -> Result<(), UpstreamError> {
-        let is_group = self.members(id).next().is_some();
+    ///
+    /// That its group may have the number of a channel is let pass: pools that know no groups write anything there.
+    pub(super) fn check_new(&self, id: u32) -> Result<(), UpstreamError> {
         if self.open.contains_key(&id) {
             return Err(UpstreamError::Misbehaved("it gave two channels the same number"));
         }
-        if is_group || (group != id && self.open.contains_key(&group)) {
+        if self.members(id).next().is_some() {
             return Err(UpstreamError::Misbehaved("it gave a channel the number of a group"));
         }
         Ok(())
     }
 
-    /// Notes a channel whose numbers were checked.
+    /// Notes a channel whose number was checked.
     pub(super) fn insert(&mut self, channel: Channel) {
         self.keys.insert(channel.key, Place::Open(channel.id));
         self.groups.insert((channel.group, channel.id));
@@ -203,17 +193,16 @@ impl Registry {
         Some(channel)
     }
 
-    /// The owner does not want the channel any more.
-    pub(super) fn leave(&mut self, key: u64) -> Left {
-        match self.keys.remove(&key) {
-            Some(Place::Open(id)) => self.remove(id).map_or(Left::Nothing, Left::Open),
-            Some(Place::Opening(request)) => {
+    /// The owner does not want the channel any more; the answer is the channel, if it was open. One that is being opened is then nobody's.
+    pub(super) fn leave(&mut self, key: u64) -> Option<Channel> {
+        match self.keys.remove(&key)? {
+            Place::Open(id) => self.remove(id),
+            Place::Opening(request) => {
                 if let Some(opening) = self.opening.get_mut(&request) {
                     opening.key = None;
                 }
-                Left::Opening
+                None
             }
-            None => Left::Nothing,
         }
     }
 

@@ -1,10 +1,9 @@
 //! The reference implementation's pool as a child process, on the test chain's templates.
 
 use core::time::Duration;
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::sync::Arc;
 
 use adit_miner::Url;
@@ -13,13 +12,13 @@ use adit_node::Node;
 use adit_node::tdp::{ProviderConfig, TemplateProvider};
 use adit_testkit::load::SERVER_PATIENCE;
 use adit_transport::Identity;
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use bitcoin::{Address, Network};
-use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::anyone;
 use crate::cli::BenchServerArgs;
+use crate::commands::bench::child::{self, Child};
 
 /// The key pair of its sample configs.
 const PUBLIC_KEY: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
@@ -32,16 +31,11 @@ const SHARES_PER_MINUTE: u32 = 1_000_000;
 /// How often it is tried until it serves.
 const TRY: Duration = Duration::from_millis(100);
 
-/// How much of what it wrote a complaint shows.
-const BYTES_SHOWN: usize = 2_000;
-
 /// The running pool, and the template provider that it gets its work from.
 pub(super) struct ReferencePool {
     provider: TemplateProvider,
     child: Child,
-    pid: u32,
     url: String,
-    log: PathBuf,
 }
 
 impl ReferencePool {
@@ -61,22 +55,13 @@ impl ReferencePool {
         let (config, log) = (args.data_dir.join("pool_sv2.toml"), args.data_dir.join("pool_sv2.log"));
         fs::create_dir_all(&args.data_dir)?;
         fs::write(&config, settings(&listen.to_string(), &templates, args.ack_batch))?;
-        let output = File::create(&log)?;
-        let child = command(args.server_cpu, program)
-            .arg("--config")
-            .arg(&config)
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .stderr(output.try_clone()?)
-            .stdout(output)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start the reference pool; `setpriv` and `taskset` of util-linux are needed")?;
-        let pid = child.id().ok_or_else(|| anyhow!("the reference pool has ended"))?;
+        let mut command = child::command(args.server_cpu, program);
+        command.arg("--config").arg(&config).env("RUST_LOG", "warn");
+        let child = Child::start("the reference pool", command, log)?;
         let url = format!("stratum2+tcp://{listen}/{PUBLIC_KEY}");
-        let mut pool = Self { provider, child, pid, url, log };
+        let mut pool = Self { provider, child, url };
         let in_time = timeout(SERVER_PATIENCE, pool.serving()).await;
-        in_time.map_err(|_| anyhow!("the reference pool does not serve: {}", pool.last_words()))??;
+        in_time.map_err(|_| anyhow!("the reference pool does not serve: {}", pool.child.last_words()))??;
         Ok(pool)
     }
 
@@ -87,15 +72,12 @@ impl ReferencePool {
 
     /// Its process.
     pub(super) const fn pid(&self) -> u32 {
-        self.pid
+        self.child.pid()
     }
 
     /// Ends it; whether it still ran.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("the reference pool ended by itself ({status}): {}", self.last_words());
-        }
-        self.child.kill().await?;
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.child.stop().await?;
         self.provider.shutdown().await;
         Ok(())
     }
@@ -103,31 +85,11 @@ impl ReferencePool {
     async fn serving(&mut self) -> anyhow::Result<()> {
         let url = self.url.parse::<Url>()?;
         while connect(&url.address(), url.authority()).await.is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("the reference pool does not start ({status}): {}", self.last_words());
-            }
+            self.child.check().context("the reference pool does not start")?;
             sleep(TRY).await;
         }
         Ok(())
     }
-
-    /// The end of what it wrote.
-    fn last_words(&self) -> String {
-        let written = fs::read(&self.log).unwrap_or_default();
-        let start = written.len().saturating_sub(BYTES_SHOWN);
-        String::from_utf8_lossy(written.get(start..).unwrap_or_default()).into_owned()
-    }
-}
-
-/// How to start it so that it does not outlive this process, however that one ends.
-fn command(cpu: Option<u16>, program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]);
-    if let Some(cpu) = cpu {
-        command.args(["taskset", "--cpu-list"]).arg(cpu.to_string());
-    }
-    command.arg(program);
-    command
 }
 
 /// Its config: as in its samples, but for the difficulty of shares.

@@ -1,0 +1,291 @@
+//! A load generator for SV1 translators: many SV1 machines below, a scripted SV2 pool above, and what lies between is measured.
+//!
+//! The pool is a script and not a real one, so that its share log, its vardiff and its templates do not disturb the numbers: it gives out jobs on
+//! order and checks every share that comes up. It shares a process and a clock with the machines, so the way of a job is timed from the write call
+//! that sends it to the read call that brings its `mining.notify`, and nothing of it is estimated.
+
+mod client;
+mod job;
+mod machine;
+mod pool;
+mod report;
+mod tally;
+
+use core::net::SocketAddr;
+use core::num::NonZeroU32;
+use core::time::Duration;
+use std::sync::Arc;
+
+use adit_net::Clock;
+use adit_units::{Target, Work};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use self::client::{Run, Step};
+use self::pool::Order;
+pub use self::pool::Upstream;
+pub use self::report::{Asked, Memory, Reach, Report, ShareResults, Storm};
+use self::tally::Tally;
+use super::process::{SERVER_PATIENCE, ServerError, Watched};
+use super::report::{micros, nanos_each};
+use super::{ANSWER_PATIENCE, LOOK, OPENING_PATIENCE, SETTLING, each, per_second, sleep_until};
+
+/// Hashes that a machine's share takes: few enough to cost the generator nothing, and more than one, so that there are worse hashes.
+const SHARE_HASHES: u32 = 16;
+
+/// How long there is nothing to do between two jobs, so that each meets a translator at rest, as in the field.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the translator is tried until it has work.
+const TRY: Duration = Duration::from_millis(100);
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many machines.
+    pub machines: usize,
+    /// How many new jobs on the same tip.
+    pub jobs: u32,
+    /// How many new tips.
+    pub tips: u32,
+    /// How many shares a second, from all machines together.
+    pub rate: Option<NonZeroU32>,
+    /// How long shares are submitted.
+    pub duration: Duration,
+    /// Of how many shares one is good enough for the pool.
+    pub one_up_in: NonZeroU32,
+}
+
+impl Plan {
+    /// The expected hashes of what a machine submits.
+    #[must_use]
+    pub const fn share_hashes(&self) -> u32 {
+        SHARE_HASHES
+    }
+
+    /// What a share must meet to be one for the pool.
+    fn pool_target(&self) -> Target {
+        Target::from_work(Work::from_hashes(u128::from(SHARE_HASHES) * u128::from(self.one_up_in.get())))
+    }
+
+    /// The password that asks a translator for the difficulty of the machines, as `d=0.000000003725`; one that does not know such is told by its config.
+    fn password(&self) -> String {
+        // A difficulty of one is 2^48 / 65535 hashes.
+        let trillionths = (u128::from(SHARE_HASHES) * 65_535 * 1_000_000_000_000) >> 48;
+        format!("d=0.{trillionths:012}")
+    }
+}
+
+/// The translator that a run is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// Where it listens for machines.
+    pub address: SocketAddr,
+    /// Its process.
+    pub watched: Watched,
+}
+
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The translator is not there any more.
+    #[error(transparent)]
+    Gone(#[from] ServerError),
+    /// Too few machines came to have work.
+    #[error(
+        "only {opened} of {wanted} machines came to have work{}",
+        reason.as_ref().map_or(String::new(), |reason| format!("; one was lost: {reason}"))
+    )]
+    NotOpened {
+        /// With work.
+        opened: usize,
+        /// Asked for.
+        wanted: usize,
+        /// What a lost machine said.
+        reason: Option<String>,
+    },
+}
+
+/// The machines, and the pool that gives them work.
+struct Crowd {
+    run: Arc<Run>,
+    steps: watch::Sender<Step>,
+    members: JoinSet<()>,
+}
+
+impl Crowd {
+    fn new(plan: &Plan, address: SocketAddr) -> Self {
+        let (steps, _) = watch::channel(Step::Open);
+        Self { run: Arc::new(Run::new(plan.clone(), address)), steps, members: JoinSet::new() }
+    }
+
+    fn come(&mut self, count: usize) {
+        for place in 0..count {
+            self.members.spawn(client::follow(Arc::clone(&self.run), place, self.steps.subscribe()));
+        }
+    }
+
+    /// Waits until `done`, or until it is clear that it will not come to pass.
+    async fn until(&self, patience: Duration, done: impl Fn(&Tally) -> bool) -> bool {
+        let deadline = Clock.monotonic() + patience;
+        while Clock.monotonic() < deadline {
+            if done(&self.run.tally()) {
+                return true;
+            }
+            sleep(LOOK).await;
+        }
+        false
+    }
+
+    /// Has all machines come, subscribe, authorize and get work.
+    async fn open(&mut self, count: usize, patience: Duration) -> Result<(), LoadError> {
+        self.come(count);
+        self.until(patience, |tally| tally.opened as u64 + tally.failed() >= count as u64).await;
+        let tally = self.run.tally();
+        if tally.opened < count {
+            let reason = tally.failures.keys().next().cloned();
+            return Err(LoadError::NotOpened { opened: tally.opened, wanted: count, reason });
+        }
+        Ok(())
+    }
+
+    async fn leave(mut self) {
+        self.steps.send_replace(Step::Leave);
+        while self.members.join_next().await.is_some() {}
+    }
+}
+
+/// The pool at work.
+struct Above {
+    orders: mpsc::Sender<Order>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Above {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Runs a plan against a translator whose only upstream is the one given.
+///
+/// # Errors
+///
+/// If the translator ends, or machines do not get work. Machines and shares lost later stand in the report.
+pub async fn run(plan: &Plan, upstream: Upstream, subject: Subject) -> Result<Report, LoadError> {
+    let Subject { address, watched } = subject;
+    let mut crowd = Crowd::new(plan, address);
+    let (orders, ordered) = mpsc::channel(1);
+    let task = tokio::spawn(upstream.serve(Arc::clone(&crowd.run), ordered));
+    let above = Above { orders, task };
+    wait_for_work(plan, subject).await?;
+
+    let (before, cpu, start) = (watched.resident()?, watched.cpu()?, Clock.monotonic());
+    crowd.open(plan.machines, OPENING_PATIENCE).await?;
+    let span = crowd.run.tally().last_opened.map_or(Duration::ZERO, |last| last - start);
+    let spent = watched.cpu()?.saturating_sub(cpu);
+    sleep(SETTLING).await;
+    let idle = watched.resident()?;
+    let storm = Storm {
+        machines: plan.machines,
+        micros: micros(span),
+        work_micros: crowd.run.tally().openings.quantiles(),
+        cpu_ns_each: nanos_each(spent, plan.machines as u64),
+    };
+    let jobs = reach(&crowd, &above, subject, Order::Job).await?;
+    let tips = reach(&crowd, &above, subject, Order::Tip).await?;
+    let shares = mine(&crowd, subject).await?;
+    let idle_each = each(Some(idle), Some(before), plan.machines).unwrap_or(0);
+    let memory = Memory { before, idle_each, after: watched.resident()? };
+    let lost = crowd.run.tally().failures.clone();
+    crowd.leave().await;
+    Ok(Report { asked: Asked::new(plan), storm, memory, jobs, tips, shares, lost })
+}
+
+/// Sends a single machine until it has got work, so that the translator has found its upstream when the others come.
+async fn wait_for_work(plan: &Plan, subject: Subject) -> Result<(), LoadError> {
+    let deadline = Clock.monotonic() + SERVER_PATIENCE;
+    loop {
+        subject.watched.resident()?;
+        let mut scout = Crowd::new(plan, subject.address);
+        let found = scout.open(1, OPENING_PATIENCE.min(deadline - Clock.monotonic())).await;
+        scout.leave().await;
+        if found.is_ok() || Clock.monotonic() >= deadline {
+            sleep(SETTLING).await;
+            return found;
+        }
+        sleep(TRY).await;
+    }
+}
+
+/// Orders jobs of one kind, one after another, and sees how each reaches the machines.
+async fn reach(
+    crowd: &Crowd,
+    above: &Above,
+    subject: Subject,
+    order: Order,
+) -> Result<Option<Reach>, LoadError> {
+    let plan = &crowd.run.plan;
+    let count = match order {
+        Order::Job => plan.jobs,
+        Order::Tip => plan.tips,
+    };
+    let processes = [subject.watched, Watched::new(std::process::id())];
+    let (first, cpu) = (crowd.run.tally().news.len(), cpu_of(processes)?);
+    for number in 1..=count as usize {
+        // The pool ends with this run, not before.
+        let _ = above.orders.send(order).await;
+        let told = |tally: &Tally| {
+            tally.news.get(first + number - 1).is_some_and(|news| news.arrivals.len() >= plan.machines)
+        };
+        crowd.until(ANSWER_PATIENCE, told).await;
+        sleep(PAUSE).await;
+    }
+    let cpu_now = cpu_of(processes)?;
+    let spent = core::array::from_fn(|process| cpu_now[process].saturating_sub(cpu[process]));
+    let tally = crowd.run.tally();
+    Ok(Reach::new(tally.news.get(first..).unwrap_or_default(), plan.machines, spent))
+}
+
+fn cpu_of([translator, generator]: [Watched; 2]) -> Result<[Duration; 2], ServerError> {
+    Ok([translator.cpu()?, generator.cpu()?])
+}
+
+/// Has shares submitted for as long as planned.
+async fn mine(crowd: &Crowd, subject: Subject) -> Result<Option<ShareResults>, LoadError> {
+    let Plan { duration, rate: Some(_), .. } = crowd.run.plan else { return Ok(None) };
+    let (cpu, start) = (subject.watched.cpu()?, Clock.monotonic());
+    crowd.steps.send_replace(Step::Mine);
+    sleep_until(start + duration).await;
+    let (span, in_time) = (Clock.monotonic() - start, crowd.run.tally().accepted);
+    crowd.steps.send_replace(Step::Rest);
+    let settled = |tally: &Tally| tally.unanswered() == 0 && tally.went_up >= tally.due_up;
+    crowd.until(ANSWER_PATIENCE, settled).await;
+    let spent = subject.watched.cpu()?.saturating_sub(cpu);
+    Ok(Some(ShareResults::new(&crowd.run.tally(), per_second(in_time, span), spent)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_asks_for_what_a_share_takes() {
+        let plan = Plan {
+            machines: 1,
+            jobs: 0,
+            tips: 0,
+            rate: None,
+            duration: Duration::ZERO,
+            one_up_in: NonZeroU32::MIN,
+        };
+        assert_eq!(plan.password(), "d=0.000000003725");
+        let asked: f64 = plan.password().trim_start_matches("d=").parse().unwrap();
+        let machine = machine::target_of(asked).unwrap();
+        assert!(machine <= plan.pool_target(), "each share is one for the pool, too");
+        let hundredth = Plan { one_up_in: NonZeroU32::new(100).unwrap(), ..plan };
+        assert_eq!(hundredth.pool_target().to_work(), Work::from_hashes(1_600));
+    }
+}

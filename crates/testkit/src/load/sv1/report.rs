@@ -1,0 +1,335 @@
+//! What a run of SV1 machines found, as JSON and as a table to read.
+
+use core::fmt::{self, Display, Formatter};
+use core::num::NonZeroU32;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::super::histogram::{Histogram, Quantiles};
+use super::super::report::{Kib, Millis, Thousandths, nanos_each};
+use super::Plan;
+use super::tally::{News, Tally};
+
+/// The results of one run. Durations are whole microseconds or nanoseconds, as their names say; memory is in bytes; processor time is the
+/// translator's.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// As asked for.
+    pub asked: Asked,
+    /// All machines from nothing to work.
+    pub storm: Storm,
+    /// Memory of the translator.
+    pub memory: Memory,
+    /// New jobs on the same tip, if any were asked for.
+    pub jobs: Option<Reach>,
+    /// New tips, if any were asked for.
+    pub tips: Option<Reach>,
+    /// What became of shares, if any were asked for.
+    pub shares: Option<ShareResults>,
+    /// Machines that ended before their time, by reason.
+    pub lost: BTreeMap<String, u64>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Asked {
+    /// Machines.
+    pub machines: usize,
+    /// New jobs on the same tip.
+    pub jobs: u32,
+    /// New tips.
+    pub tips: u32,
+    /// Shares a second in all.
+    pub rate: u32,
+    /// How long shares were submitted.
+    pub seconds: u64,
+    /// Of how many shares one is good enough for the pool.
+    pub one_up_in: u32,
+}
+
+/// All machines from nothing to work.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Storm {
+    /// How many.
+    pub machines: usize,
+    /// From the first setting out to the last having work.
+    pub micros: u64,
+    /// Of each, from setting out to having work.
+    pub work_micros: Option<Quantiles>,
+    /// Processor time for each.
+    pub cpu_ns_each: Option<u64>,
+}
+
+/// Memory of the translator.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Memory {
+    /// Before the machines came.
+    pub before: u64,
+    /// For each machine with work and nothing to say.
+    pub idle_each: u64,
+    /// In all, after the jobs and shares.
+    pub after: u64,
+}
+
+/// How jobs reached the machines, from the moment that the pool began to send each.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Reach {
+    /// How many jobs.
+    pub sent: usize,
+    /// Of how many all machines were told.
+    pub told_everybody: usize,
+    /// Until the first machine had read of it.
+    pub first_micros: Quantiles,
+    /// Until half of them had.
+    pub median_micros: Quantiles,
+    /// Until the last one had.
+    pub last_micros: Quantiles,
+    /// Processor time for each job and machine.
+    pub cpu_ns_each: Option<u64>,
+    /// What the machines and the pool, which are one process, took for the same. It is the least that a job can take to the last machine.
+    pub generator_cpu_ns_each: Option<u64>,
+}
+
+/// What became of shares.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShareResults {
+    /// Sent to the translator.
+    pub submitted: u64,
+    /// Accepted by it.
+    pub accepted: u64,
+    /// Refused by it, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Neither, a few seconds after the last one was sent.
+    pub unanswered: u64,
+    /// Accepted in a second, on average.
+    pub accepted_per_second: u64,
+    /// From the moment that a share was due to its answer.
+    pub answer_micros: Option<Quantiles>,
+    /// Processor time for each that was accepted.
+    pub cpu_ns_each: Option<u64>,
+    /// How many of all met the pool's target.
+    pub due_up: u64,
+    /// How many came to the pool and met it.
+    pub went_up: u64,
+    /// How many came to the pool and did not.
+    pub worthless_up: u64,
+}
+
+impl Asked {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            machines: plan.machines,
+            jobs: plan.jobs,
+            tips: plan.tips,
+            rate: plan.rate.map_or(0, NonZeroU32::get),
+            seconds: plan.duration.as_secs(),
+            one_up_in: plan.one_up_in.get(),
+        }
+    }
+}
+
+impl Reach {
+    /// A summary of these jobs, if there are any; `machines` is how many should have heard, `cpu` what it took the translator and the
+    /// generator.
+    pub(super) fn new(news: &[News], machines: usize, cpu: [Duration; 2]) -> Option<Self> {
+        let mut told_everybody = 0;
+        let [mut first, mut median, mut last] = [(); 3].map(|()| Histogram::default());
+        for News { sent, arrivals, .. } in news {
+            told_everybody += usize::from(arrivals.len() == machines);
+            let Some(end) = arrivals.len().checked_sub(1) else { continue };
+            for (place, histogram) in [(0, &mut first), (end / 2, &mut median), (end, &mut last)] {
+                arrivals.get(place).into_iter().for_each(|arrival| histogram.record(*arrival - *sent));
+            }
+        }
+        let each = cpu.map(|cpu| nanos_each(cpu, (news.len() * machines) as u64));
+        Some(Self {
+            sent: news.len(),
+            told_everybody,
+            first_micros: first.quantiles()?,
+            median_micros: median.quantiles()?,
+            last_micros: last.quantiles()?,
+            cpu_ns_each: each[0],
+            generator_cpu_ns_each: each[1],
+        })
+    }
+}
+
+impl ShareResults {
+    pub(super) fn new(tally: &Tally, accepted_per_second: u64, cpu: Duration) -> Self {
+        Self {
+            submitted: tally.submitted,
+            accepted: tally.accepted,
+            refused: tally.refused.clone(),
+            unanswered: tally.unanswered(),
+            accepted_per_second,
+            answer_micros: tally.answers.quantiles(),
+            cpu_ns_each: nanos_each(cpu, tally.accepted),
+            due_up: tally.due_up,
+            went_up: tally.went_up,
+            worthless_up: tally.worthless_up,
+        }
+    }
+
+    /// Whether every share was accepted, and exactly those went up that should.
+    fn are_clean(&self) -> bool {
+        let goes_up_rightly = self.went_up == self.due_up && self.worthless_up == 0;
+        goes_up_rightly && self.refused.is_empty() && self.unanswered == 0
+    }
+}
+
+impl Report {
+    /// Whether nobody was lost, everybody was told of everything, and every share was accepted and went up if it should, so that the other
+    /// numbers mean what they say.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let Self { asked, jobs, tips, shares, lost, .. } = self;
+        let reached = |reach: &Option<Reach>, count| match reach {
+            Some(reach) => reach.told_everybody == reach.sent && reach.sent == count as usize,
+            None => count == 0,
+        };
+        let shares_are = shares.as_ref().is_none_or(ShareResults::are_clean);
+        lost.is_empty() && reached(jobs, asked.jobs) && reached(tips, asked.tips) && shares_are
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Asked { machines, rate, seconds, one_up_in, .. } = self.asked;
+        writeln!(
+            f,
+            "asked       {machines} machines, {rate} shares/s for {seconds} s, one in {one_up_in} for the pool"
+        )?;
+        let Storm { micros, work_micros, cpu_ns_each, .. } = self.storm;
+        write!(f, "storm       all have work after {} ms", Thousandths(micros))?;
+        if let Some(quantiles) = work_micros {
+            write!(f, "; each: ms {}", Millis(quantiles))?;
+        }
+        writeln!(f, "; {} us CPU each", Cpu(cpu_ns_each))?;
+        let Memory { before, idle_each, after } = self.memory;
+        writeln!(
+            f,
+            "memory      idle machine {}; in all {} before, {} after",
+            Kib(idle_each),
+            Kib(before),
+            Kib(after)
+        )?;
+        for (name, reach) in [("jobs", &self.jobs), ("tips", &self.tips)] {
+            let Some(reach) = reach else { continue };
+            writeln!(
+                f,
+                "{name:12}{} sent, {} to everybody; {} us CPU for each machine, the generator {}",
+                reach.sent,
+                reach.told_everybody,
+                Cpu(reach.cpu_ns_each),
+                Cpu(reach.generator_cpu_ns_each)
+            )?;
+            writeln!(f, "  first     ms {}", Millis(reach.first_micros))?;
+            writeln!(f, "  median    ms {}", Millis(reach.median_micros))?;
+            writeln!(f, "  last      ms {}", Millis(reach.last_micros))?;
+        }
+        if let Some(shares) = &self.shares {
+            shares.fmt_table(f)?;
+        }
+        for (reason, count) in &self.lost {
+            writeln!(f, "LOST        {count} machines: {reason}")?;
+        }
+        if !self.is_clean() {
+            writeln!(
+                f,
+                "NOT CLEAN   something was refused, unanswered, lost or missed; do not quote these numbers"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl ShareResults {
+    fn fmt_table(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { submitted, accepted, accepted_per_second, cpu_ns_each, .. } = self;
+        writeln!(
+            f,
+            "shares      {submitted} submitted, {accepted} accepted, {accepted_per_second}/s, {} us CPU each",
+            Cpu(*cpu_ns_each)
+        )?;
+        if let Some(quantiles) = self.answer_micros {
+            writeln!(f, "answers     ms {}", Millis(quantiles))?;
+        }
+        writeln!(f, "to the pool {} of {} that were good enough", self.went_up, self.due_up)?;
+        if self.worthless_up > 0 {
+            writeln!(f, "            {} WORTHLESS", self.worthless_up)?;
+        }
+        for (reason, count) in &self.refused {
+            writeln!(f, "            {count} REFUSED {reason}")?;
+        }
+        if self.unanswered > 0 {
+            writeln!(f, "            {} UNANSWERED", self.unanswered)?;
+        }
+        Ok(())
+    }
+}
+
+/// Nanoseconds as microseconds, if they are known.
+struct Cpu(Option<u64>);
+
+impl Display for Cpu {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(nanos) => Thousandths(nanos).fmt(f),
+            None => f.write_str("?"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_units::Monotonic;
+
+    use super::*;
+
+    fn news(number: u32, arrivals: &[u64]) -> News {
+        let at = Monotonic::from_micros;
+        News { number, sent: at(100), arrivals: arrivals.iter().copied().map(at).collect() }
+    }
+
+    #[test]
+    fn a_job_is_timed_from_its_sending() {
+        let news = [news(1, &[110, 120, 400]), news(2, &[130, 140])];
+        let reach = Reach::new(&news, 3, [12, 6].map(Duration::from_micros)).unwrap();
+        assert_eq!((reach.sent, reach.told_everybody), (2, 1));
+        assert_eq!((reach.cpu_ns_each, reach.generator_cpu_ns_each), (Some(2_000), Some(1_000)));
+        assert_eq!((reach.first_micros.p50, reach.median_micros.max, reach.last_micros.max), (10, 30, 300));
+        assert!(Reach::new(&[], 3, [Duration::ZERO; 2]).is_none());
+    }
+
+    #[test]
+    fn whatever_goes_wrong_spoils_a_report() {
+        let tally = Tally { submitted: 2, accepted: 2, due_up: 1, went_up: 1, ..Tally::default() };
+        let asked = Asked { machines: 2, jobs: 1, tips: 0, rate: 1, seconds: 1, one_up_in: 2 };
+        let storm = Storm { machines: 2, micros: 1, work_micros: None, cpu_ns_each: None };
+        let memory = Memory { before: 1, idle_each: 1, after: 1 };
+        let jobs = Reach::new(&[news(1, &[110, 120])], 2, [Duration::ZERO; 2]);
+        let shares = Some(ShareResults::new(&tally, 2, Duration::from_micros(5)));
+        let good = Report { asked, storm, memory, jobs, tips: None, shares, lost: BTreeMap::new() };
+        assert!(good.is_clean() && good.to_string().contains("2.50 us CPU each"), "{good}");
+
+        let mut bad = good.clone();
+        bad.jobs = Reach::new(&[news(1, &[110])], 2, [Duration::ZERO; 2]);
+        assert!(!bad.is_clean() && bad.to_string().contains("NOT CLEAN"), "{bad}");
+        bad.jobs = None;
+        assert!(!bad.is_clean(), "it was asked for");
+        for spoil in [
+            |shares: &mut ShareResults| shares.went_up = 0,
+            |shares: &mut ShareResults| shares.worthless_up = 1,
+            |shares: &mut ShareResults| shares.unanswered = 1,
+            |shares: &mut ShareResults| shares.refused = BTreeMap::from([("Other".to_owned(), 1)]),
+        ] {
+            let mut bad = good.clone();
+            spoil(bad.shares.as_mut().unwrap());
+            assert!(!bad.is_clean(), "{bad}");
+        }
+        let lost = BTreeMap::from([("gone".to_owned(), 1)]);
+        assert!(!Report { lost, ..good }.is_clean());
+    }
+}

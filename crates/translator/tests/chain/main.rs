@@ -1,0 +1,191 @@
+//! The whole chain over sockets: SV1 machines on a translator on pools, on a chain in memory.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod stage;
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use adit_translator::UpstreamState;
+use adit_translator::server::{Mode, UpstreamTarget};
+use adit_translator::upstream::payout::Expectation;
+
+use self::stage::{Machine, Pool, chain, config, eventually, height, script, status, translator};
+
+/// Shares that show that it goes on.
+const SOME: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn translate_sv1_to_sv2_successfully() {
+    let node = chain();
+    for (mode, channels) in [(Mode::Aggregated, 1), (Mode::PerMachine, 2)] {
+        let pool = Pool::start(&node);
+        let translator = translator(config(mode, &[pool.target()]));
+        let machines = ["alice.rig1", "bob.rig2"].map(|user| Machine::start(&translator, user));
+        eventually("both have shares", || machines.iter().all(|machine| machine.accepted() > SOME)).await;
+        let before = height(&node);
+        eventually("a block is found", || height(&node) > before).await;
+        eventually("the pool has them", || pool.records().len() as u64 > SOME).await;
+        assert_eq!(pool.channels(), channels, "{mode:?}");
+        let workers: BTreeSet<_> =
+            pool.records().iter().filter_map(|record| Some(record.worker?.as_str().to_owned())).collect();
+        assert_eq!(workers, ["rig1", "rig2"].map(str::to_owned).into(), "{mode:?}");
+        let users: BTreeSet<_> =
+            pool.records().iter().map(|record| record.user.as_str().to_owned()).collect();
+        let expected: BTreeSet<String> = match mode {
+            Mode::Aggregated => ["farm.house".to_owned()].into(),
+            Mode::PerMachine => ["farm.house.rig1", "farm.house.rig2"].map(str::to_owned).into(),
+        };
+        assert_eq!(users, expected, "{mode:?}");
+        for machine in &machines {
+            let seen = machine.seen();
+            // Those of a tip that has just gone.
+            assert!(seen.refused.iter().all(|error| error.starts_with("[21,")), "{:?}", seen.refused);
+            let jobs: BTreeSet<_> = seen.jobs.iter().collect();
+            assert_eq!(jobs.len(), seen.jobs.len(), "no id comes twice");
+        }
+        drop(machines);
+        translator.shutdown().await;
+        pool.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machines_stay_connected_while_pools_die_and_come_back() {
+    let node = chain();
+    for mode in [Mode::Aggregated, Mode::PerMachine] {
+        let (first, second) = (Pool::start(&node), Pool::start(&node));
+        let address = first.address();
+        let barn = UpstreamTarget { user: "barn.loft".to_owned(), ..second.target() };
+        let translator = translator(config(mode, &[first.target(), barn]));
+        let machine = Machine::start(&translator, "rig");
+        eventually("the first has shares", || first.records().len() as u64 > SOME).await;
+        let keys = first.stop().await;
+        let before = second.records().len();
+        eventually("the second has shares", || second.records().len() > before + 20).await;
+        assert!(second.records().iter().all(|record| record.user.as_str().starts_with("barn.loft")));
+        let first = Pool::start_again(&node, address, keys);
+        eventually("the first has shares again", || first.records().len() as u64 > SOME).await;
+        assert!(first.records().iter().all(|record| record.user.as_str().starts_with("farm.house")));
+        let seen = machine.seen();
+        assert!(!seen.ended && seen.extranonces.len() == 1, "nobody below has noticed: {seen:?}");
+        drop(seen);
+        drop(machine);
+        translator.shutdown().await;
+        first.stop().await;
+        second.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_one_pool_the_translator_waits_until_it_is_back() {
+    let node = chain();
+    let pool = Pool::start(&node);
+    let address = pool.address();
+    let translator = translator(config(Mode::Aggregated, &[pool.target()]));
+    let status = status(&translator);
+    let machine = Machine::start(&translator, "rig");
+    eventually("the pool has shares", || pool.records().len() as u64 > SOME).await;
+    let keys = pool.stop().await;
+    eventually("shares are refused and not swallowed", || {
+        machine.seen().refused.iter().any(|error| error.contains("No upstream"))
+    })
+    .await;
+    eventually("that is told", || {
+        status().upstreams.iter().any(|upstream| {
+            matches!(upstream.state, UpstreamState::Failed { .. } | UpstreamState::Connecting)
+        })
+    })
+    .await;
+    let pool = Pool::start_again(&node, address, keys);
+    eventually("it goes on", || pool.records().len() as u64 > SOME).await;
+    assert!(!machine.seen().ended);
+    drop(machine);
+    translator.shutdown().await;
+    pool.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn translator_falls_back_when_payout_does_not_match_user_identity() {
+    let node = chain();
+    let (first, second) = (Pool::start(&node), Pool::start(&node));
+    let expects = |of| Some(Expectation { script: script(of), least_percent: 90 });
+    let miserly = UpstreamTarget { expects: expects("somebody else"), ..first.target() };
+    let fair = UpstreamTarget { expects: expects("pool"), ..second.target() };
+    let translator = translator(config(Mode::Aggregated, &[miserly, fair]));
+    let status = status(&translator);
+    let machine = Machine::start(&translator, "rig");
+    eventually("the second has shares", || second.records().len() as u64 > SOME).await;
+    eventually("the first is not used", || {
+        let status = status();
+        let states: Vec<_> = status.upstreams.iter().map(|upstream| &upstream.state).collect();
+        matches!(states.as_slice(), [UpstreamState::Failed { reason }, UpstreamState::InUse] if reason.contains("nothing"))
+    })
+    .await;
+    assert_eq!(first.records().len(), 0);
+    drop(machine);
+    translator.shutdown().await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machines_hear_of_a_quiet_job_again_under_another_id() {
+    let node = chain();
+    let pool = Pool::start(&node);
+    let config = adit_translator::server::TranslatorConfig {
+        keepalive: Duration::from_secs(2),
+        ..config(Mode::Aggregated, &[pool.target()])
+    };
+    let translator = translator(config);
+    // It only listens, so no block ends the job.
+    let machine = Machine::start(&translator, "rig");
+    eventually("several jobs come", || machine.seen().jobs.len() > 3).await;
+    let jobs: BTreeSet<_> = machine.seen().jobs.iter().cloned().collect();
+    assert_eq!(jobs.len(), machine.seen().jobs.len(), "no id comes twice");
+    drop(machine);
+    translator.shutdown().await;
+    pool.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_leaves_takes_its_channel_along() {
+    let node = chain();
+    let pool = Pool::start(&node);
+    let translator = translator(config(Mode::PerMachine, &[pool.target()]));
+    let machines = ["a.one", "a.two", "a.three"].map(|user| Machine::start(&translator, user));
+    eventually("all have channels", || pool.channels() == 3).await;
+    let [one, ..] = machines;
+    drop(one);
+    eventually("the others are left", || pool.channels() <= 2).await;
+    translator.shutdown().await;
+    pool.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_of_shares_above_is_told_for_each_machine() {
+    let node = chain();
+    let pool = Pool::start(&node);
+    let translator = translator(config(Mode::Aggregated, &[pool.target()]));
+    let status = status(&translator);
+    let machine = Machine::start(&translator, "farm.rig");
+    // What machines say of themselves and what their upstream says come at different times.
+    eventually("shares are accepted above", || {
+        status()
+            .machines
+            .iter()
+            .any(|machine| machine.upstream.accepted > SOME && machine.shares.accepted > SOME)
+    })
+    .await;
+    let status = status();
+    let [told] = status.machines.as_slice() else { panic!("one machine: {status:?}") };
+    assert_eq!((told.users.as_slice(), told.class), (&["farm.rig".to_owned()][..], "cpuminer"));
+    assert_eq!(told.user_agent, "cpuminer/2.5.1");
+    assert!(told.hashrate.to_hashes_per_second() > 0);
+    let [upstream] = status.upstreams.as_slice() else { panic!("one upstream: {status:?}") };
+    assert_eq!((upstream.state.clone(), upstream.channels.len()), (UpstreamState::InUse, 1));
+    assert!(upstream.shares.accepted > SOME && upstream.shares.work > 0);
+    drop(machine);
+    translator.shutdown().await;
+    pool.stop().await;
+}

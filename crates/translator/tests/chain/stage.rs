@@ -1,0 +1,323 @@
+//! Pools, a translator and SV1 machines to test with.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use adit_channel::ShareRecord;
+use adit_ledger::segment::Position;
+use adit_ledger::storage::faulty::FaultyStorage;
+use adit_ledger::{BlockStore, LogConfig, Opened, open_in, read_in};
+use adit_net::{Bound, Clock, Limits, OsRng, Url};
+use adit_node::{DevnetConfig, Node, Pace};
+use adit_pool::PoolConfig;
+use adit_pool::server::{FoundBlocks, Parts, Server, ServerConfig};
+use adit_translator::server::{Mode, Translator, TranslatorConfig, UpstreamTarget};
+use adit_translator::{MachineConfig, Status};
+use adit_transport::{AuthorityKeyPair, Identity, StaticKeyPair};
+use adit_units::{Difficulty, Hashrate, ShareRate, Target, UnixTime, Work};
+use bitcoin::hashes::{Hash as _, sha256d};
+use bitcoin::hex::{DisplayHex as _, FromHex as _};
+use bitcoin::{Network, ScriptBuf, WPubkeyHash};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Longer than anything should take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a block costs, in expected hashes: few enough for a processor, and many times what a share costs.
+const BLOCK_HASHES: u128 = 1 << 23;
+
+pub(crate) fn script(of: &str) -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&WPubkeyHash::hash(of.as_bytes()))
+}
+
+fn free() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// A chain on which blocks are found every few seconds.
+pub(crate) fn chain() -> Node {
+    let mut seed = [0; 32];
+    rand_core::Rng::fill_bytes(&mut OsRng, &mut seed);
+    let config =
+        DevnetConfig { pace: Pace::Fixed(Work::from_hashes(BLOCK_HASHES)), ..DevnetConfig::new(seed) };
+    Node::devnet(&config, || Clock.now())
+}
+
+/// Height of the block that is mined now.
+pub(crate) fn height(node: &Node) -> u32 {
+    node.templates().borrow().as_ref().map_or(0, |template| template.tip.height.0)
+}
+
+/// Waits until something is so.
+pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// A pool.
+pub(crate) struct Pool {
+    server: Server,
+    log: FaultyStorage,
+    authority: AuthorityKeyPair,
+}
+
+impl Pool {
+    pub(crate) fn start(node: &Node) -> Self {
+        Self::start_again(node, free(), AuthorityKeyPair::generate(&mut OsRng))
+    }
+
+    /// Starts at an address that it may have had before.
+    pub(crate) fn start_again(node: &Node, address: SocketAddr, authority: AuthorityKeyPair) -> Self {
+        let (own, end) = (StaticKeyPair::generate(&mut OsRng), UnixTime::from_secs(u32::MAX));
+        let identity = Arc::new(Identity::new(&authority, own, UnixTime::default(), end).unwrap());
+        let log = FaultyStorage::default();
+        let Opened { log: shares, boot, outcome, .. } =
+            open_in(log.clone(), LogConfig::new(1), Clock.unix()).unwrap();
+        let blocks =
+            FoundBlocks::open(node.clone(), BlockStore::open_in(FaultyStorage::default()).unwrap()).unwrap();
+        let mut pool = PoolConfig {
+            network: Network::Regtest,
+            halving_interval: 150,
+            ..PoolConfig::new(1, script("pool"))
+        };
+        pool.vardiff.rate = ShareRate::from_shares_per_minute(600);
+        let node = node.clone();
+        let parts =
+            Parts { pool, boot, node, log: shares, outcome, blocks, identity, relay: None, declared: None };
+        let server = Server::start(ServerConfig::new(address), parts).unwrap();
+        Self { server, log, authority }
+    }
+
+    /// As a translator names it.
+    pub(crate) fn target(&self) -> UpstreamTarget {
+        let (address, key) = (self.server.address(), self.authority.public_key());
+        let pool = Url::new(address.ip().to_string(), address.port(), Some(key)).unwrap();
+        UpstreamTarget { pool, user: "farm.house".to_owned(), expects: None }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Channels that are open.
+    pub(crate) fn channels(&self) -> u64 {
+        self.server.metrics().channels
+    }
+
+    /// What is in the share log.
+    pub(crate) fn records(&self) -> Vec<ShareRecord> {
+        let records = read_in(self.log.after_kill(), Position(0)).unwrap();
+        records.map(|record| record.unwrap().1).collect()
+    }
+
+    pub(crate) async fn stop(self) -> AuthorityKeyPair {
+        self.server.shutdown().await;
+        self.authority
+    }
+}
+
+/// What a translator goes by in these tests: shares that a processor finds several of in a second.
+pub(crate) fn config(mode: Mode, upstreams: &[UpstreamTarget]) -> TranslatorConfig {
+    let machine = MachineConfig { rate: ShareRate::from_shares_per_minute(600), ..MachineConfig::default() };
+    TranslatorConfig {
+        upstreams: upstreams.to_vec(),
+        mode,
+        machine,
+        keepalive: Duration::from_secs(30),
+        first_guess: Hashrate::from_hashes_per_second(100_000),
+        limits: Limits::default(),
+        insecure: false,
+        allows_public: false,
+        expects_proxy: false,
+    }
+}
+
+pub(crate) fn translator(config: TranslatorConfig) -> Translator {
+    Translator::start(config, Bound::new(free()).unwrap()).unwrap()
+}
+
+/// The numbers of a translator as they come.
+pub(crate) fn status(translator: &Translator) -> impl Fn() -> Arc<Status> + use<> {
+    let status = translator.status();
+    move || Arc::clone(&status.borrow())
+}
+
+/// What a machine has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) accepted: u64,
+    pub(crate) refused: Vec<String>,
+    pub(crate) extranonces: Vec<String>,
+    pub(crate) jobs: Vec<String>,
+    /// That it was sent away, or the connection ended.
+    pub(crate) ended: bool,
+}
+
+/// A machine that mines until it is dropped.
+pub(crate) struct Machine {
+    seen: tokio::sync::watch::Receiver<Seen>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Machine {
+    /// Connects and mines.
+    pub(crate) fn start(translator: &Translator, user: &str) -> Self {
+        let (note, seen) = tokio::sync::watch::channel(Seen::default());
+        let (address, user) = (translator.address(), user.to_owned());
+        let task = tokio::spawn(async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut rig = Rig::new(stream, user, note);
+            rig.log_in().await;
+            while rig.mine().await.is_some() {}
+            rig.note.send_modify(|seen| seen.ended = true);
+        });
+        Self { seen, task }
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.seen.borrow().accepted
+    }
+
+    pub(crate) fn seen(&self) -> tokio::sync::watch::Ref<'_, Seen> {
+        self.seen.borrow()
+    }
+}
+
+/// The machine's own side of the connection.
+struct Rig {
+    lines: BufReader<TcpStream>,
+    user: String,
+    note: tokio::sync::watch::Sender<Seen>,
+    next_id: u64,
+    extranonce1: Vec<u8>,
+    extranonce2: u64,
+    target: Target,
+    job: Option<Value>,
+}
+
+impl Rig {
+    fn new(stream: TcpStream, user: String, note: tokio::sync::watch::Sender<Seen>) -> Self {
+        let lines = BufReader::new(stream);
+        let (extranonce1, target) = (Vec::new(), Target::ZERO);
+        Self { lines, user, note, next_id: 0, extranonce1, extranonce2: 0, target, job: None }
+    }
+
+    async fn log_in(&mut self) {
+        let rolling = json!([["version-rolling"], { "version-rolling.mask": "1fffe000" }]);
+        self.call("mining.configure", &rolling).await.unwrap();
+        let subscribed = self.call("mining.subscribe", &json!(["cpuminer/2.5.1"])).await.unwrap();
+        let extranonce1 = subscribed["result"][1].as_str().unwrap().to_owned();
+        self.extranonce1 = Vec::from_hex(&extranonce1).unwrap();
+        self.note.send_modify(|seen| seen.extranonces.push(extranonce1));
+        let user = self.user.clone();
+        let answer = self.call("mining.authorize", &json!([user, "x"])).await.unwrap();
+        assert_eq!(answer["result"], json!(true));
+    }
+
+    /// Looks for a share and submits it; `None` when the connection is over.
+    async fn mine(&mut self) -> Option<()> {
+        let Some(job) = self.job.clone() else { return self.listen().await };
+        self.extranonce2 += 1;
+        let extranonce2 = self.extranonce2.to_be_bytes();
+        let mut header = header(&job, &self.extranonce1, &extranonce2);
+        // Version bits of every kind are rolled.
+        let bits = (self.extranonce2 as u32 & 0xffff) << 13 & 0x1fff_e000;
+        let version = u32::from_str_radix(job[5].as_str().unwrap(), 16).unwrap() & !0x1fff_e000 | bits;
+        header[..4].copy_from_slice(&version.to_le_bytes());
+        let target = self.target;
+        let found = tokio::task::spawn_blocking(move || {
+            (0..100_000_u32).find(|nonce| {
+                header[76..].copy_from_slice(&nonce.to_le_bytes());
+                target.is_met_by(&sha256d::Hash::hash(&header).to_byte_array())
+            })
+        });
+        let Some(nonce) = found.await.unwrap() else { return Some(()) };
+        let share = json!([
+            self.user,
+            job[0],
+            extranonce2.to_lower_hex_string(),
+            job[7],
+            format!("{nonce:08x}"),
+            format!("{bits:08x}")
+        ]);
+        let answer = self.call("mining.submit", &share).await?;
+        self.note.send_modify(|seen| match answer["result"] == json!(true) {
+            true => seen.accepted += 1,
+            false => seen.refused.push(answer["error"].to_string()),
+        });
+        Some(())
+    }
+
+    /// Reads one line that is no answer.
+    async fn listen(&mut self) -> Option<()> {
+        let message = self.read().await?;
+        self.take(&message);
+        Some(())
+    }
+
+    async fn call(&mut self, method: &str, params: &Value) -> Option<Value> {
+        self.next_id += 1;
+        let line = format!("{}\n", json!({ "id": self.next_id, "method": method, "params": params }));
+        self.lines.get_mut().write_all(line.as_bytes()).await.ok()?;
+        loop {
+            let message = self.read().await?;
+            if message["id"] == json!(self.next_id) {
+                return Some(message);
+            }
+            self.take(&message);
+        }
+    }
+
+    async fn read(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        let count = self.lines.read_line(&mut line).await.ok()?;
+        (count > 0).then(|| serde_json::from_str(&line).unwrap())
+    }
+
+    fn take(&mut self, message: &Value) {
+        let params = &message["params"];
+        match message["method"].as_str().unwrap() {
+            "mining.notify" => {
+                self.job = Some(params.clone());
+                self.note.send_modify(|seen| seen.jobs.push(params[0].as_str().unwrap().to_owned()));
+            }
+            "mining.set_difficulty" => {
+                self.target = params[0].to_string().parse::<Difficulty>().unwrap().to_target();
+            }
+            "mining.set_version_mask" => {}
+            other => panic!("unexpected {other}"),
+        }
+    }
+}
+
+/// The header of a job, with a nonce of zero.
+fn header(job: &Value, extranonce1: &[u8], extranonce2: &[u8]) -> [u8; 80] {
+    let bytes = |value: &Value| Vec::from_hex(value.as_str().unwrap()).unwrap();
+    let coinbase = [bytes(&job[2]).as_slice(), extranonce1, extranonce2, &bytes(&job[3])].concat();
+    let leaf = sha256d::Hash::hash(&coinbase).to_byte_array().to_vec();
+    let root =
+        job[4].as_array().unwrap().iter().fold(leaf, |root, step| {
+            sha256d::Hash::hash(&[root, bytes(step)].concat()).to_byte_array().to_vec()
+        });
+    // Numbers are written big-endian; the previous hash is eight of them.
+    let turned = |value: &Value| {
+        bytes(value).chunks(4).flat_map(|word| word.iter().rev().copied()).collect::<Vec<_>>()
+    };
+    let fields = [turned(&job[5]), turned(&job[1]), root, turned(&job[7]), turned(&job[6]), vec![0; 4]];
+    fields.concat().try_into().unwrap()
+}
