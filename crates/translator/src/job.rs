@@ -81,8 +81,8 @@ impl Sv1Job {
         (number, floor): (u64, u64),
         extranonce2_len: u8,
     ) -> Result<Self, NoRoom> {
-        let (given, own) = (work.extranonce_size, EXTRANONCE1_LEN as u16);
-        let needed = own + u16::from(extranonce2_len);
+        let (given, own) = (work.extranonce_size, u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX));
+        let needed = own.saturating_add(extranonce2_len.into());
         let possible = given.saturating_sub(own);
         let padding = given.checked_sub(needed).ok_or(NoRoom { given, needed, possible })?;
         let padding = usize::from(padding).min(MAX_EXTRANONCE_LEN);

@@ -41,7 +41,7 @@ proptest! {
         let config = MachineConfig { follows_speed, ..MachineConfig::default() };
         let mut world = World::with(config);
         let user_agent = CLASSES[class].patterns.first().copied().unwrap_or("");
-        let password = fixed.map_or(password.to_owned(), |fixed| format!("d={}", millionths(fixed)));
+        let password = fixed.map_or_else(|| password.to_owned(), |fixed| format!("d={}", millionths(fixed)));
         let mut rig = Rig::connects(&mut world);
         rig.asks(&mut world, 1, "mining.subscribe", json!([user_agent]));
         rig.asks(&mut world, 2, "mining.authorize", json!(["alice.rig", password]));

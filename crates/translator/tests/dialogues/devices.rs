@@ -105,7 +105,7 @@ fn a_whatsminer_with_an_overlong_name_is_served_under_a_short_one() {
     assert_eq!(rig.asks(&mut world, 2, "mining.authorize", json!([name, "x"]))[0], fine(2));
     let job = world.job.clone().unwrap();
     rig.takes(&world, &job);
-    let attempt = Attempt { user: name.clone(), ..rig.attempt(1) };
+    let attempt = Attempt { user: name, ..rig.attempt(1) };
     assert_eq!(rig.submits(&mut world, &attempt), fine(7));
     assert_eq!(rig.up[0].worker.unwrap().as_str(), "w".repeat(WorkerName::MAX_LEN));
     let huge = format!("alice.{}", "w".repeat(4_000));
