@@ -163,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let board = self.board.as_ref().map(watch::Receiver::borrow);
             let uplink = board.as_ref().and_then(|board| board.uplink(link));
             let up = Up { machine: self.slot.id, share };
-            if !uplink.is_some_and(|uplink| uplink.shares.try_send(up).is_ok()) {
+            if uplink.is_none_or(|uplink| uplink.shares.try_send(up).is_err()) {
                 self.slot.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
