@@ -7,8 +7,8 @@ use adit_channel::{
     VardiffConfig,
 };
 use adit_share::{Job, Submission, Verdict};
-use adit_translator::Share;
-use adit_units::{ChannelId, ConnectionId, Hashrate, JobId, SequenceNumber, ShareRate, Target};
+use adit_translator::{MachineConfig, Override, Share};
+use adit_units::{ChannelId, ConnectionId, Difficulty, Hashrate, JobId, SequenceNumber, ShareRate, Target};
 
 use super::world::{Rig, World, fine, hash};
 
@@ -17,6 +17,13 @@ const SPEEDS: [u32; 5] = [1, 4, 16, 64, 256];
 
 /// How long they work.
 const SECONDS: u32 = 3_600;
+
+/// Devices that may be given shares of a few hashes.
+pub(crate) fn slow_devices() -> MachineConfig {
+    let least_difficulty = Some(Difficulty::from_trillionths(1));
+    let devices = vec![Override { pattern: "cpuminer".into(), nominal: None, least_difficulty }];
+    MachineConfig { devices, ..MachineConfig::default() }
+}
 
 /// The pool's side of the one channel that all machines share.
 struct Pool {
@@ -139,8 +146,7 @@ impl Hashing {
 
 #[test]
 fn a_pool_credits_the_work_that_was_done() {
-    let mut world = World::new();
-    world.nbits = super::world::HARD;
+    let mut world = World::with(slow_devices());
     let mut pool = Pool::new(&mut world);
     pool.issues(&mut world);
     let mut machines = SPEEDS.map(|speed| Hashing::new(&mut world, speed));
@@ -162,7 +168,12 @@ fn a_pool_credits_the_work_that_was_done() {
         assert_within_chance(&format!("{} h/s", machine.speed), machine.credited, done, machine.spread);
         let report = machine.rig.machine.report(world.now.monotonic);
         assert_eq!(report.shares.refused(), 0);
+        let a_minute = report.shares.accepted * 60 / u64::from(SECONDS);
+        assert!((5..=60).contains(&a_minute), "{a_minute} shares a minute of {} h/s", machine.speed);
     }
+    let (slowest, fastest) = (&machines[0].rig, &machines[4].rig);
+    assert!(slowest.difficulty < fastest.difficulty, "each has its own difficulty");
+    assert!(fastest.jobs.len() > slowest.jobs.len(), "and the fastest was found out before its next job");
     let done = u128::from(SPEEDS.iter().sum::<u32>()) * u128::from(SECONDS);
     assert_within_chance("the pool", pool.credited, done, pool.spread);
     assert!(float(done) / pool.spread.sqrt() > 25.0, "shares enough to tell");

@@ -5,6 +5,7 @@ use adit_units::Difficulty;
 use bitcoin::hashes::Hash as _;
 use serde_json::Value;
 
+use super::credit::slow_devices;
 use super::world::{ANY_HASH, Rig, START, World, fine, methods, refused};
 
 #[test]
@@ -198,4 +199,76 @@ fn machines_that_work_on_one_job_have_coinbases_of_their_own() {
         let hash = bitcoin::hashes::sha256d::Hash::hash(&header);
         assert_eq!(hash.as_ref(), rig.hash(&rig.attempt(1), 0), "what goes up is what the machine hashed");
     }
+}
+
+/// A machine that is taken for one of ten hashes a second, where the upstream wants shares of 65 536 hashes.
+fn slow(world: &mut World) -> Rig {
+    world.target = adit_units::Target::from_work(adit_units::Work::from_hashes(1 << 16));
+    world.new_tip();
+    Rig::ready_as(world, "cpuminer/2.5.1", "th=0.00000000001")
+}
+
+#[test]
+fn a_fast_machine_is_given_harder_shares_between_jobs_and_keeps_its_work() {
+    let mut world = World::with(slow_devices());
+    let mut rig = slow(&mut world);
+    let target = rig.difficulty.unwrap().to_target();
+    assert_eq!(
+        target.to_work().to_hashes(),
+        59,
+        "a share in six seconds, but for what twelve decimals leave out"
+    );
+    let attempts: Vec<_> = (0..100_000).map(|nonce| rig.attempt(nonce)).collect();
+    for attempt in
+        attempts.iter().filter(|attempt| target.is_met_by(&rig.hash(attempt, 0))).collect::<Vec<_>>()
+    {
+        world.wait_micros(200_000);
+        assert_eq!(rig.submits(&mut world, attempt), fine(7));
+        if rig.jobs.len() > 1 {
+            break;
+        }
+    }
+    assert_eq!(rig.jobs.len(), 2);
+    assert!(!rig.told().clean, "what it does is of use");
+    assert!(rig.difficulty.unwrap().to_target().to_work().to_hashes() > 5 * 59);
+    assert!(number(&rig.told().id) - number(&rig.jobs[0].id) < NUMBER_STEP, "it is the same job");
+}
+
+#[test]
+fn a_silent_machine_is_given_easier_shares_with_its_jobs_down_to_its_least() {
+    let mut world = World::asking("1000000000");
+    let mut rig = Rig::ready_as(&mut world, "cpuminer/2.5.1", "th=1");
+    let mut told = vec![rig.difficulty.unwrap()];
+    for _ in 0..400 {
+        world.wait(30);
+        let job = world.refresh();
+        rig.takes(&world, &job);
+        told.push(rig.difficulty.unwrap());
+    }
+    assert!(told.is_sorted_by(|one, next| one >= next));
+    assert_eq!((told[0].to_string(), told[400].to_string()), ("1024".into(), "0.00048828125".into()));
+    assert_eq!(rig.jobs.len(), 401);
+}
+
+#[test]
+fn a_machine_that_the_upstream_keeps_from_harder_shares_is_left_in_peace() {
+    let mut world = World::new();
+    let mut rig = Rig::ready(&mut world);
+    for nonce in 0..3_000 {
+        world.wait_micros(20_000);
+        assert_eq!(rig.tries(&mut world, nonce), fine(7));
+    }
+    assert_eq!(rig.jobs.len(), 1, "a job without another difficulty would only disturb it");
+}
+
+#[test]
+fn a_machine_with_many_small_changes_never_sees_a_job_id_twice() {
+    let mut world = World::new();
+    let mut rig = Rig::ready(&mut world);
+    for round in 0..1_000 {
+        world.wait(1);
+        let job = if round % 7 == 0 { world.refresh() } else { world.renew() };
+        rig.takes(&world, &job);
+    }
+    assert!(rig.jobs.is_sorted_by(|one, next| number(&one.id) < number(&next.id)));
 }
