@@ -1,0 +1,1 @@
+//! Dialogues with SV1 pools.
