@@ -226,3 +226,41 @@ fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -
     };
     Some(UpstreamTarget { pool: pool?, user: user?, expects })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::translator_of;
+
+    fn of(pools: &[&str], keys: &[(&str, &str)]) -> Result<TranslatorConfig, String> {
+        let pools: Vec<_> = pools.iter().map(|&pool| pool.to_owned()).collect();
+        let keys: Vec<_> = keys.iter().map(|&(path, value)| (path, value.to_owned())).collect();
+        let settings = translator_of(&pools, "farm.house", &keys);
+        settings.map(|settings| settings.role).map_err(|mistakes| mistakes.to_string())
+    }
+
+    #[test]
+    fn an_sv1_pool_is_an_upstream_that_leaves_machines_four_bytes() {
+        let (new, old) = ("stratum2+tcp://127.0.0.1:34254", "stratum+tcp://pool.example:3333");
+        let role = of(&[new, old], &[]).unwrap();
+        let is_legacy: Vec<_> = role.upstreams.iter().map(|upstream| upstream.pool.is_legacy()).collect();
+        assert_eq!((is_legacy, role.machine.extranonce2_len), (vec![false, true], 4));
+        assert_eq!(role.upstreams[1].pool.to_string(), old);
+        assert_eq!(of(&[new], &[]).unwrap().machine.extranonce2_len, 8);
+        let chosen = of(&[old], &[("translator.extranonce2_size", "3")]).unwrap();
+        assert_eq!(chosen.machine.extranonce2_len, 3);
+    }
+
+    #[test]
+    fn what_an_sv1_pool_cannot_do_is_said() {
+        let old = "stratum+tcp://pool.example:3333";
+        let each = of(&[old], &[("translator.mode", "per-machine")]).unwrap_err();
+        assert!(each.contains("translator.mode") && each.contains("use aggregated"), "{each}");
+        let keyed = of(&["stratum+tcp://pool.example:3333/key"], &[]).unwrap_err();
+        assert!(keyed.contains("has no key"), "{keyed}");
+        let other = of(&["http://pool.example:3333"], &[]).unwrap_err();
+        assert!(other.contains("stratum2+tcp://host:port/KEY"), "{other}");
+        let keyless = of(&["stratum2+tcp://pool.example:3333"], &[]).unwrap_err();
+        assert!(keyless.contains("key is missing"), "{keyless}");
+    }
+}

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use adit_share::Tip;
-use adit_units::{Difficulty, Height};
+use adit_units::Difficulty;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{LegacyError, MERKLE_STEPS_MAX, printable, work};
+use super::{LegacyError, MERKLE_STEPS_MAX, printable};
 use crate::sv1::{Id, hex, token};
+use crate::upstream::height;
 
 /// The most bytes of the id that a pool gives a job.
 const JOB_ID_MAX: usize = 64;
@@ -202,7 +203,7 @@ impl Notify {
 
     /// What it builds on. SV1 does not tell the height; the coinbase does (BIP 34).
     pub(super) fn tip(&self) -> Tip {
-        let height = Height(work::height(&self.coinbase_prefix).unwrap_or_default());
+        let height = height(&self.coinbase_prefix);
         let prev_hash = BlockHash::from_byte_array(self.prev_hash);
         Tip::new(prev_hash, height, CompactTarget::from_consensus(self.nbits), self.ntime)
     }
