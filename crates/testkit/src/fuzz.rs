@@ -12,6 +12,7 @@ pub mod handshake;
 pub mod jds_session;
 pub mod job_token;
 pub mod key_text;
+pub mod legacy_upstream;
 pub mod messages;
 pub mod miner_client;
 pub mod node_template;
@@ -43,6 +44,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "jds_session", run: jds_session::run },
     FuzzTarget { name: "job_token", run: job_token::run },
     FuzzTarget { name: "key_text", run: key_text::run },
+    FuzzTarget { name: "legacy_upstream", run: legacy_upstream::run },
     FuzzTarget { name: "messages", run: messages::run },
     FuzzTarget { name: "miner_client", run: miner_client::run },
     FuzzTarget { name: "node_template", run: node_template::run },

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_net::{Admission, BindError, Bound, Limits, Shutdown, Url};
+use adit_net::{Admission, BindError, Bound, Limits, Shutdown};
 use adit_units::Hashrate;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -21,9 +21,13 @@ mod acceptor;
 mod board;
 mod link;
 mod peer;
+mod pool;
 mod registry;
 mod steward;
 mod watcher;
+mod wire;
+
+pub use pool::{Pool, PoolError};
 
 use board::{Board, Joining};
 use registry::Registry;
@@ -48,8 +52,8 @@ pub enum Mode {
 /// One upstream, as the operator names it.
 #[derive(Clone, Debug)]
 pub struct UpstreamTarget {
-    /// Where it is, and the key that it is known by.
-    pub pool: Url,
+    /// Where it is, what it speaks, and the key that it is known by.
+    pub pool: Pool,
     /// Whom it is to credit; a machine's own channel is credited to this and the machine's worker name.
     pub user: String,
     /// Whom its jobs must pay, if that is checked.
@@ -114,6 +118,9 @@ impl Translator {
     /// If called outside a tokio runtime.
     pub fn start(config: TranslatorConfig, bound: Bound) -> Result<Self, BindError> {
         let config = Arc::new(config);
+        for pool in config.upstreams.iter().map(|upstream| &upstream.pool).filter(|pool| pool.is_legacy()) {
+            tracing::warn!(%pool, "this upstream speaks SV1: neither encrypted nor authenticated, so anyone on the way can take the work");
+        }
         let listener = bound.listen_with(Admission::new(config.limits))?;
         let address = listener.address();
         let admission = listener.admission().clone();

@@ -303,7 +303,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "translator.extranonce2_size",
         default: Some("8"),
         example: "8",
-        meaning: "Bytes of the extranonce that a machine may roll, 2 to 16. Markets for hashrate want 7 or more.",
+        meaning: "Bytes of the extranonce that a machine may roll, 2 to 16. Markets for hashrate want 7 or more. With an SV1 upstream 4, unless it is given.",
     },
     Key {
         path: "translator.version_mask",
@@ -345,7 +345,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "upstream.pool",
         default: None,
         example: "\"stratum2+tcp://pool.example.org:34254/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72\"",
-        meaning: "The pool that pays. For several, give each a table [[upstreams]], the best first.",
+        meaning: "The pool that pays. For several, give each a table [[upstreams]], the best first. A translator also takes stratum+tcp://HOST:PORT, a pool that speaks SV1.",
     },
     Key {
         path: "upstream.jds",

@@ -2,25 +2,25 @@
 
 use core::time::Duration;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 
 use adit_channel::LinkId;
-use adit_net::{
-    Clock, ConnectError, Connection, Intake, Io, IoError, OutboxLimits, QueueError, Timer, Url, connect,
-    connect_unauthenticated,
-};
+use adit_net::{Clock, ConnectError, IoError, QueueError, Timer};
 use adit_transport::OpenError;
 use adit_units::{Hashrate, Work};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::board::Up;
+use super::pool::Pool;
+use super::wire::{Speaker, Wire};
 use crate::job::NoRoom;
+use crate::legacy::{LegacyConfig, LegacyError};
 use crate::status::{ChannelStatus, UpstreamShares};
+use crate::sv1::LineTooLong;
 use crate::upstream::payout::PayoutError;
-use crate::upstream::{
-    ChannelWork, Event, NotOpened, Outcome, UpShare, Upstream, UpstreamConfig, UpstreamError,
-};
+use crate::upstream::{ChannelWork, Event, NotOpened, Outcome, UpShare, UpstreamConfig, UpstreamError};
 
 /// Commands that may wait for a link that is busy.
 const COMMANDS_MAX: usize = 65_536;
@@ -30,9 +30,6 @@ const SHARES_MAX: usize = 16_384;
 
 /// Shares that are taken at once.
 const SHARES_BATCH: usize = 256;
-
-/// Bytes that may wait for an upstream: requests for tens of thousands of channels.
-const OUTBOX_BYTES: usize = 16 << 20;
 
 /// How long an upstream may take to hear the last of a link that is given up.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -81,6 +78,14 @@ pub(super) enum LinkError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    #[error(transparent)]
+    Legacy(#[from] LegacyError),
+    #[error("the pool is no SV1 pool: {0}")]
+    TooLong(#[from] LineTooLong),
+    #[error("the connection is lost: {0}")]
+    Broken(io::Error),
+    #[error("the pool does not read")]
+    Deaf,
     #[error("the connection is lost: {0}")]
     Io(#[from] IoError),
     #[error("the pool sent what cannot be read: {0}")]
@@ -104,10 +109,13 @@ pub(super) enum LinkError {
 /// Where a link goes.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
-    pub(super) pool: Url,
+    pub(super) pool: Pool,
     /// Whether a server elsewhere may do without a key that it is known by.
     pub(super) insecure: bool,
+    /// For a pool that speaks SV2.
     pub(super) upstream: Arc<UpstreamConfig>,
+    /// For a pool that speaks SV1.
+    pub(super) legacy: Arc<LegacyConfig>,
 }
 
 /// A handle on a link, which ends when this is dropped.
@@ -166,7 +174,7 @@ impl Desk {
         mut commands: mpsc::Receiver<Command>,
         mut shares: mpsc::Receiver<Up>,
     ) {
-        let mut upstream = Upstream::new(&to.upstream, Clock.monotonic());
+        let mut upstream = Speaker::new(&to, Clock.monotonic());
         let ended = self.run(&to, &mut upstream, (&mut commands, &mut shares)).await;
         upstream.abandon();
         // What machines have sent in the meantime is lost too.
@@ -184,33 +192,36 @@ impl Desk {
     async fn run(
         &mut self,
         to: &Destination,
-        upstream: &mut Upstream,
+        upstream: &mut Speaker,
         (commands, shares): (&mut mpsc::Receiver<Command>, &mut mpsc::Receiver<Up>),
     ) -> Result<(), LinkError> {
         let mut connection = tokio::select! {
             biased;
             () = dismissed(commands) => return Ok(()),
-            connection = dial(to) => connection?,
+            connection = Wire::dial(to) => connection?,
         };
         // The deadlines of the setup run from when there is somebody to answer.
-        *upstream = Upstream::new(&to.upstream, Clock.monotonic());
+        *upstream = Speaker::new(to, Clock.monotonic());
         let (mut timer, mut batch) = (Timer::default(), Vec::with_capacity(SHARES_BATCH));
         let mut tally_due = Clock.monotonic() + TALLY_INTERVAL;
         loop {
             if self.tell_events(upstream).await.is_err() {
                 return Ok(());
             }
-            connection.queue(upstream.frames())?;
+            connection.queue(upstream)?;
             let deadline = upstream.poll_timeout().map_or(tally_due, |deadline| deadline.min(tally_due));
             timer.set(Some(deadline));
             tokio::select! {
                 biased;
-                io = connection.io(Intake::Open) => read(upstream, &mut connection, io)?,
+                io = connection.io() => {
+                    io?;
+                    connection.read(upstream)?;
+                }
                 command = commands.recv() => match command {
                     Some(command) => self.obey(upstream, command).await,
                     None => {
                         self.send_rest(upstream, shares, &mut batch);
-                        connection.queue(upstream.frames())?;
+                        connection.queue(upstream)?;
                         connection.close(CLOSE_PATIENCE).await;
                         return Ok(());
                     }
@@ -229,14 +240,14 @@ impl Desk {
     }
 
     /// Takes what machines have sent before nobody could tell this link anything more.
-    fn send_rest(&mut self, upstream: &mut Upstream, shares: &mut mpsc::Receiver<Up>, batch: &mut Vec<Up>) {
+    fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut mpsc::Receiver<Up>, batch: &mut Vec<Up>) {
         while let Ok(up) = shares.try_recv() {
             batch.push(up);
         }
         self.submit(upstream, batch);
     }
 
-    async fn obey(&self, upstream: &mut Upstream, command: Command) {
+    async fn obey(&self, upstream: &mut Speaker, command: Command) {
         let now = Clock.monotonic();
         match command {
             Command::Open { key, user, nominal } => match upstream.open(key, &user, nominal, now) {
@@ -251,7 +262,7 @@ impl Desk {
         }
     }
 
-    fn submit(&mut self, upstream: &mut Upstream, batch: &mut Vec<Up>) {
+    fn submit(&mut self, upstream: &mut Speaker, batch: &mut Vec<Up>) {
         for Up { machine, share } in batch.drain(..) {
             self.tally.last_tag += 1;
             let tag = self.tally.last_tag;
@@ -294,7 +305,7 @@ impl Desk {
         self.reports.send((self.id, report)).await.map_err(|_| Gone)
     }
 
-    async fn tell_events(&mut self, upstream: &mut Upstream) -> Result<(), Gone> {
+    async fn tell_events(&mut self, upstream: &mut Speaker) -> Result<(), Gone> {
         while let Some(event) = upstream.poll_event() {
             match event {
                 Event::Settled { tag, outcome } => self.settle(tag, outcome),
@@ -313,7 +324,7 @@ impl Desk {
         Ok(())
     }
 
-    async fn tell_tally(&mut self, upstream: &Upstream) -> Result<(), Gone> {
+    async fn tell_tally(&mut self, upstream: &Speaker) -> Result<(), Gone> {
         let machines = core::mem::take(&mut self.tally.machines);
         let channels = upstream.channels().take(CHANNELS_SHOWN).map(|channel| ChannelStatus {
             channel_id: channel.channel_id,
@@ -337,26 +348,6 @@ struct Gone;
 /// Waits until nobody has anything to say to the link any more. What is said before it is up is of no use.
 async fn dismissed(commands: &mut mpsc::Receiver<Command>) {
     while commands.recv().await.is_some() {}
-}
-
-fn read(
-    upstream: &mut Upstream,
-    connection: &mut Connection,
-    io: Result<Io, IoError>,
-) -> Result<(), LinkError> {
-    io?;
-    while let Some(frame) = connection.next_frame(|header| upstream.frame_limit(header))? {
-        upstream.handle_frame(frame, Clock.monotonic())?;
-    }
-    Ok(())
-}
-
-async fn dial(to: &Destination) -> Result<Connection, ConnectError> {
-    let connection = match to.pool.authority() {
-        None if to.insecure => connect_unauthenticated(&to.pool.address()).await?,
-        authority => connect(&to.pool.address(), authority).await?,
-    };
-    Ok(connection.with_outbox_limits(OutboxLimits { bytes: OUTBOX_BYTES, ..OutboxLimits::default() }))
 }
 
 /// Counts a code apart from others, as long as there are not too many of them.

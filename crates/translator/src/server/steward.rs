@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use adit_channel::{Failed, LinkId, Roster};
-use adit_net::{Clock, OsRng, Timer, Url};
+use adit_net::{Clock, OsRng, Timer};
 use adit_units::{Hashrate, Monotonic};
 use rand_core::Rng as _;
 use tokio::sync::{mpsc, watch};
@@ -13,9 +13,10 @@ use tokio::time::{interval_at, timeout};
 
 use super::board::{Board, Joining, Uplink};
 use super::link::{Command, Destination, Link, LinkError, Report, count_code};
-use super::{Hall, Mode, TranslatorConfig};
+use super::{Hall, Mode, Pool, TranslatorConfig};
 use crate::credential::worker_name;
 use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Sv1Job};
+use crate::legacy::LegacyConfig;
 use crate::status::{ChannelStatus, UpstreamShares, UpstreamState};
 use crate::upstream::{ChannelWork, UpstreamConfig, payout};
 
@@ -318,8 +319,10 @@ impl Steward {
     fn redirect(&mut self, id: LinkId, host: &str, port: u16) {
         let Some(attempt) = self.roster.attempt(id) else { return };
         let to = attempt.link.to.clone();
-        let elsewhere = match to.pool.redirected(host, port) {
-            Ok(pool) => pool,
+        // SV1 has no authority, so nobody is followed there; its links never tell of such a thing.
+        let Pool::Sv2(url) = &to.pool else { return };
+        let elsewhere = match url.redirected(host, port) {
+            Ok(url) => Pool::Sv2(url),
             Err(error) => {
                 tracing::warn!(%error, "the upstream sends its miners to a place that is none");
                 return;
@@ -484,16 +487,18 @@ impl TranslatorConfig {
         let target = self.upstreams.get(upstream)?;
         let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
         let config = UpstreamConfig {
-            host: target.pool.host().to_owned(),
-            port: target.pool.port(),
+            host: target.pool.url().host().to_owned(),
+            port: target.pool.url().port(),
             user: target.user.clone(),
             min_extranonce_size: own.saturating_add(self.machine.extranonce2_len.into()),
             names_workers: true,
         };
+        let legacy = LegacyConfig { user: target.user.clone(), version_mask: self.machine.version_mask };
         Some(Destination {
-            pool: Url::clone(&target.pool),
+            pool: target.pool.clone(),
             insecure: self.insecure,
             upstream: Arc::new(config),
+            legacy: Arc::new(legacy),
         })
     }
 

@@ -101,7 +101,7 @@ impl Pool {
     pub(crate) fn target(&self) -> UpstreamTarget {
         let (address, key) = (self.server.address(), self.authority.public_key());
         let pool = Url::new(address.ip().to_string(), address.port(), Some(key)).unwrap();
-        UpstreamTarget { pool, user: "farm.house".to_owned(), expects: None }
+        UpstreamTarget { pool: pool.into(), user: "farm.house".to_owned(), expects: None }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
