@@ -35,13 +35,13 @@ const SHARES_BATCH: usize = 256;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the steward hears what became of shares.
-const TALLY_INTERVAL: Duration = Duration::from_millis(500);
+const TALLY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Different codes of refusals that are counted apart.
 const CODES_MAX: usize = 16;
 
 /// Channels that are shown one by one.
-const CHANNELS_SHOWN: usize = 65_536;
+const CHANNELS_SHOWN: usize = 2_048;
 
 /// What a link is told.
 #[derive(Debug)]
@@ -155,9 +155,19 @@ impl Link {
 #[derive(Debug, Default)]
 struct Tally {
     last_tag: u64,
-    /// Whose each share is, and what it is worth.
-    pending: HashMap<u64, (u64, Work)>,
+    /// By what they are called.
+    pending: HashMap<u64, Sent>,
     machines: BTreeMap<u64, UpstreamShares>,
+    /// What became of the shares of each channel, by what its owner calls it.
+    channels: HashMap<u64, UpstreamShares>,
+}
+
+/// A share that the pool has not answered.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    machine: u64,
+    key: u64,
+    work: Work,
 }
 
 /// The task's state.
@@ -213,20 +223,7 @@ impl Desk {
             timer.set(Some(deadline));
             tokio::select! {
                 biased;
-                io = connection.io() => {
-                    io?;
-                    connection.read(upstream)?;
-                }
-                command = commands.recv() => match command {
-                    Some(command) => self.obey(upstream, command).await,
-                    None => {
-                        self.send_rest(upstream, shares, &mut batch);
-                        connection.queue(upstream)?;
-                        connection.close(CLOSE_PATIENCE).await;
-                        return Ok(());
-                    }
-                },
-                _ = shares.recv_many(&mut batch, SHARES_BATCH) => self.submit(upstream, &mut batch),
+                // What the pool sends comes last, so that one that never stops cannot keep the rest from being looked at.
                 () = timer.fired() => {
                     let now = Clock.monotonic();
                     upstream.handle_timeout(now)?;
@@ -235,19 +232,38 @@ impl Desk {
                         let _ = self.tell_tally(upstream).await;
                     }
                 }
+                command = commands.recv() => match command {
+                    Some(command) => {
+                        // The last shares of a machine that leaves come before that it has left.
+                        self.send_rest(upstream, shares, &mut batch);
+                        self.obey(upstream, command).await;
+                    }
+                    None => {
+                        self.send_rest(upstream, shares, &mut batch);
+                        connection.queue(upstream)?;
+                        connection.close(CLOSE_PATIENCE).await;
+                        return Ok(());
+                    }
+                },
+                _ = shares.recv_many(&mut batch, SHARES_BATCH) => self.submit(upstream, &mut batch),
+                io = connection.io() => {
+                    io?;
+                    connection.read(upstream)?;
+                }
             }
         }
     }
 
-    /// Takes what machines have sent before nobody could tell this link anything more.
+    /// Sends what machines have sent so far.
     fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut mpsc::Receiver<Up>, batch: &mut Vec<Up>) {
-        while let Ok(up) = shares.try_recv() {
+        for _ in 0..SHARES_MAX {
+            let Ok(up) = shares.try_recv() else { break };
             batch.push(up);
         }
         self.submit(upstream, batch);
     }
 
-    async fn obey(&self, upstream: &mut Speaker, command: Command) {
+    async fn obey(&mut self, upstream: &mut Speaker, command: Command) {
         let now = Clock.monotonic();
         match command {
             Command::Open { key, user, nominal } => match upstream.open(key, &user, nominal, now) {
@@ -257,7 +273,10 @@ impl Desk {
                     let _ = self.report(refused).await;
                 }
             },
-            Command::Close { key } => upstream.close(key),
+            Command::Close { key } => {
+                upstream.close(key);
+                self.tally.channels.remove(&key);
+            }
             Command::Hashrate { key, nominal } => upstream.set_hashrate(key, nominal, now),
         }
     }
@@ -276,7 +295,7 @@ impl Desk {
                 extranonce: share.extranonce,
                 worker: share.worker,
             };
-            self.tally.pending.insert(tag, (machine, share.work));
+            self.tally.pending.insert(tag, Sent { machine, key: share.route.key, work: share.work });
             if let Err(error) = upstream.submit(&up) {
                 tracing::debug!(machine, %error, "share cannot be sent up");
                 self.settle(tag, Outcome::Lost);
@@ -285,20 +304,12 @@ impl Desk {
     }
 
     fn settle(&mut self, tag: u64, outcome: Outcome) {
-        let Some((machine, work)) = self.tally.pending.remove(&tag) else { return };
-        let shares = self.tally.machines.entry(machine).or_default();
-        match outcome {
-            Outcome::Accepted => {
-                shares.accepted += 1;
-                shares.work = shares.work.saturating_add(work.to_hashes());
-            }
-            Outcome::Lost => shares.lost += 1,
-            Outcome::Refused(code) => {
-                tracing::debug!(machine, code, "share refused upstream");
-                shares.refused += 1;
-                count_code(&mut shares.refusals, code, 1);
-            }
+        let Some(Sent { machine, key, work }) = self.tally.pending.remove(&tag) else { return };
+        if let Outcome::Refused(code) = &outcome {
+            tracing::debug!(machine, code, "share refused upstream");
         }
+        note(self.tally.channels.entry(key).or_default(), &outcome, work);
+        note(self.tally.machines.entry(machine).or_default(), &outcome, work);
     }
 
     async fn report(&self, report: Report) -> Result<(), Gone> {
@@ -326,6 +337,7 @@ impl Desk {
 
     async fn tell_tally(&mut self, upstream: &Speaker) -> Result<(), Gone> {
         let machines = core::mem::take(&mut self.tally.machines);
+        let known = &self.tally.channels;
         let channels = upstream.channels().take(CHANNELS_SHOWN).map(|channel| ChannelStatus {
             channel_id: channel.channel_id,
             machine: (channel.key != super::steward::COMMON).then_some(channel.key),
@@ -335,10 +347,14 @@ impl Desk {
             extranonce_prefix: channel.prefix.into(),
             extranonce_size: channel.extranonce_size,
             version_rolling: upstream.allows_version_rolling(),
-            shares: UpstreamShares { pending: channel.pending as u64, ..UpstreamShares::default() },
+            shares: UpstreamShares {
+                pending: channel.pending as u64,
+                ..known.get(&channel.key).cloned().unwrap_or_default()
+            },
         });
+        let channels: Vec<_> = channels.collect();
         let pending = upstream.pending() as u64;
-        self.report(Report::Tally { machines, channels: channels.collect(), pending }).await
+        self.report(Report::Tally { machines, channels, pending }).await
     }
 }
 
@@ -348,6 +364,21 @@ struct Gone;
 /// Waits until nobody has anything to say to the link any more. What is said before it is up is of no use.
 async fn dismissed(commands: &mut mpsc::Receiver<Command>) {
     while commands.recv().await.is_some() {}
+}
+
+/// Counts what became of a share.
+fn note(shares: &mut UpstreamShares, outcome: &Outcome, work: Work) {
+    match outcome {
+        Outcome::Accepted => {
+            shares.accepted += 1;
+            shares.work = shares.work.saturating_add(work.to_hashes());
+        }
+        Outcome::Lost => shares.lost += 1,
+        Outcome::Refused(code) => {
+            shares.refused += 1;
+            count_code(&mut shares.refusals, code.clone(), 1);
+        }
+    }
 }
 
 /// Counts a code apart from others, as long as there are not too many of them.
