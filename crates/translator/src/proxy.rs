@@ -98,11 +98,10 @@ fn port(text: &str) -> Option<u16> {
 
 /// The binary form; `None` if it is not what it should be.
 fn parse_v2(bytes: &[u8]) -> Option<Parsed> {
-    let &[command, family, high, low] =
-        match bytes.get(V2_SIGNATURE.len()..V2_FIXED).and_then(<[u8]>::as_array) {
-            Some(fixed) => fixed,
-            None => return is_begun_well(bytes).then_some(Parsed::NeedsMore),
-        };
+    let fixed = bytes.get(V2_SIGNATURE.len()..V2_FIXED);
+    let Some(&[command, family, high, low]) = fixed.and_then(<[u8]>::as_array) else {
+        return is_begun_well(bytes).then_some(Parsed::NeedsMore);
+    };
     let addresses_len = usize::from(u16::from_be_bytes([high, low]));
     let length = V2_FIXED + addresses_len;
     if !is_command(command) || !is_family(family) || length > V2_MAX {
