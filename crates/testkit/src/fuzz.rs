@@ -5,6 +5,7 @@
 //! `fuzz/fuzz_targets/` and the folders of `fuzz/corpus/` in step.
 
 pub mod channel;
+pub mod dashboard;
 pub mod declaration;
 pub mod frame_stream;
 pub mod handshake;
@@ -19,6 +20,7 @@ pub mod proxy_header;
 pub mod share_judge;
 pub mod share_log_segment;
 pub mod sv1_line;
+pub mod sv1_session;
 pub mod target_arithmetic;
 pub mod template_distribution;
 pub mod translator_upstream;
@@ -35,6 +37,7 @@ pub struct FuzzTarget {
 /// Every fuzz target, by name.
 pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "channel", run: channel::run },
+    FuzzTarget { name: "dashboard", run: dashboard::run },
     FuzzTarget { name: "declaration", run: declaration::run },
     FuzzTarget { name: "frame_stream", run: frame_stream::run },
     FuzzTarget { name: "handshake", run: handshake::run },
@@ -49,6 +52,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "share_judge", run: share_judge::run },
     FuzzTarget { name: "share_log_segment", run: share_log_segment::run },
     FuzzTarget { name: "sv1_line", run: sv1_line::run },
+    FuzzTarget { name: "sv1_session", run: sv1_session::run },
     FuzzTarget { name: "target_arithmetic", run: target_arithmetic::run },
     FuzzTarget { name: "template_distribution", run: template_distribution::run },
     FuzzTarget { name: "translator_upstream", run: translator_upstream::run },

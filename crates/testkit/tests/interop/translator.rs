@@ -106,10 +106,17 @@ struct Translator {
 impl Translator {
     /// Starts it on these upstreams, the best first.
     fn start(folder: &Path, mode: &str, upstreams: &[String]) -> Self {
+        Self::start_with(folder, &format!("mode = \"{mode}\"\n"), upstreams)
+    }
+
+    /// As [`Self::start`], with these keys of its table.
+    fn start_with(folder: &Path, keys: &str, upstreams: &[String]) -> Self {
         let (folder, address) = (folder.join("translator"), free_address());
         fs::create_dir_all(&folder).expect("the test's folder can be written");
+        // It takes what it does not know for a machine of a farm, so it is told how fast a processor is.
+        let device = "[[translator.devices]]\nuser_agent = \"para\"\nterahashes = \"0.000002\"\n";
         let config = format!(
-            "[translator]\nlisten = \"{address}\"\napi = \"off\"\nmode = \"{mode}\"\nshares_per_minute = 60.0\n{}",
+            "[translator]\nlisten = \"{address}\"\napi = \"off\"\nshares_per_minute = 60\n{keys}{device}{}",
             upstreams.concat()
         );
         let file = folder.join("adit.toml");
@@ -528,7 +535,9 @@ fn jobs_of_a_client(test: &str, client: &Client) {
             (jdc, address, POOL_PUBLIC_KEY.to_owned())
         }
     };
-    let mut translator = Translator::start(folder.path(), "aggregated", &[upstream(&address, &key, USER)]);
+    // A client leaves less room to machines than a pool does.
+    let upstreams = [upstream(&address, &key, USER)];
+    let mut translator = Translator::start_with(folder.path(), "extranonce2_size = 4\n", &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
     shares_go_on("jobs of the client", &pool, &mut miners);
     for program in [&mut translator.program, &mut jdc, &mut pool.program] {

@@ -236,7 +236,7 @@ impl Desk {
         self.submit(upstream, batch);
     }
 
-    async fn obey(&mut self, upstream: &mut Upstream, command: Command) {
+    async fn obey(&self, upstream: &mut Upstream, command: Command) {
         let now = Clock.monotonic();
         match command {
             Command::Open { key, user, nominal } => match upstream.open(key, &user, nominal, now) {

@@ -161,6 +161,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             Some(job) if board.is_live() => self.machine.handle_job(job, Clock.monotonic()),
             Some(_) | None => self.machine.handle_upstream_lost(),
         }
+        // A machine that has fallen silent is noted as such when the next job comes.
+        if self.machine.is_ready() {
+            self.report_due.get_or_insert(self.reported + REPORT_INTERVAL);
+        }
     }
 
     fn take_lines(&mut self) -> Result<(), End> {
@@ -189,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let board = self.board.as_ref().map(watch::Receiver::borrow);
             let uplink = board.as_ref().and_then(|board| board.uplink(link));
             let up = Up { machine: self.slot.id, share };
-            if !uplink.is_some_and(|uplink| uplink.shares.try_send(up).is_ok()) {
+            if uplink.is_none_or(|uplink| uplink.shares.try_send(up).is_err()) {
                 self.slot.lost.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -1,7 +1,7 @@
 //! Between the machines and the links: which upstream is used, and what each machine works on.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use adit_channel::{Failed, LinkId, Roster};
@@ -33,6 +33,9 @@ const HASHRATE_TICKS: u32 = 10;
 
 /// How long a machine whose channel was refused waits for the next attempt.
 const REOPEN_PAUSE: Duration = Duration::from_secs(30);
+
+/// Links of which it is known whose they are.
+const OWNERS_MAX: usize = 256;
 
 /// Reports of links that may wait.
 const REPORTS_MAX: usize = 1_024;
@@ -90,6 +93,10 @@ pub(super) struct Steward {
     /// The number that the last job was given.
     last_number: u64,
     known: Vec<Known>,
+    /// Refusals of channels that the operator has not been told of, and the reason of the last one.
+    turned_away: (u64, String),
+    /// Whose each link is or was, oldest first: shares are settled after their link has ended.
+    owners: VecDeque<(LinkId, usize)>,
     machines: HashMap<u64, UpstreamShares>,
     reports: mpsc::Receiver<(LinkId, Report)>,
     reporter: mpsc::Sender<(LinkId, Report)>,
@@ -114,6 +121,8 @@ impl Steward {
             roster: Roster::new(config.upstreams.len(), now.monotonic),
             known: vec![Known::default(); config.upstreams.len()],
             uplinks: Arc::new([]),
+            turned_away: (0, String::new()),
+            owners: VecDeque::new(),
             machines: HashMap::new(),
             hall,
             config,
@@ -173,13 +182,14 @@ impl Steward {
 
     fn begin(&mut self, (upstream, hops): (usize, u8), to: Destination) {
         tracing::debug!(upstream, pool = %to.pool.address(), "connecting");
-        let reporter = self.reporter.clone();
-        self.roster.begin((upstream, hops), |id| Line {
-            link: Link::begin(id, to.clone(), reporter),
-            to,
-            is_ready: false,
-            refusals: 0,
+        let (reporter, owners) = (self.reporter.clone(), &mut self.owners);
+        self.roster.begin((upstream, hops), |id| {
+            owners.push_back((id, upstream));
+            Line { link: Link::begin(id, to.clone(), reporter), to, is_ready: false, refusals: 0 }
         });
+        if self.owners.len() > OWNERS_MAX {
+            self.owners.pop_front();
+        }
         self.set_state(upstream, UpstreamState::Connecting);
     }
 
@@ -332,7 +342,8 @@ impl Steward {
         machines: BTreeMap<u64, UpstreamShares>,
         (channels, pending): (Vec<ChannelStatus>, u64),
     ) {
-        let upstream = self.roster.attempt(id).map(|attempt| attempt.upstream);
+        let owner = self.owners.iter().rfind(|(link, _)| *link == id);
+        let upstream = owner.map(|(_, upstream)| *upstream);
         for (machine, shares) in machines {
             if let Some(known) = upstream.and_then(|upstream| self.known.get_mut(upstream)) {
                 add(&mut known.shares, &shares);
@@ -407,6 +418,13 @@ impl Steward {
             .collect();
         due.into_iter().for_each(|key| self.open(key));
         if ticks.is_multiple_of(HASHRATE_TICKS) {
+            if let (times @ 1.., reason) = core::mem::take(&mut self.turned_away) {
+                tracing::warn!(
+                    times,
+                    reason,
+                    "the upstream has no channels for some machines, which have no work; asking again"
+                );
+            }
             self.tell_hashrates();
             self.forget_machines();
         }

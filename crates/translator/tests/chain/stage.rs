@@ -256,7 +256,8 @@ impl<S: Stream> Rig<S> {
         let extranonce2 = self.extranonce2.to_be_bytes();
         let mut header = header(&job, &self.extranonce1, &extranonce2);
         // Version bits of every kind are rolled.
-        let bits = (self.extranonce2 as u32 & 0xffff) << 13 & 0x1fff_e000;
+        let rolled = u16::try_from(self.extranonce2 & 0xffff).unwrap();
+        let bits = u32::from(rolled) << 13 & 0x1fff_e000;
         let version = u32::from_str_radix(job[5].as_str().unwrap(), 16).unwrap() & !0x1fff_e000 | bits;
         header[..4].copy_from_slice(&version.to_le_bytes());
         let target = self.target;

@@ -225,7 +225,7 @@ fn quitting_is_always_possible() {
 fn trouble_is_told() {
     let mut view = View::new(Arc::new(farm()));
     view.tell_of_trouble();
-    assert!(lines(&mut view, 150, 10)[9].contains("quit to see the message"));
+    assert!(lines(&mut view, 150, 10)[9].contains("see the log"));
 }
 
 #[test]
