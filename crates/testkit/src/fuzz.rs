@@ -17,6 +17,7 @@ pub mod messages;
 pub mod miner_client;
 pub mod node_template;
 pub mod pool_session;
+pub mod proxy_header;
 pub mod share_judge;
 pub mod share_log_segment;
 pub mod sv1_line;
@@ -49,6 +50,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "miner_client", run: miner_client::run },
     FuzzTarget { name: "node_template", run: node_template::run },
     FuzzTarget { name: "pool_session", run: pool_session::run },
+    FuzzTarget { name: "proxy_header", run: proxy_header::run },
     FuzzTarget { name: "share_judge", run: share_judge::run },
     FuzzTarget { name: "share_log_segment", run: share_log_segment::run },
     FuzzTarget { name: "sv1_line", run: sv1_line::run },

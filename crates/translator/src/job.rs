@@ -153,6 +153,14 @@ impl Sv1Job {
         &self.job
     }
 
+    /// Bytes of a machine's coinbase, with as many to roll.
+    #[must_use]
+    pub fn coinbase_len(&self, extranonce2_len: u8) -> usize {
+        let rolled = EXTRANONCE1_LEN + usize::from(extranonce2_len);
+        let prefix = self.job.coinbase_prefix().len() + self.fixed.as_bytes().len();
+        prefix + rolled + self.job.coinbase_suffix().len()
+    }
+
     /// Where its shares go.
     #[must_use]
     pub const fn route(&self) -> Route {

@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
 pub mod legacy;
+pub mod proxy;
 pub mod sv1;
 pub mod upstream;
 

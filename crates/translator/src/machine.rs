@@ -16,6 +16,7 @@ use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Route, Sv1Job};
 use crate::status::ShareCounts;
 use crate::sv1::{self, Call, Fault, Id, Request};
 
+mod coinbase;
 mod difficulty;
 mod meter;
 mod setup;
@@ -122,6 +123,13 @@ pub enum Event {
         /// The first user name.
         user: Box<str>,
     },
+    /// The upstream's coinbase is longer than its class of devices is known to take. Comes once.
+    LongCoinbase {
+        /// The coinbase's bytes.
+        length: usize,
+        /// The bytes that such a device takes.
+        longest: usize,
+    },
 }
 
 /// Why a machine is disconnected.
@@ -176,6 +184,8 @@ pub struct Machine {
     assignments: Assignments,
     counts: ShareCounts,
     best: Option<Target>,
+    /// Bytes of the first coinbase that was too long for the device.
+    long_coinbase: Option<usize>,
     meter: Meter,
     storm: Storm,
     malformed: u32,
@@ -232,6 +242,8 @@ pub struct Report {
     pub last_share: Option<Monotonic>,
     /// The hardest share.
     pub best: Option<Difficulty>,
+    /// Bytes of the first coinbase that was longer than its class of devices is known to take.
+    pub long_coinbase: Option<usize>,
 }
 
 /// User names that a report has at most.
@@ -263,6 +275,7 @@ impl Machine {
             assignments: Assignments::default(),
             counts: ShareCounts::default(),
             best: None,
+            long_coinbase: None,
             meter: Meter::new(now),
             storm: Storm::default(),
             malformed: 0,
@@ -443,6 +456,7 @@ impl Machine {
             sv1::write_set_difficulty(&mut self.output, Difficulty::from_target(target));
         }
         self.tell_mask(job);
+        self.watch_coinbase(job);
         job.write(number, is_clean, &mut self.output);
         if self.issued.len() >= JOBS_KEPT {
             self.issued.pop_front();
@@ -485,6 +499,7 @@ impl Machine {
             connected: self.connected,
             last_share: self.last_share,
             best: self.best.map(Difficulty::from_target),
+            long_coinbase: self.long_coinbase,
         }
     }
 

@@ -336,6 +336,24 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Whether machines come through a proxy that says first where they come from (PROXY protocol, version 1 or 2).",
     },
     Key {
+        path: "translator.tls_listen",
+        default: None,
+        example: "\"0.0.0.0:34256\"",
+        meaning: "Where SV1 machines connect that speak TLS, besides those that speak plain text.",
+    },
+    Key {
+        path: "translator.tls_certificate",
+        default: None,
+        example: "\"keys/translator.crt\"",
+        meaning: "The certificate that they are shown, in PEM form and relative to this file, with those that vouch for it behind it.",
+    },
+    Key {
+        path: "translator.tls_key",
+        default: None,
+        example: "\"keys/translator.key\"",
+        meaning: "Its private key, in PEM form. One that was renewed is read by a restart.",
+    },
+    Key {
         path: "translator.api",
         default: Some("\"127.0.0.1:4081\""),
         example: "\"127.0.0.1:4081\"",

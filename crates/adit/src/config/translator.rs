@@ -1,7 +1,7 @@
 //! The translator in the config: its own part, and its upstreams.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use adit_net::Limits;
@@ -38,21 +38,35 @@ pub(crate) struct TranslatorSettings {
     pub(crate) log: Option<LogLevels>,
     /// Where machines connect.
     pub(crate) listen: SocketAddr,
+    /// Where machines connect over TLS, if they do.
+    pub(crate) tls: Option<TlsSettings>,
     /// Where its numbers are served, if they are.
     pub(crate) api: Option<SocketAddr>,
     /// The role itself.
     pub(crate) role: TranslatorConfig,
 }
 
+/// What it takes to serve machines over TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsSettings {
+    /// Where they connect.
+    pub(crate) listen: SocketAddr,
+    /// The certificate's file.
+    pub(crate) certificate: PathBuf,
+    /// The file of its private key.
+    pub(crate) key: PathBuf,
+}
+
 /// Checks what a translator needs, which may stand alone in a config without a pool or a node.
 pub(super) fn check(
     mut written: Written,
-    _folder: &Path,
+    folder: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<TranslatorSettings> {
     let table = written.translator.take().unwrap_or_default();
     let log = log(written.log.take(), mistakes);
     let listen = listen("translator.listen", table.listen.clone(), "0.0.0.0:34255", mistakes);
+    let tls = tls(&table, folder, mistakes);
     let api = match table.api.as_deref() {
         Some("off") => None,
         text => super::checked::listen("translator.api", text.map(str::to_owned), "127.0.0.1:4081", mistakes),
@@ -85,7 +99,29 @@ pub(super) fn check(
         allows_public: table.allow_public.unwrap_or(false),
         expects_proxy: table.proxy_protocol.unwrap_or(false),
     };
-    Some(TranslatorSettings { log, listen: listen?, api, role })
+    Some(TranslatorSettings { log, listen: listen?, tls, api, role })
+}
+
+/// Where machines connect over TLS; the three keys go together.
+fn tls(table: &WrittenTranslator, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<TlsSettings> {
+    let files = [
+        ("translator.tls_certificate", &table.tls_certificate, "the certificate that machines are shown"),
+        ("translator.tls_key", &table.tls_key, "the private key of the certificate"),
+    ];
+    let address = table.tls_listen.clone().filter(|text| text != "off");
+    let Some(address) = address else {
+        // Someone who says off may want to say otherwise later.
+        let is_forgotten = table.tls_listen.is_none();
+        for (path, _, _) in files.iter().filter(|(_, file, _)| is_forgotten && file.is_some()) {
+            let text = "does nothing without translator.tls_listen; give that too, or leave this out";
+            mistakes.push(Mistake::at(*path, text));
+        }
+        return None;
+    };
+    let listen = listen("translator.tls_listen", Some(address), "0.0.0.0:34256", mistakes);
+    let [certificate, key] = files
+        .map(|(path, file, what)| required(path, file.clone(), what, mistakes).map(|file| folder.join(file)));
+    Some(TlsSettings { listen: listen?, certificate: certificate?, key: key? })
 }
 
 fn mode(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Mode> {

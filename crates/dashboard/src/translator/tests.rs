@@ -50,6 +50,7 @@ fn machine_named(id: u64, user: &str) -> MachineStatus {
         connected: Duration::from_secs(3600),
         last_share: Some(Duration::from_secs(5)),
         best: Some(Difficulty::from_whole(1_000_000 + id)),
+        long_coinbase: None,
     }
 }
 

@@ -84,6 +84,7 @@ fn status_with(name: &str) -> Status {
         connected: Duration::MAX,
         last_share: None,
         best: None,
+        long_coinbase: None,
     };
     Status {
         upstreams: vec![

@@ -12,7 +12,7 @@ use adit_net::{Bound, Clock, Limits, OsRng, Url};
 use adit_node::{DevnetConfig, Node, Pace};
 use adit_pool::PoolConfig;
 use adit_pool::server::{FoundBlocks, Parts, Server, ServerConfig};
-use adit_translator::server::{Mode, Translator, TranslatorConfig, UpstreamTarget};
+use adit_translator::server::{Doors, Mode, Tls, Translator, TranslatorConfig, UpstreamTarget};
 use adit_translator::{MachineConfig, Status};
 use adit_transport::{AuthorityKeyPair, Identity, StaticKeyPair};
 use adit_units::{Difficulty, Hashrate, ShareRate, Target, UnixTime, Work};
@@ -20,7 +20,7 @@ use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use bitcoin::{Network, ScriptBuf, WPubkeyHash};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -141,6 +141,12 @@ pub(crate) fn config(mode: Mode, upstreams: &[UpstreamTarget]) -> TranslatorConf
     }
 }
 
+/// A translator that machines reach over TLS too.
+pub(crate) fn translator_with_tls(config: TranslatorConfig, tls: Tls) -> Translator {
+    let [plain, encrypted] = [free(), free()].map(|address| Bound::new(address).unwrap());
+    Translator::start(config, Doors { plain, tls: Some((encrypted, tls)) }).unwrap()
+}
+
 pub(crate) fn translator(config: TranslatorConfig) -> Translator {
     Translator::start(config, Bound::new(free()).unwrap()).unwrap()
 }
@@ -177,10 +183,19 @@ impl Drop for Machine {
 impl Machine {
     /// Connects and mines.
     pub(crate) fn start(translator: &Translator, user: &str) -> Self {
+        let address = translator.address();
+        Self::start_over(async move { TcpStream::connect(address).await.unwrap() }, user)
+    }
+
+    /// Mines over a stream of any kind.
+    pub(crate) fn start_over<S: Stream>(
+        connecting: impl Future<Output = S> + Send + 'static,
+        user: &str,
+    ) -> Self {
         let (note, seen) = tokio::sync::watch::channel(Seen::default());
-        let (address, user) = (translator.address(), user.to_owned());
+        let user = user.to_owned();
         let task = tokio::spawn(async move {
-            let stream = TcpStream::connect(address).await.unwrap();
+            let stream = connecting.await;
             let mut rig = Rig::new(stream, user, note);
             rig.log_in().await;
             while rig.mine().await.is_some() {}
@@ -198,9 +213,14 @@ impl Machine {
     }
 }
 
+/// What a machine can be connected by.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 /// The machine's own side of the connection.
-struct Rig {
-    lines: BufReader<TcpStream>,
+struct Rig<S> {
+    lines: BufReader<S>,
     user: String,
     note: tokio::sync::watch::Sender<Seen>,
     next_id: u64,
@@ -210,8 +230,8 @@ struct Rig {
     job: Option<Value>,
 }
 
-impl Rig {
-    fn new(stream: TcpStream, user: String, note: tokio::sync::watch::Sender<Seen>) -> Self {
+impl<S: Stream> Rig<S> {
+    fn new(stream: S, user: String, note: tokio::sync::watch::Sender<Seen>) -> Self {
         let lines = BufReader::new(stream);
         let (extranonce1, target) = (Vec::new(), Target::ZERO);
         Self { lines, user, note, next_id: 0, extranonce1, extranonce2: 0, target, job: None }

@@ -28,6 +28,7 @@ fn machine(id: u64, user: &str, terahashes: u64) -> MachineStatus {
         connected: Duration::from_secs(7200),
         last_share: Some(Duration::from_secs(9)),
         best: None,
+        long_coinbase: None,
     }
 }
 
