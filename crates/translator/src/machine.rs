@@ -111,6 +111,8 @@ pub struct Share {
     pub extranonce: Extranonce,
     /// What the upstream pays for it.
     pub work: Work,
+    /// Whether it is a block, which must not wait for anything.
+    pub is_block: bool,
     /// Who found it.
     pub worker: Option<WorkerName>,
 }

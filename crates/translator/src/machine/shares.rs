@@ -166,7 +166,7 @@ impl Machine {
             let extranonce = job.rolled(self.extranonce1, extranonce2.as_slice());
             let worker = self.users.get(user).and_then(|user| user.worker);
             let (route, work) = (job.route(), job.work());
-            self.shares.push_back(Share { route, nonce, ntime, version, extranonce, work, worker });
+            self.shares.push_back(Share { route, nonce, ntime, version, extranonce, work, is_block, worker });
         }
         Ok(())
     }

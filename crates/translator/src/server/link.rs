@@ -8,7 +8,7 @@ use std::sync::Arc;
 use adit_channel::LinkId;
 use adit_net::{Clock, ConnectError, IoError, QueueError, Timer};
 use adit_transport::OpenError;
-use adit_units::{Hashrate, Work};
+use adit_units::{Hashrate, Monotonic, Work};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -28,8 +28,12 @@ const COMMANDS_MAX: usize = 65_536;
 /// Shares that may wait for a link that is busy; more are lost, and counted.
 const SHARES_MAX: usize = 16_384;
 
-/// Shares that are taken at once.
+/// Shares that are sent up at once.
 const SHARES_BATCH: usize = 256;
+
+/// How long shares are gathered after others went up, so that in busy times one write carries many. After a quiet time none waits, and a block
+/// never does.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// How long an upstream may take to hear the last of a link that is given up.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -132,7 +136,8 @@ impl Link {
         let (commands, told) = mpsc::channel(COMMANDS_MAX);
         let (shares, submitted) = mpsc::channel(SHARES_MAX);
         let task = tokio::spawn(async move {
-            let desk = Desk { id, reports, tally: Tally::default() };
+            let gathered = Vec::with_capacity(SHARES_BATCH);
+            let desk = Desk { id, reports, tally: Tally::default(), gathered };
             desk.serve(to, told, submitted).await;
         });
         Self { commands, shares, task }
@@ -175,6 +180,8 @@ struct Desk {
     id: LinkId,
     reports: mpsc::Sender<(LinkId, Report)>,
     tally: Tally,
+    /// Shares that wait to be sent up.
+    gathered: Vec<Up>,
 }
 
 impl Desk {
@@ -190,6 +197,9 @@ impl Desk {
         // What machines have sent in the meantime is lost too.
         shares.close();
         while let Ok(up) = shares.try_recv() {
+            self.gathered.push(up);
+        }
+        for up in self.gathered.drain(..) {
             self.tally.machines.entry(up.machine).or_default().lost += 1;
         }
         let _ = self.tell_events(&mut upstream).await;
@@ -212,15 +222,18 @@ impl Desk {
         };
         // The deadlines of the setup run from when there is somebody to answer.
         *upstream = Speaker::new(to, Clock.monotonic());
-        let (mut timer, mut batch) = (Timer::default(), Vec::with_capacity(SHARES_BATCH));
+        let (mut timer, mut gathered_until) = (Timer::default(), Clock.monotonic());
         let mut tally_due = Clock.monotonic() + TALLY_INTERVAL;
         loop {
             if self.tell_events(upstream).await.is_err() {
                 return Ok(());
             }
+            if self.submit_due(upstream, gathered_until) {
+                gathered_until = Clock.monotonic() + GATHERING;
+            }
             connection.queue(upstream)?;
-            let deadline = upstream.poll_timeout().map_or(tally_due, |deadline| deadline.min(tally_due));
-            timer.set(Some(deadline));
+            let gathered = (!self.gathered.is_empty()).then_some(gathered_until);
+            timer.set([upstream.poll_timeout(), gathered, Some(tally_due)].into_iter().flatten().min());
             tokio::select! {
                 biased;
                 // What the pool sends comes last, so that one that never stops cannot keep the rest from being looked at.
@@ -235,17 +248,17 @@ impl Desk {
                 command = commands.recv() => match command {
                     Some(command) => {
                         // The last shares of a machine that leaves come before that it has left.
-                        self.send_rest(upstream, shares, &mut batch);
+                        self.send_rest(upstream, shares);
                         self.obey(upstream, command).await;
                     }
                     None => {
-                        self.send_rest(upstream, shares, &mut batch);
+                        self.send_rest(upstream, shares);
                         connection.queue(upstream)?;
                         connection.close(CLOSE_PATIENCE).await;
                         return Ok(());
                     }
                 },
-                _ = shares.recv_many(&mut batch, SHARES_BATCH) => self.submit(upstream, &mut batch),
+                _ = shares.recv_many(&mut self.gathered, SHARES_BATCH) => {}
                 io = connection.io() => {
                     io?;
                     connection.read(upstream)?;
@@ -255,12 +268,25 @@ impl Desk {
     }
 
     /// Sends what machines have sent so far.
-    fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut mpsc::Receiver<Up>, batch: &mut Vec<Up>) {
+    fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut mpsc::Receiver<Up>) {
         for _ in 0..SHARES_MAX {
             let Ok(up) = shares.try_recv() else { break };
-            batch.push(up);
+            self.gathered.push(up);
         }
-        self.submit(upstream, batch);
+        self.submit(upstream);
+    }
+
+    /// Sends up what was gathered, if it is time; whether it was.
+    fn submit_due(&mut self, upstream: &mut Speaker, until: Monotonic) -> bool {
+        let is_urgent = |up: &Up| up.share.is_block;
+        let is_due = !self.gathered.is_empty()
+            && (self.gathered.len() >= SHARES_BATCH
+                || Clock.monotonic() >= until
+                || self.gathered.iter().any(is_urgent));
+        if is_due {
+            self.submit(upstream);
+        }
+        is_due
     }
 
     async fn obey(&mut self, upstream: &mut Speaker, command: Command) {
@@ -281,8 +307,9 @@ impl Desk {
         }
     }
 
-    fn submit(&mut self, upstream: &mut Speaker, batch: &mut Vec<Up>) {
-        for Up { machine, share } in batch.drain(..) {
+    fn submit(&mut self, upstream: &mut Speaker) {
+        let mut gathered = core::mem::take(&mut self.gathered);
+        for Up { machine, share } in gathered.drain(..) {
             self.tally.last_tag += 1;
             let tag = self.tally.last_tag;
             let up = UpShare {
@@ -301,6 +328,8 @@ impl Desk {
                 self.settle(tag, Outcome::Lost);
             }
         }
+        // Its room is used again.
+        self.gathered = gathered;
     }
 
     fn settle(&mut self, tag: u64, outcome: Outcome) {

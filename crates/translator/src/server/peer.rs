@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, watch};
 
 use super::Hall;
-use super::board::{Board, Joining, Up};
+use super::board::{Board, Joining, Up, Uplink};
 use super::entrance::{self, Newcomer};
 use super::registry::Slot;
 use super::tls::Tls;
@@ -65,6 +65,8 @@ struct Peer<S> {
     lines: LineReader,
     /// What it works on; `None` until it has a channel.
     board: Option<watch::Receiver<Board>>,
+    /// Where shares go, as the board had it when it was looked at last: nothing is locked for a share.
+    uplinks: Arc<[Uplink]>,
     /// When its numbers are to be noted.
     report_due: Option<Monotonic>,
     reported: Monotonic,
@@ -124,6 +126,7 @@ async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
         machine,
         lines: LineReader::new(LINE_MAX),
         board,
+        uplinks: Arc::new([]),
         report_due: None,
         reported: now,
     };
@@ -141,7 +144,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             tokio::select! {
                 biased;
                 () = draining.begun() => return Ok(End::Draining),
-                () = changed(&mut self.board) => self.look_at_board(),
+                // A machine that does not read is told of the newest job when it does.
+                () = changed(&mut self.board), if self.pipe.blocked.is_none() => self.look_at_board(),
                 () = timer.fired() => self.handle_timeout()?,
                 taken = poll_fn(|cx| self.pipe.poll_io(self.machine.output(), &mut self.lines, cx)) => {
                     taken?;
@@ -157,13 +161,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     fn look_at_board(&mut self) {
         let Some(board) = &mut self.board else { return };
         let board = board.borrow_and_update();
+        if !Arc::ptr_eq(&self.uplinks, &board.uplinks) {
+            self.uplinks = Arc::clone(&board.uplinks);
+        }
         match &board.job {
             Some(job) if board.is_live() => self.machine.handle_job(job, Clock.monotonic()),
             Some(_) | None => self.machine.handle_upstream_lost(),
         }
-        // A machine that has fallen silent is noted as such when the next job comes.
+        // A machine that has fallen silent is noted as such when the next job has come, and not while others wait for that job.
         if self.machine.is_ready() {
-            self.report_due.get_or_insert(self.reported + REPORT_INTERVAL);
+            self.report_due.get_or_insert_with(|| Clock.monotonic() + REPORT_INTERVAL);
         }
     }
 
@@ -171,7 +178,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         while let Some(line) = self.lines.next_line()? {
             let registry = &self.hall.registry;
             self.machine.handle_line(line, &mut &*registry, Clock.now())?;
-            self.report_due.get_or_insert(self.reported + REPORT_INTERVAL);
+        }
+        // A machine that says something now and then is noted at once. Only one that goes on within the second needs a timer for the rest.
+        let due = self.reported + REPORT_INTERVAL;
+        if Clock.monotonic() >= due {
+            self.report();
+        } else {
+            self.report_due = Some(self.report_due.map_or(due, |other| other.min(due)));
         }
         Ok(())
     }
@@ -189,9 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             }
         }
         while let Some(share) = self.machine.poll_share() {
-            let link = share.route.link;
-            let board = self.board.as_ref().map(watch::Receiver::borrow);
-            let uplink = board.as_ref().and_then(|board| board.uplink(link));
+            let uplink = self.uplinks.iter().find(|uplink| uplink.link == share.route.link);
             let up = Up { machine: self.slot.id, share };
             if uplink.is_none_or(|uplink| uplink.shares.try_send(up).is_err()) {
                 self.slot.lost.fetch_add(1, Ordering::Relaxed);
@@ -253,6 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// Says goodbye, and gives back what was lent.
     async fn finish(mut self, end: &End) {
+        self.pass_on();
         if matches!(end, End::Draining) {
             self.machine.handle_drain();
         }
@@ -288,8 +300,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         lines: &mut LineReader,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), End>> {
-        if let Poll::Ready(Err(error)) = self.poll_write(output, cx) {
-            return Poll::Ready(Err(error.into()));
+        let was_blocked = self.blocked.is_some();
+        match self.poll_write(output, cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            // There may be a newer job for it.
+            Poll::Ready(Ok(())) if was_blocked => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         let mut space = [const { MaybeUninit::uninit() }; READ_MAX];
         let mut buffer = ReadBuf::uninit(&mut space);
