@@ -80,7 +80,7 @@ fn serve(translator: &Translator, listen: std::net::SocketAddr) -> anyhow::Resul
 /// What the file says, or the command line.
 fn settings(args: &TranslatorArgs) -> Result<TranslatorSettings, Mistakes> {
     if args.pool.is_empty() {
-        let file = args.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+        let file = args.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_CONFIG));
         return config::load_translator(file);
     }
     let given = [

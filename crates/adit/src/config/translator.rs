@@ -85,13 +85,13 @@ pub(super) fn check(
         mistakes.push(Mistake::at("translator.mode", text));
     }
     let mut machine = machine(&table, mistakes);
-    if let Some(machine) = machine.as_mut().filter(|_| has_legacy && table.extranonce2_size.is_none()) {
+    if has_legacy && table.extranonce2_size.is_none() {
         machine.extranonce2_len = LEGACY_EXTRANONCE2_LEN;
     }
     let role = TranslatorConfig {
         upstreams: upstreams?,
         mode: mode?,
-        machine: machine?,
+        machine,
         keepalive: core::time::Duration::from_secs(keepalive),
         first_guess: FIRST_GUESS,
         limits,
@@ -156,7 +156,7 @@ fn limits(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Limits {
 }
 
 /// What holds for all machines.
-fn machine(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Option<MachineConfig> {
+fn machine(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> MachineConfig {
     let mut machine = MachineConfig::default();
     if let Some(rate) = shares_per_minute("translator.shares_per_minute", table.shares_per_minute, mistakes) {
         machine.rate = rate;
@@ -187,7 +187,7 @@ fn machine(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Option<Mac
         .enumerate()
         .filter_map(|(index, written)| device(&format!("translator.devices.{index}"), written, mistakes))
         .collect();
-    Some(machine)
+    machine
 }
 
 /// What the operator knows of some devices.
