@@ -16,7 +16,7 @@ pub(crate) use declaration::{ClientConfig, DeclaratorConfig, DeclaratorSettings}
 pub(crate) use key::{KEYS, Key, LIVE};
 use mistake::Mistake;
 pub(crate) use mistake::Mistakes;
-pub(crate) use translator::TranslatorSettings;
+pub(crate) use translator::{TlsSettings, TranslatorSettings};
 pub(crate) use values::Values;
 use written::{Reading, Written};
 

@@ -112,3 +112,22 @@ fn a_translator_that_does_not_start_is_an_error() {
     let complaint = String::from_utf8_lossy(&run.stderr);
     assert!(complaint.contains("no translator at all"), "{complaint}");
 }
+
+#[test]
+fn machines_are_measured_on_both_kinds_of_channels() {
+    let crowd =
+        ["sv1", "--json", "--machines", "6", "--jobs", "2", "--tips", "2", "--rate", "60", "--seconds", "2"];
+    for more in [&[][..], &["--per-machine"], &["--one-up-in", "5"]] {
+        let mut bench = Command::new(env!("CARGO_BIN_EXE_adit"));
+        let run = bench.arg("bench").args(crowd).args(more).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let report: Value = serde_json::from_slice(&run.stdout).expect("the report is JSON");
+        assert_eq!(report["clean"], true, "{report:#}");
+        assert_eq!(
+            (&report["jobs"]["told_everybody"], &report["tips"]["told_everybody"]),
+            (&2.into(), &2.into())
+        );
+        let [accepted, up] = ["accepted", "went_up"].map(|count| report["shares"][count].as_u64().unwrap());
+        assert!(accepted > 60 && (up < accepted) == more.contains(&"--one-up-in"), "{report:#}");
+    }
+}

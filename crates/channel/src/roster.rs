@@ -41,6 +41,14 @@ pub struct Attempt<L, T> {
     redirect_due: Monotonic,
 }
 
+impl<L, T> Attempt<L, T> {
+    /// Whether another one is used, and this one is only kept for what it still has to answer.
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        self.until.is_some()
+    }
+}
+
 /// An attempt that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed {
@@ -118,7 +126,9 @@ impl<L, T> Roster<L, T> {
 
     /// An attempt has come through with terms that jobs can be made by; the answer is whether it is in use from now on. If not, it is let go.
     pub fn handle_ready(&mut self, id: LinkId, terms: T, now: Monotonic) -> bool {
-        let Some(upstream) = self.attempt(id).map(|attempt| attempt.upstream) else { return false };
+        // One that is on its way out may still have things to say.
+        let staying = self.attempt(id).filter(|attempt| !attempt.is_leaving());
+        let Some(upstream) = staying.map(|attempt| attempt.upstream) else { return false };
         // Where an upstream has sent us on, the new link takes the old one's place.
         let follows = self.used().is_some_and(|used| used.upstream == upstream);
         if !follows && !self.ladder.handle_ready(upstream, now) {
@@ -205,7 +215,9 @@ impl<L, T> Roster<L, T> {
 
     /// Lets go what is due; the answer is whether miners are to work for themselves from now on.
     pub fn handle_timeout(&mut self, now: Monotonic) -> bool {
-        self.attempts.retain(|attempt| attempt.until.is_none_or(|until| until > now));
+        let used = self.used;
+        self.attempts
+            .retain(|attempt| used == Some(attempt.id) || attempt.until.is_none_or(|until| until > now));
         let gives_up = self.ladder.handle_timeout(now);
         if gives_up {
             (self.used, self.jobless) = (None, None);

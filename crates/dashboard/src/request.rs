@@ -11,8 +11,9 @@ pub struct Request<'a> {
 
 /// Entries of a list that are sent if nothing else is asked for.
 const LIMIT_DEFAULT: usize = 25;
-/// Most entries of a list that are sent at once.
-const LIMIT_MAX: usize = 100;
+/// Most entries of a list that are sent at once: as many as the reference implementation's web interface asks for, though its own translator
+/// sends a tenth of that.
+const LIMIT_MAX: usize = 1000;
 
 /// A part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ mod tests {
         let page = |offset, limit| Ok(Page { offset, limit });
         assert_eq!(Page::read(""), page(0, 25));
         assert_eq!(Page::read("offset=7"), page(7, 25));
-        assert_eq!(Page::read("limit=1000&x=y&offset=3&="), page(3, 100));
+        assert_eq!(Page::read("limit=10000&x=y&offset=3&="), page(3, 1000));
         assert_eq!(Page::read("limit=0"), page(0, 0));
         for bad in ["limit=x", "offset=-1", "offset=", "limit", "offset=99999999999999999999", "limit=%31"] {
             assert_eq!(Page::read(bad), Err(BadQuery), "{bad}");

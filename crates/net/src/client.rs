@@ -75,6 +75,16 @@ pub async fn connect_unauthenticated(address: &str) -> Result<Connection, Connec
     reach(address, &candidates, None).await
 }
 
+/// Connects to `address` (`host:port`) in plain text, for protocols that know no encryption: nothing tells the server from an impostor.
+///
+/// # Errors
+///
+/// If the server cannot be found or reached within [`CONNECT_PATIENCE`] for each of the two.
+pub async fn connect_plain(address: &str) -> Result<TcpStream, ConnectError> {
+    let candidates = resolve(address).await?;
+    dial(address, &candidates).await
+}
+
 async fn resolve(address: &str) -> Result<Vec<SocketAddr>, ConnectError> {
     let deadline = Clock.monotonic() + CONNECT_PATIENCE;
     let found = match timeout_at(Clock.instant(deadline), lookup_host(address)).await {
@@ -90,6 +100,12 @@ async fn reach(
     candidates: &[SocketAddr],
     authority: Option<AuthorityPublicKey>,
 ) -> Result<Connection, ConnectError> {
+    let stream = dial(address, candidates).await?;
+    let deadline = Clock.monotonic() + CONNECT_PATIENCE;
+    Ok(initiate(stream, authority, deadline, OutboxLimits::default()).await?)
+}
+
+async fn dial(address: &str, candidates: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     let deadline = Clock.monotonic() + CONNECT_PATIENCE;
     let reached = match timeout_at(Clock.instant(deadline), TcpStream::connect(candidates)).await {
         Ok(reached) => reached,
@@ -98,8 +114,7 @@ async fn reach(
     let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
     let stream = reached.map_err(unreachable)?;
     socket::prepare(&stream).map_err(unreachable)?;
-    let deadline = Clock.monotonic() + CONNECT_PATIENCE;
-    Ok(initiate(stream, authority, deadline, OutboxLimits::default()).await?)
+    Ok(stream)
 }
 
 #[cfg(test)]

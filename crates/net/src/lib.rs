@@ -23,7 +23,7 @@ mod url;
 
 pub use admission::{Admission, Permit, Refused};
 pub use background::background_runtime;
-pub use client::{CONNECT_PATIENCE, ConnectError, connect, connect_unauthenticated};
+pub use client::{CONNECT_PATIENCE, ConnectError, connect, connect_plain, connect_unauthenticated};
 pub use clock::Clock;
 pub use connection::{Connection, Intake, Io, IoError, OutboxLimits, QueueError, READ_MAX};
 pub use handshake::{HANDSHAKE_PATIENCE, HandshakeError, HandshakeLane, initiate};

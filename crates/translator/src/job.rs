@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adit_channel::LinkId;
 use adit_share::{Assignment, Extranonce, Job, MAX_EXTRANONCE_LEN};
-use adit_units::Target;
+use adit_units::{Target, Work};
 
 use crate::sv1::{Notify, write_notify};
 use crate::upstream::{ChannelWork, Source};
@@ -57,6 +57,8 @@ pub struct Sv1Job {
     job: Arc<Job>,
     route: Route,
     target: Target,
+    /// What a share that meets it is worth, which takes a long division to find.
+    work: Work,
     /// The upstream's prefix and the zeros behind it.
     fixed: Extranonce,
     /// How many of these bytes are the zeros, which are sent up with each share.
@@ -81,8 +83,8 @@ impl Sv1Job {
         (number, floor): (u64, u64),
         extranonce2_len: u8,
     ) -> Result<Self, NoRoom> {
-        let (given, own) = (work.extranonce_size, EXTRANONCE1_LEN as u16);
-        let needed = own + u16::from(extranonce2_len);
+        let (given, own) = (work.extranonce_size, u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX));
+        let needed = own.saturating_add(extranonce2_len.into());
         let possible = given.saturating_sub(own);
         let padding = given.checked_sub(needed).ok_or(NoRoom { given, needed, possible })?;
         let padding = usize::from(padding).min(MAX_EXTRANONCE_LEN);
@@ -92,7 +94,18 @@ impl Sv1Job {
         let ntime = work.job.min_ntime();
         let body = body(&work.job, &fixed, ntime);
         let job = Arc::clone(&work.job);
-        Ok(Self { job, route, target: work.target, fixed, padding, number, ntime, floor, body })
+        Ok(Self {
+            job,
+            route,
+            target: work.target,
+            work: work.target.to_work(),
+            fixed,
+            padding,
+            number,
+            ntime,
+            floor,
+            body,
+        })
     }
 
     /// The same job under another number and with a later time, so that machines hear from us although nothing has changed.
@@ -100,8 +113,8 @@ impl Sv1Job {
     pub fn renewed(&self, number: u64, ntime: u32) -> Self {
         let ntime = ntime.clamp(self.job.min_ntime(), self.job.min_ntime().saturating_add(NTIME_AHEAD_MAX));
         let body = body(&self.job, &self.fixed, ntime);
-        let Self { route, target, fixed, padding, floor, .. } = *self;
-        Self { job: Arc::clone(&self.job), route, target, fixed, padding, number, ntime, floor, body }
+        let Self { route, target, work, fixed, padding, floor, .. } = *self;
+        Self { job: Arc::clone(&self.job), route, target, work, fixed, padding, number, ntime, floor, body }
     }
 
     /// Appends the line, under `number` and with `is_clean` for its last parameter.
@@ -140,6 +153,14 @@ impl Sv1Job {
         &self.job
     }
 
+    /// Bytes of a machine's coinbase, with as many to roll.
+    #[must_use]
+    pub fn coinbase_len(&self, extranonce2_len: u8) -> usize {
+        let rolled = EXTRANONCE1_LEN + usize::from(extranonce2_len);
+        let prefix = self.job.coinbase_prefix().len() + self.fixed.as_bytes().len();
+        prefix + rolled + self.job.coinbase_suffix().len()
+    }
+
     /// Where its shares go.
     #[must_use]
     pub const fn route(&self) -> Route {
@@ -150,6 +171,12 @@ impl Sv1Job {
     #[must_use]
     pub const fn target(&self) -> Target {
         self.target
+    }
+
+    /// What the upstream pays for a share that meets its target.
+    #[must_use]
+    pub const fn work(&self) -> Work {
+        self.work
     }
 
     /// Its number; ids of jobs are numbers in hexadecimal, sixteen digits, and never come twice.

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::float_arithmetic))]
 
+pub mod legacy;
+pub mod proxy;
 pub mod sv1;
 pub mod upstream;
 

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use adit_channel::{TargetSteps, Vardiff, VardiffConfig, WorkerName};
+use adit_channel::{Vardiff, WorkerName};
 use adit_share::{Extranonce, SeenHashes};
 use adit_units::{Difficulty, Hashrate, Monotonic, Now, ShareRate, Target, Work};
 
@@ -16,6 +16,8 @@ use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Route, Sv1Job};
 use crate::status::ShareCounts;
 use crate::sv1::{self, Call, Fault, Id, Request};
 
+mod coinbase;
+mod difficulty;
 mod meter;
 mod setup;
 mod shares;
@@ -121,6 +123,13 @@ pub enum Event {
         /// The first user name.
         user: Box<str>,
     },
+    /// The upstream's coinbase is longer than its class of devices is known to take. Comes once.
+    LongCoinbase {
+        /// The coinbase's bytes.
+        length: usize,
+        /// The bytes that such a device takes.
+        longest: usize,
+    },
 }
 
 /// Why a machine is disconnected.
@@ -155,6 +164,8 @@ pub struct Machine {
     device: Device,
     is_subscribed: bool,
     users: Vec<User>,
+    /// Whether it has asked for a new extranonce1 when there is one, and was told the one it has.
+    follows_extranonce: bool,
     version_mask: Option<u32>,
     /// What it was told last of the version bits, where the job decides.
     told_mask: Option<u32>,
@@ -173,6 +184,8 @@ pub struct Machine {
     assignments: Assignments,
     counts: ShareCounts,
     best: Option<Target>,
+    /// Bytes of the first coinbase that was too long for the device.
+    long_coinbase: Option<usize>,
     meter: Meter,
     storm: Storm,
     malformed: u32,
@@ -229,6 +242,8 @@ pub struct Report {
     pub last_share: Option<Monotonic>,
     /// The hardest share.
     pub best: Option<Difficulty>,
+    /// Bytes of the first coinbase that was longer than its class of devices is known to take.
+    pub long_coinbase: Option<usize>,
 }
 
 /// User names that a report has at most.
@@ -246,6 +261,7 @@ impl Machine {
             device,
             is_subscribed: false,
             users: Vec::new(),
+            follows_extranonce: false,
             version_mask: None,
             told_mask: None,
             demands: Demands::default(),
@@ -259,6 +275,7 @@ impl Machine {
             assignments: Assignments::default(),
             counts: ShareCounts::default(),
             best: None,
+            long_coinbase: None,
             meter: Meter::new(now),
             storm: Storm::default(),
             malformed: 0,
@@ -339,7 +356,8 @@ impl Machine {
             }
             Call::ExtranonceSubscribe => {
                 self.reply_true(id);
-                if self.is_subscribed {
+                // A machine that has been told once has nothing to gain from being told again.
+                if self.is_subscribed && !core::mem::replace(&mut self.follows_extranonce, true) {
                     let len = self.config.extranonce2_len;
                     sv1::write_set_extranonce(&mut self.output, self.extranonce1, len);
                     self.reissue(false, now);
@@ -373,9 +391,13 @@ impl Machine {
         }
     }
 
-    /// There is another job, or the first. Nothing is sent to a machine that has not said yet who it is: it gets the job when it has.
+    /// There is another job, or the first, and its shares can be sent up. A machine that has the job already is not told again. Nothing is sent
+    /// to one that has not said yet who it is: it gets the job when it has.
     pub fn handle_job(&mut self, job: &Arc<Sv1Job>, now: Monotonic) {
         self.is_live = true;
+        if self.issued.back().is_some_and(|issued| issued.job.number() == job.number()) {
+            return;
+        }
         // A machine that was busy may have missed the job that made all before it stale.
         let is_clean = job.floor() > self.stale_below || self.issued.is_empty();
         if is_clean {
@@ -412,9 +434,11 @@ impl Machine {
     fn begin(&mut self, now: Monotonic) {
         let user = self.users.first().map(|user| user.name.clone()).unwrap_or_default();
         self.events.push_back(Event::Ready { user });
-        // A job may have come before: it could not be sent, because its difficulty depends on who the machine is.
-        if let Some(Issued { number, job, .. }) = self.issued.pop_back() {
-            self.issued.clear();
+        // A job may have come before: it could not be sent, because its difficulty depends on who the machine is. Without an upstream nobody
+        // would take its shares any more.
+        let job = self.issued.pop_back().filter(|_| self.is_live);
+        self.issued.clear();
+        if let Some(Issued { number, job, .. }) = job {
             self.put(number, &job, true, now);
         }
     }
@@ -432,6 +456,7 @@ impl Machine {
             sv1::write_set_difficulty(&mut self.output, Difficulty::from_target(target));
         }
         self.tell_mask(job);
+        self.watch_coinbase(job);
         job.write(number, is_clean, &mut self.output);
         if self.issued.len() >= JOBS_KEPT {
             self.issued.pop_front();
@@ -445,58 +470,6 @@ impl Machine {
         let (next, job) = (number + 1, Arc::clone(job));
         if next / NUMBER_STEP == job.number() / NUMBER_STEP && self.is_ready() {
             self.put(next, &job, is_clean, now);
-        }
-    }
-
-    /// Another difficulty, and the newest job with it, if there is evidence enough.
-    fn retarget(&mut self, now: Monotonic) {
-        if self.vardiff.as_ref().is_some_and(|vardiff| vardiff.is_off(now)) {
-            self.reissue(false, now);
-        }
-    }
-
-    /// What the job's shares must meet: never more than the upstream asks for, or shares would be lost that it pays for.
-    fn next_target(&mut self, job: &Sv1Job, now: Monotonic) -> Target {
-        let upstream = job.target();
-        match &mut self.vardiff {
-            Some(vardiff) => {
-                vardiff.limit(upstream);
-                vardiff.handle_job(now);
-                vardiff.target()
-            }
-            None => {
-                let (target, vardiff) = self.first_target(upstream, now);
-                self.vardiff = vardiff;
-                target
-            }
-        }
-    }
-
-    /// The difficulty to begin with, and what follows the machine's speed from there, unless it is fixed.
-    fn first_target(&self, upstream: Target, now: Monotonic) -> (Target, Option<Vardiff>) {
-        let Demands { fixed, least, first, speed } = self.demands;
-        if let Some(fixed) = fixed {
-            return (fixed.to_target().max(upstream), None);
-        }
-        let least =
-            self.config.least_difficulty.max(self.device.least_difficulty).max(least.unwrap_or(EASIEST));
-        let nominal = match first {
-            Some(first) => speed_at(self.config.rate, first.to_target()),
-            None => speed.unwrap_or(self.device.nominal),
-        };
-        let config = VardiffConfig {
-            rate: self.config.rate,
-            // Where even the least difficulty is harder than what the upstream asks for, the upstream's holds.
-            easiest: least.to_target().max(upstream),
-            hardest: Target::ZERO,
-            steps: TargetSteps::PowersOfTwo,
-        };
-        match Vardiff::new(config, nominal, Target::MAX, upstream) {
-            Ok(mut vardiff) => {
-                vardiff.handle_job(now);
-                (vardiff.target(), self.config.follows_speed.then_some(vardiff))
-            }
-            Err(_) => (upstream, None),
         }
     }
 
@@ -526,28 +499,20 @@ impl Machine {
             connected: self.connected,
             last_share: self.last_share,
             best: self.best.map(Difficulty::from_target),
+            long_coinbase: self.long_coinbase,
         }
     }
 
-    /// How fast it is, as far as is known: measured if it has submitted enough, otherwise what its class lets expect.
+    /// How fast it is, as far as is known: measured if it has submitted enough, otherwise what it says, or what its class lets expect.
     #[must_use]
     pub fn nominal(&self, now: Monotonic) -> Hashrate {
-        match self.meter.settled(now) {
-            Some(measured) => measured,
-            None => self.device.nominal,
-        }
+        self.meter.settled(now).unwrap_or_else(|| self.presumed_speed())
     }
 
     /// Nothing more is said to it but where to go: it is to connect anew, for a program that ends cannot keep it.
     pub fn handle_drain(&mut self) {
-        sv1::write_reconnect(&mut self.output, "", 0, 0);
+        sv1::write_reconnect(&mut self.output, None, 0);
     }
-}
-
-/// How fast a machine is that submits shares of that target at that rate.
-fn speed_at(rate: ShareRate, target: Target) -> Hashrate {
-    let hashes = target.to_work().to_hashes().saturating_mul(rate.to_shares_per_minute().into()) / 60;
-    Hashrate::from_hashes_per_second(u64::try_from(hashes).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_net::{Admission, BindError, Bound, Limits, Shutdown, Url};
+use adit_net::{Admission, BindError, Bound, Limits, Shutdown};
 use adit_units::Hashrate;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -19,15 +19,22 @@ use crate::upstream::payout::Expectation;
 
 mod acceptor;
 mod board;
+mod entrance;
 mod link;
 mod peer;
+mod pool;
 mod registry;
 mod steward;
+mod tls;
 mod watcher;
+mod wire;
+
+pub use pool::{Pool, PoolError};
 
 use board::{Board, Joining};
 use registry::Registry;
 use steward::{Overview, Steward};
+pub use tls::{Tls, TlsError};
 
 /// Machines that may wait to be told to the steward.
 const JOINING_MAX: usize = 4_096;
@@ -48,8 +55,8 @@ pub enum Mode {
 /// One upstream, as the operator names it.
 #[derive(Clone, Debug)]
 pub struct UpstreamTarget {
-    /// Where it is, and the key that it is known by.
-    pub pool: Url,
+    /// Where it is, what it speaks, and the key that it is known by.
+    pub pool: Pool,
     /// Whom it is to credit; a machine's own channel is credited to this and the machine's worker name.
     pub user: String,
     /// Whom its jobs must pay, if that is checked.
@@ -79,14 +86,30 @@ pub struct TranslatorConfig {
     pub expects_proxy: bool,
 }
 
+/// Where machines come in.
+#[derive(Debug)]
+pub struct Doors {
+    /// For those that speak plain text.
+    pub plain: Bound,
+    /// For those that speak TLS, and what they are shown.
+    pub tls: Option<(Bound, Tls)>,
+}
+
+impl From<Bound> for Doors {
+    fn from(plain: Bound) -> Self {
+        Self { plain, tls: None }
+    }
+}
+
 /// A running translator.
 #[derive(Debug)]
 pub struct Translator {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     status: watch::Receiver<Arc<Status>>,
     shutdown: Shutdown,
     stop: watch::Sender<bool>,
-    acceptor: JoinHandle<()>,
+    acceptors: Vec<JoinHandle<()>>,
     steward: JoinHandle<()>,
     watcher: JoinHandle<()>,
 }
@@ -112,11 +135,18 @@ impl Translator {
     /// # Panics
     ///
     /// If called outside a tokio runtime.
-    pub fn start(config: TranslatorConfig, bound: Bound) -> Result<Self, BindError> {
+    pub fn start(config: TranslatorConfig, doors: impl Into<Doors>) -> Result<Self, BindError> {
+        let Doors { plain, tls } = doors.into();
         let config = Arc::new(config);
-        let listener = bound.listen_with(Admission::new(config.limits))?;
-        let address = listener.address();
-        let admission = listener.admission().clone();
+        for pool in config.upstreams.iter().map(|upstream| &upstream.pool).filter(|pool| pool.is_legacy()) {
+            tracing::warn!(%pool, "this upstream speaks SV1: neither encrypted nor authenticated, so anyone on the way can take the work");
+        }
+        // Whichever way machines come, they are counted together.
+        let admission = Admission::new(config.limits);
+        let plain = plain.listen_with(admission.clone())?;
+        let tls = tls.map(|(bound, tls)| Ok((bound.listen_with(admission.clone())?, tls))).transpose()?;
+        let address = plain.address();
+        let tls_address = tls.as_ref().map(|(listener, _)| listener.address());
         let (joining, joined) = mpsc::channel(JOINING_MAX);
         let (post, common) = watch::channel(Board::default());
         let common = (config.mode == Mode::Aggregated).then_some(common);
@@ -130,14 +160,24 @@ impl Translator {
         let (shutdown, draining) = Shutdown::new();
         let (tell, status) = watch::channel(Arc::new(Status::default()));
         let watcher = tokio::spawn(watcher::run(Arc::clone(&hall), seen, admission, tell));
-        let acceptor = tokio::spawn(acceptor::run(hall, listener, draining));
-        Ok(Self { address, status, shutdown, stop, acceptor, steward, watcher })
+        let encrypted = tls.map(|(listener, tls)| {
+            tokio::spawn(acceptor::run(Arc::clone(&hall), listener, Some(tls), draining.clone()))
+        });
+        let plain = tokio::spawn(acceptor::run(hall, plain, None, draining));
+        let acceptors = encrypted.into_iter().chain([plain]).collect();
+        Ok(Self { address, tls_address, status, shutdown, stop, acceptors, steward, watcher })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for those that speak TLS.
+    #[must_use]
+    pub const fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// Its numbers, at most a second old.
@@ -152,7 +192,7 @@ impl Translator {
         if timeout(DRAIN_PATIENCE, self.shutdown.finished()).await.is_err() {
             tracing::warn!("some machines did not take their leave in time");
         }
-        self.acceptor.abort();
+        self.acceptors.iter().for_each(JoinHandle::abort);
         self.watcher.abort();
         self.stop.send_replace(true);
         if let Err(panic) = self.steward.await {

@@ -157,4 +157,6 @@ pub struct MachineStatus {
     pub last_share: Option<Duration>,
     /// The hardest share, by what its hash would be worth.
     pub best: Option<Difficulty>,
+    /// Bytes of the first coinbase that was longer than its class of devices is known to take.
+    pub long_coinbase: Option<usize>,
 }

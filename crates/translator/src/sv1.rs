@@ -4,14 +4,14 @@
 //! as text, absent parameters, names that are too long. What goes out has one form only, which every known machine reads.
 
 mod fault;
-mod hex;
+pub(crate) mod hex;
 mod id;
 mod line;
 mod name;
 mod notify;
 mod parse;
 mod submit;
-mod token;
+pub(crate) mod token;
 mod write;
 
 pub use fault::Fault;

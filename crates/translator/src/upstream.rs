@@ -33,6 +33,7 @@ pub use setup::UpstreamConfig;
 
 use channel::{Channel, Speed};
 use jobs::Budget;
+pub(crate) use jobs::height;
 use registry::{Opening, Registry};
 use setup::{cut, introduce, push, text};
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use adit_dashboard::{Server, ServerConfig, TranslatorPages};
 use adit_net::{Bound, raise_descriptor_limit};
-use adit_translator::server::Translator;
+use adit_translator::server::{Doors, Tls, Translator};
 use anyhow::Context as _;
 
 use crate::cli::TranslatorArgs;
-use crate::config::{self, Mistakes, TranslatorSettings};
+use crate::config::{self, Mistakes, TlsSettings, TranslatorSettings};
 use crate::logging::Logging;
 use crate::stop::{ReloadSignal, StopSignals};
 
@@ -30,15 +30,16 @@ const LOG_FILE: &str = "adit-translator.log";
 /// If the config is wrong, or an address cannot be listened on. An upstream that cannot be had is no error: it is tried until it can.
 pub(crate) async fn run(args: &TranslatorArgs, logging: &Logging) -> anyhow::Result<()> {
     let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
-    let TranslatorSettings { log, listen, api, mut role } = settings(args)?;
+    let TranslatorSettings { log, listen, tls, api, mut role } = settings(args)?;
     logging.set(log.as_ref());
     role.limits = role.limits.within_descriptors(raise_descriptor_limit());
     let upstreams = role.upstreams.len();
-    let bound = Bound::new(listen).context("cannot start the translator")?;
-    let translator = Translator::start(role, bound).context("cannot start the translator")?;
+    let plain = Bound::new(listen).context("cannot start the translator")?;
+    let tls = tls.map(encrypted).transpose().context("cannot start the translator")?;
+    let translator = Translator::start(role, Doors { plain, tls }).context("cannot start the translator")?;
     let api = api.map(|listen| serve(&translator, listen)).transpose()?;
     let address = api.as_ref().map(Server::address);
-    tracing::info!(address = %translator.address(), api = ?address, upstreams,
+    tracing::info!(address = %translator.address(), tls = ?translator.tls_address(), api = ?address, upstreams,
         "translator started: point SV1 machines at this address");
     let status = translator.status();
     tokio::select! {
@@ -58,6 +59,13 @@ pub(crate) async fn run(args: &TranslatorArgs, logging: &Logging) -> anyhow::Res
         api.shutdown().await;
     }
     Ok(())
+}
+
+/// The address for machines that speak TLS, and what they are shown.
+fn encrypted(settings: TlsSettings) -> anyhow::Result<(Bound, Tls)> {
+    let TlsSettings { listen, certificate, key } = settings;
+    let tls = Tls::read(&certificate, &key)?;
+    Ok((Bound::new(listen)?, tls))
 }
 
 /// Serves the translator's numbers.

@@ -217,6 +217,11 @@ pub(super) fn server(
             return None;
         }
     };
+    keyed(path, url, mistakes)
+}
+
+/// A server that is known by its key, unless it is on this machine.
+pub(super) fn keyed(path: &str, url: Url, mistakes: &mut Vec<Mistake>) -> Option<Url> {
     if url.authority().is_none() && !is_this_machine(url.host()) {
         let text = "the key is missing, without which anyone on the way could pose as the server; write \
                     stratum2+tcp://host:port/KEY";

@@ -303,7 +303,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "translator.extranonce2_size",
         default: Some("8"),
         example: "8",
-        meaning: "Bytes of the extranonce that a machine may roll, 2 to 16. Markets for hashrate want 7 or more.",
+        meaning: "Bytes of the extranonce that a machine may roll, 2 to 16. Markets for hashrate want 7 or more. With an SV1 upstream 4, unless it is given.",
     },
     Key {
         path: "translator.version_mask",
@@ -336,6 +336,24 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Whether machines come through a proxy that says first where they come from (PROXY protocol, version 1 or 2).",
     },
     Key {
+        path: "translator.tls_listen",
+        default: None,
+        example: "\"0.0.0.0:34256\"",
+        meaning: "Where SV1 machines connect that speak TLS, besides those that speak plain text.",
+    },
+    Key {
+        path: "translator.tls_certificate",
+        default: None,
+        example: "\"keys/translator.crt\"",
+        meaning: "The certificate that they are shown, in PEM form and relative to this file, with those that vouch for it behind it.",
+    },
+    Key {
+        path: "translator.tls_key",
+        default: None,
+        example: "\"keys/translator.key\"",
+        meaning: "Its private key, in PEM form. One that was renewed is read by a restart.",
+    },
+    Key {
         path: "translator.api",
         default: Some("\"127.0.0.1:4081\""),
         example: "\"127.0.0.1:4081\"",
@@ -345,7 +363,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "upstream.pool",
         default: None,
         example: "\"stratum2+tcp://pool.example.org:34254/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72\"",
-        meaning: "The pool that pays. For several, give each a table [[upstreams]], the best first.",
+        meaning: "The pool that pays. For several, give each a table [[upstreams]], the best first. A translator also takes stratum+tcp://HOST:PORT, a pool that speaks SV1.",
     },
     Key {
         path: "upstream.jds",

@@ -7,6 +7,8 @@ use adit_node::{Auth, NodeConfig, Password, RpcConfig, Zmq};
 
 use super::*;
 
+mod translator;
+
 const GOOD: &str = r#"
 network = "regtest"
 

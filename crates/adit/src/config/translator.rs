@@ -1,11 +1,11 @@
 //! The translator in the config: its own part, and its upstreams.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use adit_net::{Limits, Url};
-use adit_translator::server::{Mode, TranslatorConfig, UpstreamTarget};
+use adit_net::Limits;
+use adit_translator::server::{Mode, Pool, TranslatorConfig, UpstreamTarget};
 use adit_translator::upstream::payout::Expectation;
 use adit_translator::{MachineConfig, Override};
 use adit_units::{Difficulty, Hashrate};
@@ -13,7 +13,7 @@ use bitcoin::Address;
 use bitcoin::address::NetworkUnchecked;
 
 use super::checked::{listen, log, required, shares_per_minute};
-use super::declaration::{server, user};
+use super::declaration::{keyed, user};
 use super::mistake::Mistake;
 use super::written::{Written, WrittenDevice, WrittenTranslator, WrittenUpstream};
 use crate::logging::LogLevels;
@@ -23,6 +23,10 @@ const KEEPALIVE_SECS: u64 = 30;
 
 /// What upstreams are told at first of how fast the machines are.
 const FIRST_GUESS: Hashrate = Hashrate::from_hashes_per_second(1_000_000_000_000);
+
+/// Bytes that a machine may roll where an upstream speaks SV1, unless the operator has another view: such pools leave eight, and four of
+/// them tell machines apart.
+const LEGACY_EXTRANONCE2_LEN: u8 = 4;
 
 /// The part of a block that must go to the address that is expected, unless the operator has another view.
 const LEAST_PAYOUT_PERCENT: u8 = 90;
@@ -34,21 +38,35 @@ pub(crate) struct TranslatorSettings {
     pub(crate) log: Option<LogLevels>,
     /// Where machines connect.
     pub(crate) listen: SocketAddr,
+    /// Where machines connect over TLS, if they do.
+    pub(crate) tls: Option<TlsSettings>,
     /// Where its numbers are served, if they are.
     pub(crate) api: Option<SocketAddr>,
     /// The role itself.
     pub(crate) role: TranslatorConfig,
 }
 
+/// What it takes to serve machines over TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsSettings {
+    /// Where they connect.
+    pub(crate) listen: SocketAddr,
+    /// The certificate's file.
+    pub(crate) certificate: PathBuf,
+    /// The file of its private key.
+    pub(crate) key: PathBuf,
+}
+
 /// Checks what a translator needs, which may stand alone in a config without a pool or a node.
 pub(super) fn check(
     mut written: Written,
-    _folder: &Path,
+    folder: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<TranslatorSettings> {
     let table = written.translator.take().unwrap_or_default();
     let log = log(written.log.take(), mistakes);
     let listen = listen("translator.listen", table.listen.clone(), "0.0.0.0:34255", mistakes);
+    let tls = tls(&table, folder, mistakes);
     let api = match table.api.as_deref() {
         Some("off") => None,
         text => super::checked::listen("translator.api", text.map(str::to_owned), "127.0.0.1:4081", mistakes),
@@ -61,7 +79,15 @@ pub(super) fn check(
         mistakes.push(Mistake::at("translator.keepalive_secs", text));
     }
     let limits = limits(&table, mistakes);
-    let machine = machine(&table, mistakes);
+    let has_legacy = upstreams.iter().flatten().any(|upstream| upstream.pool.is_legacy());
+    if has_legacy && mode == Some(Mode::PerMachine) {
+        let text = "an SV1 upstream (stratum+tcp://) has one channel for all machines; use aggregated";
+        mistakes.push(Mistake::at("translator.mode", text));
+    }
+    let mut machine = machine(&table, mistakes);
+    if let Some(machine) = machine.as_mut().filter(|_| has_legacy && table.extranonce2_size.is_none()) {
+        machine.extranonce2_len = LEGACY_EXTRANONCE2_LEN;
+    }
     let role = TranslatorConfig {
         upstreams: upstreams?,
         mode: mode?,
@@ -73,7 +99,29 @@ pub(super) fn check(
         allows_public: table.allow_public.unwrap_or(false),
         expects_proxy: table.proxy_protocol.unwrap_or(false),
     };
-    Some(TranslatorSettings { log, listen: listen?, api, role })
+    Some(TranslatorSettings { log, listen: listen?, tls, api, role })
+}
+
+/// Where machines connect over TLS; the three keys go together.
+fn tls(table: &WrittenTranslator, folder: &Path, mistakes: &mut Vec<Mistake>) -> Option<TlsSettings> {
+    let files = [
+        ("translator.tls_certificate", &table.tls_certificate, "the certificate that machines are shown"),
+        ("translator.tls_key", &table.tls_key, "the private key of the certificate"),
+    ];
+    let address = table.tls_listen.clone().filter(|text| text != "off");
+    let Some(address) = address else {
+        // Someone who says off may want to say otherwise later.
+        let is_forgotten = table.tls_listen.is_none();
+        for (path, _, _) in files.iter().filter(|(_, file, _)| is_forgotten && file.is_some()) {
+            let text = "does nothing without translator.tls_listen; give that too, or leave this out";
+            mistakes.push(Mistake::at(*path, text));
+        }
+        return None;
+    };
+    let listen = listen("translator.tls_listen", Some(address), "0.0.0.0:34256", mistakes);
+    let [certificate, key] = files
+        .map(|(path, file, what)| required(path, file.clone(), what, mistakes).map(|file| folder.join(file)));
+    Some(TlsSettings { listen: listen?, certificate: certificate?, key: key? })
 }
 
 fn mode(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Mode> {
@@ -176,10 +224,23 @@ fn upstreams(
     all.into_iter().collect()
 }
 
+/// Where an upstream is.
+fn pool(path: &str, text: Option<String>, mistakes: &mut Vec<Mistake>) -> Option<Pool> {
+    let text = required(path, text, "the pool that pays", mistakes)?;
+    match text.parse() {
+        Ok(Pool::Sv2(url)) => keyed(path, url, mistakes).map(Pool::Sv2),
+        Ok(pool @ Pool::Sv1(_)) => Some(pool),
+        Err(error) => {
+            mistakes.push(Mistake::at(path, error.to_string()));
+            None
+        }
+    }
+}
+
 /// One upstream, whose keys are at `path`.
 fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -> Option<UpstreamTarget> {
     let at = |key: &str| format!("{path}.{key}");
-    let pool: Option<Url> = server(&at("pool"), written.pool, "the pool that pays", mistakes);
+    let pool = pool(&at("pool"), written.pool, mistakes);
     let user = user(&at("user"), written.user, mistakes);
     let least_percent = written.least_payout_percent.unwrap_or(LEAST_PAYOUT_PERCENT);
     if !(1..=100).contains(&least_percent) {
@@ -200,4 +261,42 @@ fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -
         },
     };
     Some(UpstreamTarget { pool: pool?, user: user?, expects })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::translator_of;
+
+    fn of(pools: &[&str], keys: &[(&str, &str)]) -> Result<TranslatorConfig, String> {
+        let pools: Vec<_> = pools.iter().map(|&pool| pool.to_owned()).collect();
+        let keys: Vec<_> = keys.iter().map(|&(path, value)| (path, value.to_owned())).collect();
+        let settings = translator_of(&pools, "farm.house", &keys);
+        settings.map(|settings| settings.role).map_err(|mistakes| mistakes.to_string())
+    }
+
+    #[test]
+    fn an_sv1_pool_is_an_upstream_that_leaves_machines_four_bytes() {
+        let (new, old) = ("stratum2+tcp://127.0.0.1:34254", "stratum+tcp://pool.example:3333");
+        let role = of(&[new, old], &[]).unwrap();
+        let is_legacy: Vec<_> = role.upstreams.iter().map(|upstream| upstream.pool.is_legacy()).collect();
+        assert_eq!((is_legacy, role.machine.extranonce2_len), (vec![false, true], 4));
+        assert_eq!(role.upstreams[1].pool.to_string(), old);
+        assert_eq!(of(&[new], &[]).unwrap().machine.extranonce2_len, 8);
+        let chosen = of(&[old], &[("translator.extranonce2_size", "3")]).unwrap();
+        assert_eq!(chosen.machine.extranonce2_len, 3);
+    }
+
+    #[test]
+    fn what_an_sv1_pool_cannot_do_is_said() {
+        let old = "stratum+tcp://pool.example:3333";
+        let each = of(&[old], &[("translator.mode", "per-machine")]).unwrap_err();
+        assert!(each.contains("translator.mode") && each.contains("use aggregated"), "{each}");
+        let keyed = of(&["stratum+tcp://pool.example:3333/key"], &[]).unwrap_err();
+        assert!(keyed.contains("has no key"), "{keyed}");
+        let other = of(&["http://pool.example:3333"], &[]).unwrap_err();
+        assert!(other.contains("stratum2+tcp://host:port/KEY"), "{other}");
+        let keyless = of(&["stratum2+tcp://pool.example:3333"], &[]).unwrap_err();
+        assert!(keyless.contains("key is missing"), "{keyless}");
+    }
 }

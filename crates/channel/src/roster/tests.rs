@@ -120,3 +120,29 @@ fn miners_are_left_to_themselves_when_nothing_is_to_be_had() {
     assert_eq!(roster.standing(), Standing::Solo);
     assert_eq!(tries(&mut roster, 503), [0], "and it is tried again");
 }
+
+#[test]
+fn an_upstream_that_has_sent_us_on_took_the_miners_back_and_then_left_them_without_any() {
+    let mut roster = using_the_first(1);
+    let (upstream, hops) = roster.redirect(1, at(1)).unwrap();
+    roster.begin((upstream, hops), |_| ());
+    assert!(roster.handle_ready(2, terms(), at(2)));
+    assert!(!roster.handle_ready(1, terms(), at(3)), "what the former one says changes nothing");
+    assert_eq!(roster.used().map(|used| used.id), Some(2));
+    assert!(roster.attempt(1).is_some_and(Attempt::is_leaving), "it may still answer");
+    roster.handle_timeout(at(30));
+    assert_eq!(ids(&roster), [2], "the one in use is never dropped");
+}
+
+#[test]
+fn of_two_attempts_at_one_upstream_the_later_is_used_and_stays() {
+    let mut roster = using_the_first(1);
+    let (upstream, hops) = roster.redirect(1, at(1)).unwrap();
+    roster.begin((upstream, hops), |_| ());
+    roster.handle_failed(1, at(1), 0);
+    assert_eq!(tries(&mut roster, 3), [0]);
+    assert!(roster.handle_ready(2, terms(), at(4)) && roster.handle_ready(3, terms(), at(4)));
+    assert!(!roster.handle_ready(2, terms(), at(5)));
+    roster.handle_timeout(at(30));
+    assert_eq!((ids(&roster), roster.used().map(|used| used.id)), (vec![3], Some(3)));
+}

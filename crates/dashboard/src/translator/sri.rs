@@ -4,7 +4,7 @@
 
 use core::net::IpAddr;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use adit_translator::{ChannelStatus, MachineStatus, Status};
 use adit_units::{Target, UnixTime};
@@ -177,11 +177,15 @@ pub(super) struct Clients<'a> {
 
 impl<'a> Clients<'a> {
     pub(super) fn of(status: &'a Status, page: Page) -> Self {
+        let numbers = channels(status).map(|channel| (channel.machine, channel.channel_id));
+        let numbers: HashMap<Option<u64>, u32> = numbers.collect();
+        let number = |machine: &MachineStatus| numbers.get(&Some(machine.id)).or_else(|| numbers.get(&None));
+        let machines = status.machines.iter();
         Self {
             offset: page.offset,
             limit: page.limit,
             total: status.machines.len(),
-            items: page.of(status.machines.iter().map(|machine| Client::of(status, machine))),
+            items: page.of(machines.map(|machine| Client::on(number(machine).copied(), machine))),
         }
     }
 }
@@ -210,10 +214,15 @@ pub(super) struct Client<'a> {
 impl<'a> Client<'a> {
     pub(super) fn of(status: &Status, machine: &'a MachineStatus) -> Self {
         let is_its = |channel: &&ChannelStatus| channel.machine.is_none_or(|id| id == machine.id);
+        Self::on(channels(status).find(is_its).map(|channel| channel.channel_id), machine)
+    }
+
+    /// A machine that works on the channel with that number.
+    fn on(channel_id: Option<u32>, machine: &'a MachineStatus) -> Self {
         let user = machine.users.first().map_or("", String::as_str);
         Self {
             client_id: machine.id,
-            channel_id: channels(status).find(is_its).map(|channel| channel.channel_id),
+            channel_id,
             connection_ip: machine.peer.ip(),
             management_ip: None,
             sv1_username: plain(user),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use adit_translator::{ChannelStatus, MachineStatus, ShareCounts, UpstreamShares};
 use adit_units::{Hashrate, Target};
+use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -49,6 +50,7 @@ fn machine_named(id: u64, user: &str) -> MachineStatus {
         connected: Duration::from_secs(3600),
         last_share: Some(Duration::from_secs(5)),
         best: Some(Difficulty::from_whole(1_000_000 + id)),
+        long_coinbase: None,
     }
 }
 
@@ -215,6 +217,11 @@ fn with_a_channel_for_each_a_machine_is_shown_with_its_own() {
     let status = one_each();
     assert_eq!(ask_json(&status, "/api/v1/sv1/clients/3")["channel_id"], 6);
     assert_eq!(ask_json(&status, "/api/v1/sv1/clients/8")["channel_id"], 5);
+    let clients = ask_json(&status, "/api/v1/sv1/clients");
+    assert_eq!(
+        (&clients["items"][0]["channel_id"], &clients["items"][1]["channel_id"]),
+        (&json!(6), &json!(5))
+    );
     let channels = ask_json(&status, "/api/v1/server/channels?limit=1&offset=1");
     assert_eq!((&channels["total_extended"], &channels["offset"]), (&json!(2), &json!(1)));
     let channel = &channels["extended_channels"][0];
@@ -453,4 +460,22 @@ fn is_sample(line: &str) -> bool {
         rest = after;
     }
     is_name(name) && rest.strip_prefix(' ').is_some_and(|number| number.parse::<u128>().is_ok())
+}
+
+proptest! {
+    #[test]
+    fn any_request_about_anybody_is_answered(
+        path in "(/|/metrics|/api/v1/sv1/clients/?|/api/adit/v1/translator/machines/?)?.*",
+        query in "((offset|limit)=[0-9]{0,30}&?){0,3}.*",
+        name in any::<String>(),
+    ) {
+        let answer = answer(&status_with(&name), UnixTime::from_secs(0), &Request { path: &path, query: &query });
+        prop_assert!([200, 400, 404].contains(&answer.status()));
+        if answer.content_type() == "application/json" {
+            prop_assert!(serde_json::from_slice::<Value>(answer.body()).is_ok());
+        } else {
+            let text = core::str::from_utf8(answer.body()).unwrap();
+            prop_assert!(text.lines().all(|line| line.starts_with("# ") || is_sample(line)), "{text}");
+        }
+    }
 }

@@ -39,6 +39,13 @@ fn work(prefix: &[u8], size: u16) -> ChannelWork {
     }
 }
 
+#[test]
+fn the_length_of_a_coinbase_is_that_of_its_parts() {
+    // Three bytes of the upstream's, and 16 of which 8 are rolled, 4 tell machines apart and 4 are zeros.
+    let job = Sv1Job::new(&work(&[9; 3], 16), 0, (256, 0), 8).unwrap();
+    assert_eq!(job.coinbase_len(8), 50 + 3 + 16 + 60);
+}
+
 fn params(line: &[u8]) -> Vec<serde_json::Value> {
     let line: serde_json::Value = serde_json::from_slice(line).unwrap();
     assert_eq!(line["method"], "mining.notify");

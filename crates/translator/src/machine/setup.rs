@@ -11,9 +11,7 @@ impl Machine {
     /// `mining.configure` (BIP 310): all that is asked for is answered.
     pub(super) fn handle_configure(&mut self, id: Option<&Id>, configure: &Configure) {
         let mask = configure.version_rolling.map(|rolling| rolling.mask & self.config.version_mask);
-        if mask.is_some() {
-            self.version_mask = mask;
-        }
+        self.version_mask = mask.or(self.version_mask);
         if let Some(least) = configure.minimum_difficulty {
             self.demands.least = Some(least);
         }
@@ -26,7 +24,7 @@ impl Machine {
         if let Some(id) = id {
             sv1::write_configured(&mut self.output, id, &configured);
         }
-        if let Some(mask) = mask {
+        if let Some(mask) = mask.filter(|&mask| mask != 0) {
             // Some firmware takes the mask from here and not from the answer.
             self.told_mask = Some(mask);
             sv1::write_set_version_mask(&mut self.output, mask);

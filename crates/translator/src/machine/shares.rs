@@ -1,21 +1,39 @@
 //! What becomes of a submitted share: judged here, and sent up if the upstream pays for it.
 
+use std::sync::Arc;
+
 use adit_share::{Assignment, Reject, Submission, Unhashed, Verdict, judge_by_hash};
-use adit_units::{ChannelId, Now, SequenceNumber, Target};
+use adit_units::{ChannelId, Now, SequenceNumber, Target, Work};
 
 use super::{Disconnect, Issued, Machine, Remedy, Share, VARDIFF_INTERVAL};
-use crate::job::NUMBER_STEP;
+use crate::job::{NUMBER_STEP, Sv1Job};
 use crate::sv1::{Extranonce2, Fault, Id, Submit};
+
+/// What a machine is told of a good share that nobody can be given.
+const NO_UPSTREAM: Fault = Fault::Other("No upstream");
 
 /// A share whose job is known.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+pub(super) struct Candidate {
     /// The job's place among those issued.
-    place: usize,
-    extranonce2: Extranonce2,
-    version: u32,
-    ntime: u32,
-    nonce: u32,
+    pub(super) place: usize,
+    pub(super) extranonce2: Extranonce2,
+    pub(super) version: u32,
+    pub(super) ntime: u32,
+    pub(super) nonce: u32,
+}
+
+/// A share that was judged and is good.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) candidate: Candidate,
+    pub(super) job: Arc<Sv1Job>,
+    /// The user's place.
+    pub(super) user: usize,
+    /// What it is worth here.
+    pub(super) work: Work,
+    pub(super) hash: [u8; 32],
+    pub(super) is_block: bool,
 }
 
 impl Machine {
@@ -33,20 +51,26 @@ impl Machine {
         match self.take(submit, now) {
             Ok(()) => {
                 self.reply_true(id);
-                self.storm.calm();
-                self.last_share = Some(now.monotonic);
-                if now.monotonic >= self.next_look {
-                    self.next_look = now.monotonic + VARDIFF_INTERVAL;
-                    self.retarget(now.monotonic);
-                }
+                self.handle_accepted(now);
                 Ok(())
             }
             Err(fault) => {
                 self.count(fault);
                 self.reply_fault(id, fault);
-                // Some firmware sends the same share many times a day; that is no sign of trouble.
-                if fault == Fault::Duplicate { Ok(()) } else { self.weather(now) }
+                // Some firmware sends the same share many times a day; that is no sign of trouble. And where the upstream is what is missing,
+                // the machine is not to blame.
+                if matches!(fault, Fault::Duplicate | NO_UPSTREAM) { Ok(()) } else { self.weather(now) }
             }
+        }
+    }
+
+    /// All is well with it, and its difficulty is looked at now and then.
+    pub(super) fn handle_accepted(&mut self, now: Now) {
+        self.storm.calm();
+        self.last_share = Some(now.monotonic);
+        if now.monotonic >= self.next_look {
+            self.next_look = now.monotonic + VARDIFF_INTERVAL;
+            self.retarget(now.monotonic);
         }
     }
 
@@ -88,8 +112,9 @@ impl Machine {
         if bits & !mask != 0 {
             return Err(Fault::InvalidVersionMask);
         }
+        // Where the job leaves nothing to roll, zeros mean that nothing was rolled; anything else is judged as it is.
         let version = match submit.version_bits {
-            Some(bits) if job.version_rolling_allowed() => (job.version() & !mask) | bits,
+            Some(bits) if bits != 0 || job.version_rolling_allowed() => (job.version() & !mask) | bits,
             Some(_) | None => job.version(),
         };
         let extranonce2 = submit.extranonce2.resized(self.config.extranonce2_len);
@@ -102,7 +127,7 @@ impl Machine {
         };
         // Machines apply a new difficulty at once or with the next job, as they like: a job's shares are good by the easier of the two.
         let target = (*target).max(self.announced.unwrap_or(Target::ZERO));
-        let job = std::sync::Arc::clone(job);
+        let job = Arc::clone(job);
         let Some(assignment) = self.assignments.of(&job, self.extranonce1, target) else {
             return Err(Fault::JobNotFound);
         };
@@ -125,31 +150,29 @@ impl Machine {
             Verdict::Block { work, hash, .. } => (work, hash, true),
             Verdict::Rejected(reject) => return Err(fault(reject)),
         };
+        self.settle(Found { candidate, job, user, work, hash, is_block }, now)
+    }
+
+    /// A share is good: it is counted, and sent up if the upstream pays for it.
+    pub(super) fn settle(&mut self, found: Found, now: Now) -> Result<(), Fault> {
+        let Found { candidate, job, user, work, hash, is_block } = found;
         let goes_up = is_block || job.target().is_met_by(&hash);
         if goes_up && !self.is_live {
-            return Err(Fault::Other("No upstream"));
+            return Err(NO_UPSTREAM);
         }
         self.credit(work, &hash, is_block, now);
         if goes_up {
             let Candidate { nonce, ntime, version, extranonce2, .. } = candidate;
             let extranonce = job.rolled(self.extranonce1, extranonce2.as_slice());
             let worker = self.users.get(user).and_then(|user| user.worker);
-            let work = job.target().to_work();
-            self.shares.push_back(Share {
-                route: job.route(),
-                nonce,
-                ntime,
-                version,
-                extranonce,
-                work,
-                worker,
-            });
+            let (route, work) = (job.route(), job.work());
+            self.shares.push_back(Share { route, nonce, ntime, version, extranonce, work, worker });
         }
         Ok(())
     }
 
     /// A share was good.
-    fn credit(&mut self, work: adit_units::Work, hash: &[u8; 32], is_block: bool, now: Now) {
+    fn credit(&mut self, work: Work, hash: &[u8; 32], is_block: bool, now: Now) {
         self.counts.accepted += 1;
         self.counts.blocks += u64::from(is_block);
         let hash = Target::from_le_bytes(*hash);
@@ -185,7 +208,7 @@ pub(super) struct Assignments {
 }
 
 impl Assignments {
-    fn of(&mut self, job: &crate::job::Sv1Job, extranonce1: [u8; 4], target: Target) -> Option<&Assignment> {
+    fn of(&mut self, job: &Sv1Job, extranonce1: [u8; 4], target: Target) -> Option<&Assignment> {
         let key = (job.number() / NUMBER_STEP, target, extranonce1);
         let is_same =
             self.last.as_ref().is_some_and(|(number, target, own, _)| (*number, *target, *own) == key);

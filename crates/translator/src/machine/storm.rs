@@ -7,12 +7,11 @@ use adit_units::Monotonic;
 /// Refusals in a row that make a storm; a few stale shares after a new block are none.
 const REFUSALS: u32 = 10;
 
-/// When each remedy is due, counted from the first refusal.
-const REMEDIES: [(Duration, Remedy); 3] = [
-    (Duration::from_secs(60), Remedy::Job),
-    (Duration::from_secs(120), Remedy::Reconnect),
-    (Duration::from_secs(180), Remedy::Disconnect),
-];
+/// How long refusals go on before the first remedy, and how long each is given to help.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is tried, in this order.
+const REMEDIES: [Remedy; 3] = [Remedy::Job, Remedy::Reconnect, Remedy::Disconnect];
 
 /// What may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +27,8 @@ pub(super) enum Remedy {
 /// Refusals since the last accepted share.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Storm {
-    since: Option<Monotonic>,
+    /// When the next remedy may be tried.
+    due: Option<Monotonic>,
     refusals: u32,
     /// How many remedies were tried.
     tried: usize,
@@ -43,11 +43,11 @@ impl Storm {
     /// A share was refused; the answer is what is due now.
     pub(super) fn refuse(&mut self, now: Monotonic) -> Option<Remedy> {
         self.refusals = self.refusals.saturating_add(1);
-        let since = *self.since.get_or_insert(now);
-        let &(after, remedy) = REMEDIES.get(self.tried)?;
-        let is_due = self.refusals >= REFUSALS && now.saturating_since(since) >= after;
-        is_due.then(|| {
+        let due = *self.due.get_or_insert(now + PATIENCE);
+        let &remedy = REMEDIES.get(self.tried)?;
+        (self.refusals >= REFUSALS && now >= due).then(|| {
             self.tried += 1;
+            self.due = Some(now + PATIENCE);
             remedy
         })
     }
@@ -71,5 +71,20 @@ mod tests {
         storm.calm();
         assert_eq!(storm.refuse(at(500)), None);
         assert_eq!(storm.refuse(at(600)), None, "two refusals are no storm");
+    }
+
+    #[test]
+    fn each_remedy_is_given_time_to_help() {
+        let at = |secs: u64| Monotonic::from_micros(secs * 1_000_000);
+        let mut storm = Storm::default();
+        assert_eq!(storm.refuse(at(0)), None);
+        let late: Vec<_> = (0..20).map(|_| storm.refuse(at(1_000))).collect();
+        assert_eq!(
+            late.iter().flatten().collect::<Vec<_>>(),
+            [&Remedy::Job],
+            "one at a time, however late it is"
+        );
+        assert_eq!(storm.refuse(at(1_059)), None);
+        assert_eq!(storm.refuse(at(1_060)), Some(Remedy::Reconnect));
     }
 }

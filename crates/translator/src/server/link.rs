@@ -2,25 +2,25 @@
 
 use core::time::Duration;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 
 use adit_channel::LinkId;
-use adit_net::{
-    Clock, ConnectError, Connection, Intake, Io, IoError, OutboxLimits, QueueError, Timer, Url, connect,
-    connect_unauthenticated,
-};
+use adit_net::{Clock, ConnectError, IoError, QueueError, Timer};
 use adit_transport::OpenError;
 use adit_units::{Hashrate, Work};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::board::Up;
+use super::pool::Pool;
+use super::wire::{Speaker, Wire};
 use crate::job::NoRoom;
+use crate::legacy::{LegacyConfig, LegacyError};
 use crate::status::{ChannelStatus, UpstreamShares};
+use crate::sv1::LineTooLong;
 use crate::upstream::payout::PayoutError;
-use crate::upstream::{
-    ChannelWork, Event, NotOpened, Outcome, UpShare, Upstream, UpstreamConfig, UpstreamError,
-};
+use crate::upstream::{ChannelWork, Event, NotOpened, Outcome, UpShare, UpstreamConfig, UpstreamError};
 
 /// Commands that may wait for a link that is busy.
 const COMMANDS_MAX: usize = 65_536;
@@ -31,20 +31,17 @@ const SHARES_MAX: usize = 16_384;
 /// Shares that are taken at once.
 const SHARES_BATCH: usize = 256;
 
-/// Bytes that may wait for an upstream: requests for tens of thousands of channels.
-const OUTBOX_BYTES: usize = 16 << 20;
-
 /// How long an upstream may take to hear the last of a link that is given up.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the steward hears what became of shares.
-const TALLY_INTERVAL: Duration = Duration::from_millis(500);
+const TALLY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Different codes of refusals that are counted apart.
 const CODES_MAX: usize = 16;
 
 /// Channels that are shown one by one.
-const CHANNELS_SHOWN: usize = 65_536;
+const CHANNELS_SHOWN: usize = 2_048;
 
 /// What a link is told.
 #[derive(Debug)]
@@ -81,6 +78,14 @@ pub(super) enum LinkError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    #[error(transparent)]
+    Legacy(#[from] LegacyError),
+    #[error("the pool is no SV1 pool: {0}")]
+    TooLong(#[from] LineTooLong),
+    #[error("the connection is lost: {0}")]
+    Broken(io::Error),
+    #[error("the pool does not read")]
+    Deaf,
     #[error("the connection is lost: {0}")]
     Io(#[from] IoError),
     #[error("the pool sent what cannot be read: {0}")]
@@ -104,10 +109,13 @@ pub(super) enum LinkError {
 /// Where a link goes.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
-    pub(super) pool: Url,
+    pub(super) pool: Pool,
     /// Whether a server elsewhere may do without a key that it is known by.
     pub(super) insecure: bool,
+    /// For a pool that speaks SV2.
     pub(super) upstream: Arc<UpstreamConfig>,
+    /// For a pool that speaks SV1.
+    pub(super) legacy: Arc<LegacyConfig>,
 }
 
 /// A handle on a link, which ends when this is dropped.
@@ -147,9 +155,19 @@ impl Link {
 #[derive(Debug, Default)]
 struct Tally {
     last_tag: u64,
-    /// Whose each share is, and what it is worth.
-    pending: HashMap<u64, (u64, Work)>,
+    /// By what they are called.
+    pending: HashMap<u64, Sent>,
     machines: BTreeMap<u64, UpstreamShares>,
+    /// What became of the shares of each channel, by what its owner calls it.
+    channels: HashMap<u64, UpstreamShares>,
+}
+
+/// A share that the pool has not answered.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    machine: u64,
+    key: u64,
+    work: Work,
 }
 
 /// The task's state.
@@ -166,7 +184,7 @@ impl Desk {
         mut commands: mpsc::Receiver<Command>,
         mut shares: mpsc::Receiver<Up>,
     ) {
-        let mut upstream = Upstream::new(&to.upstream, Clock.monotonic());
+        let mut upstream = Speaker::new(&to, Clock.monotonic());
         let ended = self.run(&to, &mut upstream, (&mut commands, &mut shares)).await;
         upstream.abandon();
         // What machines have sent in the meantime is lost too.
@@ -184,38 +202,28 @@ impl Desk {
     async fn run(
         &mut self,
         to: &Destination,
-        upstream: &mut Upstream,
+        upstream: &mut Speaker,
         (commands, shares): (&mut mpsc::Receiver<Command>, &mut mpsc::Receiver<Up>),
     ) -> Result<(), LinkError> {
         let mut connection = tokio::select! {
             biased;
             () = dismissed(commands) => return Ok(()),
-            connection = dial(to) => connection?,
+            connection = Wire::dial(to) => connection?,
         };
         // The deadlines of the setup run from when there is somebody to answer.
-        *upstream = Upstream::new(&to.upstream, Clock.monotonic());
+        *upstream = Speaker::new(to, Clock.monotonic());
         let (mut timer, mut batch) = (Timer::default(), Vec::with_capacity(SHARES_BATCH));
         let mut tally_due = Clock.monotonic() + TALLY_INTERVAL;
         loop {
             if self.tell_events(upstream).await.is_err() {
                 return Ok(());
             }
-            connection.queue(upstream.frames())?;
+            connection.queue(upstream)?;
             let deadline = upstream.poll_timeout().map_or(tally_due, |deadline| deadline.min(tally_due));
             timer.set(Some(deadline));
             tokio::select! {
                 biased;
-                io = connection.io(Intake::Open) => read(upstream, &mut connection, io)?,
-                command = commands.recv() => match command {
-                    Some(command) => self.obey(upstream, command).await,
-                    None => {
-                        self.send_rest(upstream, shares, &mut batch);
-                        connection.queue(upstream.frames())?;
-                        connection.close(CLOSE_PATIENCE).await;
-                        return Ok(());
-                    }
-                },
-                _ = shares.recv_many(&mut batch, SHARES_BATCH) => self.submit(upstream, &mut batch),
+                // What the pool sends comes last, so that one that never stops cannot keep the rest from being looked at.
                 () = timer.fired() => {
                     let now = Clock.monotonic();
                     upstream.handle_timeout(now)?;
@@ -224,19 +232,38 @@ impl Desk {
                         let _ = self.tell_tally(upstream).await;
                     }
                 }
+                command = commands.recv() => match command {
+                    Some(command) => {
+                        // The last shares of a machine that leaves come before that it has left.
+                        self.send_rest(upstream, shares, &mut batch);
+                        self.obey(upstream, command).await;
+                    }
+                    None => {
+                        self.send_rest(upstream, shares, &mut batch);
+                        connection.queue(upstream)?;
+                        connection.close(CLOSE_PATIENCE).await;
+                        return Ok(());
+                    }
+                },
+                _ = shares.recv_many(&mut batch, SHARES_BATCH) => self.submit(upstream, &mut batch),
+                io = connection.io() => {
+                    io?;
+                    connection.read(upstream)?;
+                }
             }
         }
     }
 
-    /// Takes what machines have sent before nobody could tell this link anything more.
-    fn send_rest(&mut self, upstream: &mut Upstream, shares: &mut mpsc::Receiver<Up>, batch: &mut Vec<Up>) {
-        while let Ok(up) = shares.try_recv() {
+    /// Sends what machines have sent so far.
+    fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut mpsc::Receiver<Up>, batch: &mut Vec<Up>) {
+        for _ in 0..SHARES_MAX {
+            let Ok(up) = shares.try_recv() else { break };
             batch.push(up);
         }
         self.submit(upstream, batch);
     }
 
-    async fn obey(&mut self, upstream: &mut Upstream, command: Command) {
+    async fn obey(&mut self, upstream: &mut Speaker, command: Command) {
         let now = Clock.monotonic();
         match command {
             Command::Open { key, user, nominal } => match upstream.open(key, &user, nominal, now) {
@@ -246,12 +273,15 @@ impl Desk {
                     let _ = self.report(refused).await;
                 }
             },
-            Command::Close { key } => upstream.close(key),
+            Command::Close { key } => {
+                upstream.close(key);
+                self.tally.channels.remove(&key);
+            }
             Command::Hashrate { key, nominal } => upstream.set_hashrate(key, nominal, now),
         }
     }
 
-    fn submit(&mut self, upstream: &mut Upstream, batch: &mut Vec<Up>) {
+    fn submit(&mut self, upstream: &mut Speaker, batch: &mut Vec<Up>) {
         for Up { machine, share } in batch.drain(..) {
             self.tally.last_tag += 1;
             let tag = self.tally.last_tag;
@@ -265,7 +295,7 @@ impl Desk {
                 extranonce: share.extranonce,
                 worker: share.worker,
             };
-            self.tally.pending.insert(tag, (machine, share.work));
+            self.tally.pending.insert(tag, Sent { machine, key: share.route.key, work: share.work });
             if let Err(error) = upstream.submit(&up) {
                 tracing::debug!(machine, %error, "share cannot be sent up");
                 self.settle(tag, Outcome::Lost);
@@ -274,27 +304,19 @@ impl Desk {
     }
 
     fn settle(&mut self, tag: u64, outcome: Outcome) {
-        let Some((machine, work)) = self.tally.pending.remove(&tag) else { return };
-        let shares = self.tally.machines.entry(machine).or_default();
-        match outcome {
-            Outcome::Accepted => {
-                shares.accepted += 1;
-                shares.work = shares.work.saturating_add(work.to_hashes());
-            }
-            Outcome::Lost => shares.lost += 1,
-            Outcome::Refused(code) => {
-                tracing::debug!(machine, code, "share refused upstream");
-                shares.refused += 1;
-                count_code(&mut shares.refusals, code, 1);
-            }
+        let Some(Sent { machine, key, work }) = self.tally.pending.remove(&tag) else { return };
+        if let Outcome::Refused(code) = &outcome {
+            tracing::debug!(machine, code, "share refused upstream");
         }
+        note(self.tally.channels.entry(key).or_default(), &outcome, work);
+        note(self.tally.machines.entry(machine).or_default(), &outcome, work);
     }
 
     async fn report(&self, report: Report) -> Result<(), Gone> {
         self.reports.send((self.id, report)).await.map_err(|_| Gone)
     }
 
-    async fn tell_events(&mut self, upstream: &mut Upstream) -> Result<(), Gone> {
+    async fn tell_events(&mut self, upstream: &mut Speaker) -> Result<(), Gone> {
         while let Some(event) = upstream.poll_event() {
             match event {
                 Event::Settled { tag, outcome } => self.settle(tag, outcome),
@@ -313,8 +335,9 @@ impl Desk {
         Ok(())
     }
 
-    async fn tell_tally(&mut self, upstream: &Upstream) -> Result<(), Gone> {
+    async fn tell_tally(&mut self, upstream: &Speaker) -> Result<(), Gone> {
         let machines = core::mem::take(&mut self.tally.machines);
+        let known = &self.tally.channels;
         let channels = upstream.channels().take(CHANNELS_SHOWN).map(|channel| ChannelStatus {
             channel_id: channel.channel_id,
             machine: (channel.key != super::steward::COMMON).then_some(channel.key),
@@ -324,10 +347,14 @@ impl Desk {
             extranonce_prefix: channel.prefix.into(),
             extranonce_size: channel.extranonce_size,
             version_rolling: upstream.allows_version_rolling(),
-            shares: UpstreamShares { pending: channel.pending as u64, ..UpstreamShares::default() },
+            shares: UpstreamShares {
+                pending: channel.pending as u64,
+                ..known.get(&channel.key).cloned().unwrap_or_default()
+            },
         });
+        let channels: Vec<_> = channels.collect();
         let pending = upstream.pending() as u64;
-        self.report(Report::Tally { machines, channels: channels.collect(), pending }).await
+        self.report(Report::Tally { machines, channels, pending }).await
     }
 }
 
@@ -339,24 +366,19 @@ async fn dismissed(commands: &mut mpsc::Receiver<Command>) {
     while commands.recv().await.is_some() {}
 }
 
-fn read(
-    upstream: &mut Upstream,
-    connection: &mut Connection,
-    io: Result<Io, IoError>,
-) -> Result<(), LinkError> {
-    io?;
-    while let Some(frame) = connection.next_frame(|header| upstream.frame_limit(header))? {
-        upstream.handle_frame(frame, Clock.monotonic())?;
+/// Counts what became of a share.
+fn note(shares: &mut UpstreamShares, outcome: &Outcome, work: Work) {
+    match outcome {
+        Outcome::Accepted => {
+            shares.accepted += 1;
+            shares.work = shares.work.saturating_add(work.to_hashes());
+        }
+        Outcome::Lost => shares.lost += 1,
+        Outcome::Refused(code) => {
+            shares.refused += 1;
+            count_code(&mut shares.refusals, code.clone(), 1);
+        }
     }
-    Ok(())
-}
-
-async fn dial(to: &Destination) -> Result<Connection, ConnectError> {
-    let connection = match to.pool.authority() {
-        None if to.insecure => connect_unauthenticated(&to.pool.address()).await?,
-        authority => connect(&to.pool.address(), authority).await?,
-    };
-    Ok(connection.with_outbox_limits(OutboxLimits { bytes: OUTBOX_BYTES, ..OutboxLimits::default() }))
 }
 
 /// Counts a code apart from others, as long as there are not too many of them.

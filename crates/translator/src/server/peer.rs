@@ -2,7 +2,6 @@
 
 use core::future::{pending, poll_fn};
 use core::mem::MaybeUninit;
-use core::net::IpAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
@@ -18,7 +17,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::Hall;
 use super::board::{Board, Joining, Up};
+use super::entrance::{self, Newcomer};
 use super::registry::Slot;
+use super::tls::Tls;
 use crate::machine::{Disconnect, Event, Machine, MachineTerms};
 use crate::sv1::{LineReader, LineTooLong};
 
@@ -79,12 +80,36 @@ struct Pipe<S> {
 }
 
 /// Serves a machine that has just connected.
-pub(super) async fn serve(hall: Arc<Hall>, accepted: Accepted, draining: Draining) {
-    let Accepted { stream, peer, permit, .. } = accepted;
-    if !hall.config.allows_public && !is_private(peer.ip()) {
-        tracing::warn!(%peer, "machines from public addresses are turned away; set translator.allow_public to serve them");
-        return;
+pub(super) async fn serve(hall: Arc<Hall>, accepted: Accepted, mut draining: Draining) {
+    let newcomer = tokio::select! {
+        biased;
+        () = draining.begun() => return,
+        newcomer = entrance::admit(&hall.config, accepted) => newcomer,
+    };
+    if let Some(newcomer) = newcomer {
+        attend(hall, newcomer, draining).await;
     }
+}
+
+/// Serves a machine that has just connected, and is to speak TLS.
+pub(super) async fn serve_over_tls(hall: Arc<Hall>, tls: Tls, accepted: Accepted, mut draining: Draining) {
+    let newcomer = tokio::select! {
+        biased;
+        () = draining.begun() => return,
+        newcomer = entrance::admit_over_tls(&hall.config, &tls, accepted) => newcomer,
+    };
+    if let Some(newcomer) = newcomer {
+        attend(hall, newcomer, draining).await;
+    }
+}
+
+/// Serves a machine until it leaves.
+async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
+    hall: Arc<Hall>,
+    newcomer: Newcomer<S>,
+    draining: Draining,
+) {
+    let Newcomer { stream, peer, permit } = newcomer;
     let (slot, extranonce1) = hall.registry.enter(peer);
     let mut seen_key = [0; 16];
     OsRng.fill_bytes(&mut seen_key);
@@ -136,6 +161,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             Some(job) if board.is_live() => self.machine.handle_job(job, Clock.monotonic()),
             Some(_) | None => self.machine.handle_upstream_lost(),
         }
+        // A machine that has fallen silent is noted as such when the next job comes.
+        if self.machine.is_ready() {
+            self.report_due.get_or_insert(self.reported + REPORT_INTERVAL);
+        }
     }
 
     fn take_lines(&mut self) -> Result<(), End> {
@@ -149,20 +178,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// Sends shares up, and joins when the machine has said who it is.
     fn pass_on(&mut self) {
-        while let Some(Event::Ready { user }) = self.machine.poll_event() {
-            self.permit.establish();
-            self.report();
-            self.join(user);
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                Event::Ready { user } => {
+                    self.permit.establish();
+                    self.report();
+                    self.join(user);
+                }
+                Event::LongCoinbase { length, longest } => self.warn_of_coinbase(length, longest),
+            }
         }
         while let Some(share) = self.machine.poll_share() {
             let link = share.route.link;
             let board = self.board.as_ref().map(watch::Receiver::borrow);
             let uplink = board.as_ref().and_then(|board| board.uplink(link));
             let up = Up { machine: self.slot.id, share };
-            if !uplink.is_some_and(|uplink| uplink.shares.try_send(up).is_ok()) {
+            if uplink.is_none_or(|uplink| uplink.shares.try_send(up).is_err()) {
                 self.slot.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    fn warn_of_coinbase(&mut self, length: usize, longest: usize) {
+        self.report();
+        let class = self.machine.report(Clock.monotonic()).class;
+        tracing::warn!(machine = self.slot.id, peer = %self.slot.peer, class, length, longest,
+            "the coinbase is longer than such devices are known to take; if its shares are refused, use a pool that pays fewer addresses");
     }
 
     fn join(&mut self, user: Box<str>) {
@@ -216,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             self.machine.handle_drain();
         }
         // Refusals and the farewell are worth a try, but nothing is waited for long.
-        let farewell = poll_fn(|cx| self.pipe.poll_write(self.machine.output(), cx));
+        let farewell = poll_fn(|cx| self.pipe.poll_close(self.machine.output(), cx));
         let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
         let report = self.machine.report(Clock.monotonic());
         tracing::debug!(machine = self.slot.id, peer = %self.slot.peer, reason = %end, accepted = report.shares.accepted,
@@ -224,16 +265,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.hall.registry.leave(&self.slot, &report);
         if self.hall.common.is_none() {
             let _ = self.hall.joining.send(Joining::Left { machine: self.slot.id }).await;
-        }
-    }
-}
-
-/// Whether an address is of this machine or of a network of one's own.
-fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
         }
     }
 }
@@ -270,6 +301,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes what is there and says that nothing more comes, which TLS tells from a connection that was cut.
+    fn poll_close(&mut self, output: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write(output, cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
     /// Writes what is there, and gives its memory back; ready when all is written.
     fn poll_write(&mut self, output: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(bytes) = output.get(self.written..).filter(|bytes| !bytes.is_empty()) {
@@ -281,6 +318,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += count;
+        }
+        // TLS may hold back what it has taken, and things of its own.
+        if Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
+            self.blocked.get_or_insert_with(|| Clock.monotonic());
+            return Poll::Pending;
         }
         if self.written > 0 {
             *output = Vec::new();

@@ -1,11 +1,11 @@
 //! Between the machines and the links: which upstream is used, and what each machine works on.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use adit_channel::{Failed, LinkId, Roster};
-use adit_net::{Clock, OsRng, Timer, Url};
+use adit_channel::{Attempt, Failed, LinkId, Roster};
+use adit_net::{Clock, OsRng, Timer};
 use adit_units::{Hashrate, Monotonic};
 use rand_core::Rng as _;
 use tokio::sync::{mpsc, watch};
@@ -13,9 +13,10 @@ use tokio::time::{interval_at, timeout};
 
 use super::board::{Board, Joining, Uplink};
 use super::link::{Command, Destination, Link, LinkError, Report, count_code};
-use super::{Hall, Mode, TranslatorConfig};
+use super::{Hall, Mode, Pool, TranslatorConfig};
 use crate::credential::worker_name;
 use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Sv1Job};
+use crate::legacy::LegacyConfig;
 use crate::status::{ChannelStatus, UpstreamShares, UpstreamState};
 use crate::upstream::{ChannelWork, UpstreamConfig, payout};
 
@@ -33,6 +34,9 @@ const HASHRATE_TICKS: u32 = 10;
 
 /// How long a machine whose channel was refused waits for the next attempt.
 const REOPEN_PAUSE: Duration = Duration::from_secs(30);
+
+/// Links of which it is known whose they are.
+const OWNERS_MAX: usize = 256;
 
 /// Reports of links that may wait.
 const REPORTS_MAX: usize = 1_024;
@@ -60,8 +64,8 @@ struct Line {
     to: Destination,
     /// Channels may be opened.
     is_ready: bool,
-    /// Channels that it refused before it was used.
-    refusals: usize,
+    /// Whose channels it does not open, or has closed.
+    refused: BTreeSet<u64>,
 }
 
 /// Whoever has a channel: all machines together, or one.
@@ -90,6 +94,10 @@ pub(super) struct Steward {
     /// The number that the last job was given.
     last_number: u64,
     known: Vec<Known>,
+    /// Refusals of channels that the operator has not been told of, and the reason of the last one.
+    turned_away: (u64, String),
+    /// Whose each link is or was, oldest first: shares are settled after their link has ended.
+    owners: VecDeque<(LinkId, usize)>,
     machines: HashMap<u64, UpstreamShares>,
     reports: mpsc::Receiver<(LinkId, Report)>,
     reporter: mpsc::Sender<(LinkId, Report)>,
@@ -114,6 +122,8 @@ impl Steward {
             roster: Roster::new(config.upstreams.len(), now.monotonic),
             known: vec![Known::default(); config.upstreams.len()],
             uplinks: Arc::new([]),
+            turned_away: (0, String::new()),
+            owners: VecDeque::new(),
             machines: HashMap::new(),
             hall,
             config,
@@ -136,13 +146,14 @@ impl Steward {
             timer.set(self.roster.poll_timeout());
             tokio::select! {
                 biased;
-                Some((link, report)) = self.reports.recv() => self.handle_report(link, report),
+                // Reports come last but for a timer that is looked at in every round: an upstream that never stops talking holds up nobody.
                 _ = stopped.wait_for(|stopped| *stopped) => break,
-                Some(joining) = self.joined.recv() => self.handle_joining(joining),
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     self.handle_tick(ticks);
                 }
+                Some(joining) = self.joined.recv() => self.handle_joining(joining),
+                Some((link, report)) = self.reports.recv() => self.handle_report(link, report),
                 () = timer.fired() => {}
             }
         }
@@ -173,13 +184,19 @@ impl Steward {
 
     fn begin(&mut self, (upstream, hops): (usize, u8), to: Destination) {
         tracing::debug!(upstream, pool = %to.pool.address(), "connecting");
-        let reporter = self.reporter.clone();
-        self.roster.begin((upstream, hops), |id| Line {
-            link: Link::begin(id, to.clone(), reporter),
-            to,
-            is_ready: false,
-            refusals: 0,
+        let (reporter, owners) = (self.reporter.clone(), &mut self.owners);
+        self.roster.begin((upstream, hops), |id| {
+            owners.push_back((id, upstream));
+            Line {
+                link: Link::begin(id, to.clone(), reporter),
+                to,
+                is_ready: false,
+                refused: BTreeSet::new(),
+            }
         });
+        if self.owners.len() > OWNERS_MAX {
+            self.owners.pop_front();
+        }
         self.set_state(upstream, UpstreamState::Connecting);
     }
 
@@ -218,11 +235,9 @@ impl Steward {
     fn handle_ready(&mut self, id: LinkId) {
         let Some(attempt) = self.roster.attempt_mut(id) else { return };
         attempt.link.is_ready = true;
-        for (&key, desk) in &self.desks {
-            let user = self.config.user(attempt.upstream, &desk.worker);
-            attempt.link.link.tell(Command::Open { key, user, nominal: desk.nominal });
-        }
-        if self.desks.is_empty() {
+        let all: Vec<u64> = self.desks.keys().copied().collect();
+        all.iter().for_each(|&key| self.open(key));
+        if all.is_empty() {
             self.use_link(id);
         }
     }
@@ -242,6 +257,7 @@ impl Steward {
         tracing::info!(upstream, pool = %address, "machines work for this upstream");
         if let Some(before) = before.filter(|&before| before != upstream) {
             self.set_state(before, UpstreamState::Idle);
+            self.forget_channels(before);
         }
         self.set_state(upstream, UpstreamState::InUse);
         if self.desks.is_empty() {
@@ -251,7 +267,11 @@ impl Steward {
     }
 
     fn handle_work(&mut self, id: LinkId, work: &ChannelWork) {
-        let Some(attempt) = self.roster.attempt(id) else { return };
+        // What a link that is on its way out says of work is of no more interest.
+        let Some(attempt) = self.roster.attempt_mut(id).filter(|attempt| !attempt.is_leaving()) else {
+            return;
+        };
+        attempt.link.refused.remove(&work.key);
         let target = self.config.upstreams.get(attempt.upstream);
         if let Some(expected) = target.and_then(|target| target.expects.as_ref())
             && let Err(error) =
@@ -262,14 +282,11 @@ impl Steward {
         let number = self.last_number + NUMBER_STEP;
         let (now, used) = (Clock.monotonic(), self.roster.used().map(|used| used.id));
         let Some(desk) = self.desks.get(&work.key) else { return };
-        let before = desk.post.borrow().job.as_ref().map(|job| job.route().link);
-        let is_fresh = work.is_new_tip || before != Some(id);
-        let floor = if is_fresh { number } else { desk.floor };
+        let floor = if self.ends_former(desk, id, work) { number } else { desk.floor };
         let job = match Sv1Job::new(work, id, (number, floor), self.config.machine.extranonce2_len) {
             Ok(job) => Arc::new(job),
             Err(error) => return self.leave(id, &error.into()),
         };
-        // What a link that is on its way out says is of no more interest.
         if used != Some(id) && !self.use_link(id) {
             return;
         }
@@ -282,34 +299,48 @@ impl Steward {
         }
     }
 
-    /// A channel was not opened, or was closed.
+    /// Whether jobs that a desk was given before are of no use any more: their tip has gone, or nobody takes their shares.
+    fn ends_former(&self, desk: &Desk, id: LinkId, work: &ChannelWork) -> bool {
+        let board = desk.post.borrow();
+        let Some(job) = &board.job else { return true };
+        let link = job.route().link;
+        if link == id {
+            return work.is_new_tip;
+        }
+        let is_taken = self.uplinks.iter().any(|uplink| uplink.link == link);
+        !is_taken || job.job().tip().prev_hash != work.job.tip().prev_hash
+    }
+
+    /// A channel was not opened, or was closed. An upstream that has none for anybody is left.
     fn handle_refused(&mut self, id: LinkId, key: u64, (reason, was_open): (String, bool)) {
+        let Some(attempt) = self.roster.attempt_mut(id).filter(|attempt| !attempt.is_leaving()) else {
+            return;
+        };
         let machines = self.desks.len();
-        let is_used = self.roster.used().is_some_and(|used| used.id == id);
-        let Some(attempt) = self.roster.attempt_mut(id) else { return };
-        attempt.link.refusals += 1;
-        let is_refused_to_all = !is_used && attempt.link.refusals >= machines;
-        if key == COMMON || is_refused_to_all {
+        let Some(desk) = self.desks.get_mut(&key) else { return };
+        attempt.link.refused.insert(key);
+        if attempt.link.refused.len() >= machines {
             let error = if was_open { LinkError::Closed(reason) } else { LinkError::Refused(reason) };
             return self.leave(id, &error);
         }
-        tracing::warn!(
+        tracing::debug!(
             machine = key,
             reason,
             "the upstream has no channel for the machine; asking again later"
         );
-        if let Some(desk) = self.desks.get_mut(&key).filter(|_| is_used) {
-            let pause = if was_open { TICK } else { REOPEN_PAUSE };
-            desk.reopen = Some(Clock.monotonic() + pause);
-        }
+        let pause = if was_open { TICK } else { REOPEN_PAUSE };
+        desk.reopen = Some(Clock.monotonic() + pause);
+        self.turned_away = (self.turned_away.0 + 1, reason);
     }
 
     /// An upstream sends us on, to another host with the same authority.
     fn redirect(&mut self, id: LinkId, host: &str, port: u16) {
         let Some(attempt) = self.roster.attempt(id) else { return };
         let to = attempt.link.to.clone();
-        let elsewhere = match to.pool.redirected(host, port) {
-            Ok(pool) => pool,
+        // SV1 has no authority, so nobody is followed there; its links never tell of such a thing.
+        let Pool::Sv2(url) = &to.pool else { return };
+        let elsewhere = match url.redirected(host, port) {
+            Ok(url) => Pool::Sv2(url),
             Err(error) => {
                 tracing::warn!(%error, "the upstream sends its miners to a place that is none");
                 return;
@@ -332,7 +363,8 @@ impl Steward {
         machines: BTreeMap<u64, UpstreamShares>,
         (channels, pending): (Vec<ChannelStatus>, u64),
     ) {
-        let upstream = self.roster.attempt(id).map(|attempt| attempt.upstream);
+        let owner = self.owners.iter().rfind(|(link, _)| *link == id);
+        let upstream = owner.map(|(_, upstream)| *upstream);
         for (machine, shares) in machines {
             if let Some(known) = upstream.and_then(|upstream| self.known.get_mut(upstream)) {
                 add(&mut known.shares, &shares);
@@ -356,12 +388,17 @@ impl Steward {
             return;
         };
         tracing::warn!(upstream, %reason, was_used, "upstream failed");
+        self.forget_channels(upstream);
+        self.set_state(upstream, UpstreamState::Failed { reason: reason.to_string() });
+        self.note_uplinks();
+    }
+
+    /// An upstream that is not used has no channels to show.
+    fn forget_channels(&mut self, upstream: usize) {
         if let Some(known) = self.known.get_mut(upstream) {
             known.channels.clear();
             known.shares.pending = 0;
         }
-        self.set_state(upstream, UpstreamState::Failed { reason: reason.to_string() });
-        self.note_uplinks();
     }
 
     fn set_state(&mut self, upstream: usize, state: UpstreamState) {
@@ -381,19 +418,32 @@ impl Steward {
             }
             Joining::Left { machine } => {
                 self.desks.remove(&machine);
-                for attempt in self.roster.attempts() {
-                    attempt.link.link.tell(Command::Close { key: machine });
-                }
+                self.close(machine);
             }
         }
     }
 
     /// Asks for a machine's channel wherever channels may be opened.
-    fn open(&self, key: u64) {
-        let Some(desk) = self.desks.get(&key) else { return };
-        for attempt in self.roster.attempts().filter(|attempt| attempt.link.is_ready) {
+    fn open(&mut self, key: u64) {
+        let Some(desk) = self.desks.get_mut(&key) else { return };
+        let ready = |attempt: &&Attempt<Line, ()>| attempt.link.is_ready && !attempt.is_leaving();
+        for attempt in self.roster.attempts().filter(ready) {
             let user = self.config.user(attempt.upstream, &desk.worker);
-            attempt.link.link.tell(Command::Open { key, user, nominal: desk.nominal });
+            let is_told = attempt.link.link.tell(Command::Open { key, user, nominal: desk.nominal });
+            if !is_told {
+                desk.reopen = Some(Clock.monotonic() + TICK);
+            }
+        }
+    }
+
+    /// A machine is gone, and needs no channel anywhere.
+    fn close(&mut self, key: u64) {
+        let all: Vec<LinkId> = self.roster.attempts().map(|attempt| attempt.id).collect();
+        for id in all {
+            if let Some(attempt) = self.roster.attempt_mut(id) {
+                attempt.link.refused.remove(&key);
+                attempt.link.link.tell(Command::Close { key });
+            }
         }
     }
 
@@ -406,7 +456,20 @@ impl Steward {
             .filter_map(|(&key, desk)| desk.reopen.take_if(|due| *due <= now.monotonic).map(|_| key))
             .collect();
         due.into_iter().for_each(|key| self.open(key));
+        // A machine may be gone before it could say that it is there.
+        let gone = self.desks.iter().filter(|(_, desk)| desk.post.is_closed()).map(|(&key, _)| key);
+        for key in gone.collect::<Vec<_>>() {
+            self.desks.remove(&key);
+            self.close(key);
+        }
         if ticks.is_multiple_of(HASHRATE_TICKS) {
+            if let (times @ 1.., reason) = core::mem::take(&mut self.turned_away) {
+                tracing::warn!(
+                    times,
+                    reason,
+                    "the upstream has no channels for some machines, which have no work; asking again"
+                );
+            }
             self.tell_hashrates();
             self.forget_machines();
         }
@@ -466,16 +529,18 @@ impl TranslatorConfig {
         let target = self.upstreams.get(upstream)?;
         let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
         let config = UpstreamConfig {
-            host: target.pool.host().to_owned(),
-            port: target.pool.port(),
+            host: target.pool.url().host().to_owned(),
+            port: target.pool.url().port(),
             user: target.user.clone(),
             min_extranonce_size: own.saturating_add(self.machine.extranonce2_len.into()),
             names_workers: true,
         };
+        let legacy = LegacyConfig { user: target.user.clone(), version_mask: self.machine.version_mask };
         Some(Destination {
-            pool: Url::clone(&target.pool),
+            pool: target.pool.clone(),
             insecure: self.insecure,
             upstream: Arc::new(config),
+            legacy: Arc::new(legacy),
         })
     }
 

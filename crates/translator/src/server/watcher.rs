@@ -89,6 +89,7 @@ fn machine(
         connected: now.saturating_since(report.connected),
         last_share: report.last_share.map(|at| now.saturating_since(at)),
         best: report.best,
+        long_coinbase: report.long_coinbase,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Hexadecimal digits, without a formatter and without the heap.
 
 /// Appends two lowercase digits for each byte.
-pub(super) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     const CHUNK: usize = 32;
     out.reserve(2 * bytes.len());
     for chunk in bytes.chunks(CHUNK) {
@@ -19,7 +19,7 @@ const fn digit(nibble: u8) -> u8 {
 }
 
 /// The number of a digit of either case.
-pub(super) const fn nibble(digit: u8) -> Option<u8> {
+pub(crate) const fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -29,13 +29,13 @@ pub(super) const fn nibble(digit: u8) -> Option<u8> {
 }
 
 /// The digits behind `0x`, if that is there.
-pub(super) fn digits(text: &str) -> &str {
+pub(crate) fn digits(text: &str) -> &str {
     let text = text.trim();
     text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text)
 }
 
 /// A number of 1 to 16 digits.
-pub(super) fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     let digits = digits(text).as_bytes();
     if digits.is_empty() || digits.len() > 16 {
         return None;
@@ -44,9 +44,15 @@ pub(super) fn number(text: &str) -> Option<u64> {
 }
 
 /// A number of at least one digit, of which those behind the eighth are cut off, as other servers do.
-pub(super) fn short_number(text: &str) -> Option<u32> {
+pub(crate) fn short_number(text: &str) -> Option<u32> {
     let text = digits(text);
     number(text.get(..8).unwrap_or(text)).and_then(|value| u32::try_from(value).ok())
+}
+
+/// The bytes of an even number of digits.
+pub(crate) fn bytes(text: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|&[high, low]| Some((nibble(high)? << 4) | nibble(low)?)).collect()
 }
 
 #[cfg(test)]
@@ -61,6 +67,8 @@ mod tests {
             let mut out = Vec::new();
             put(&mut out, &bytes);
             let naive: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(super::bytes(&naive), Some(bytes.clone()));
+            prop_assert_eq!(super::bytes(&naive.to_uppercase()), Some(bytes));
             prop_assert_eq!(out, naive.into_bytes());
         }
 
@@ -80,5 +88,8 @@ mod tests {
         assert_eq!(short_number("123456789a"), Some(0x1234_5678));
         assert_eq!(short_number("0xff"), Some(0xff));
         assert_eq!(short_number("1234567é"), None);
+        for bad in ["0", "0x00", "zz", "é"] {
+            assert_eq!(bytes(bad), None, "{bad}");
+        }
     }
 }

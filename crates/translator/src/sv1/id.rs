@@ -23,7 +23,7 @@ impl Id {
     };
 
     /// A JSON token as it is; nothing if it is a list or an object, or longer than [`Self::MAX_LEN`].
-    pub(super) fn from_token(token: &str) -> Option<Self> {
+    pub(crate) fn from_token(token: &str) -> Option<Self> {
         let mut bytes = [0; Self::MAX_LEN];
         if token.starts_with(['[', '{']) {
             return None;

@@ -396,10 +396,11 @@ fn calls_have_one_form() {
         ),
         (written(|out| write_set_version_mask(out, 0x2000)), "mining.set_version_mask", "[\"00002000\"]"),
         (
-            written(|out| write_reconnect(out, "a.example", 3333, 5)),
+            written(|out| write_reconnect(out, Some(("a.example", 3333)), 5)),
             "client.reconnect",
             "[\"a.example\",3333,5]",
         ),
+        (written(|out| write_reconnect(out, None, 5)), "client.reconnect", "[]"),
         (written(|out| write_show_message(out, "a \"b\"\n")), "client.show_message", "[\"a \\\"b\\\"\\n\"]"),
     ] {
         assert_eq!(line, format!("{{\"id\":null,\"method\":\"{method}\",\"params\":{params}}}\n"));

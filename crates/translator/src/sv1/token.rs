@@ -78,7 +78,7 @@ impl<'de> Visitor<'de> for ItemsVisitor {
 }
 
 /// The text of a string, the digits of a number; lists, objects and null are empty.
-pub(super) fn text(token: &str) -> Cow<'_, str> {
+pub(crate) fn text(token: &str) -> Cow<'_, str> {
     match token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
         Some(_) => Cow::Owned(serde_json::from_str(token).unwrap_or_default()),
@@ -108,6 +108,6 @@ fn cleaned(text: &str) -> String {
 }
 
 /// A difficulty as a number or as text.
-pub(super) fn difficulty(token: &str) -> Option<Difficulty> {
+pub(crate) fn difficulty(token: &str) -> Option<Difficulty> {
     text(token).parse().ok()
 }

@@ -119,14 +119,17 @@ pub fn write_set_version_mask(out: &mut Vec<u8>, mask: u32) {
     end_call(out);
 }
 
-/// Asks to connect to another place after that many seconds; many machines stay, or come back here.
-pub fn write_reconnect(out: &mut Vec<u8>, host: &str, port: u16, wait_seconds: u32) {
+/// Asks to connect anew: to another place, or to this one, which firmware takes from a list without parameters. Many machines stay, or come
+/// back here.
+pub fn write_reconnect(out: &mut Vec<u8>, elsewhere: Option<(&str, u16)>, wait_seconds: u32) {
     begin_call(out, &Id::NULL, "client.reconnect");
-    put_text(out, host);
-    out.push(b',');
-    put_number(out, port);
-    out.push(b',');
-    put_number(out, wait_seconds);
+    if let Some((host, port)) = elsewhere {
+        put_text(out, host);
+        out.push(b',');
+        put_number(out, port);
+        out.push(b',');
+        put_number(out, wait_seconds);
+    }
     end_call(out);
 }
 

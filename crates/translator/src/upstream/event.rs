@@ -123,6 +123,9 @@ pub enum NotSubmitted {
     /// Its tip is older than the one before the present one.
     #[error("its job is out of date")]
     Stale,
+    /// Its version has bits rolled that the pool does not allow to roll.
+    #[error("its version has bits rolled that the pool does not allow")]
+    Version,
     /// Its extranonce cannot be put into the job's coinbase.
     #[error("its extranonce has {given} bytes, the channel's has {size}")]
     Extranonce {
@@ -143,6 +146,9 @@ pub enum NotOpened {
     /// Its owner has a channel of that name, open or being opened.
     #[error("there is a channel of that name already")]
     Taken,
+    /// The connection has one channel only, and somebody has it.
+    #[error("an SV1 pool has one channel, and it is taken")]
+    Single,
     /// The connection has all the channels that it may have.
     #[error("the connection has {} channels, and may have no more", super::CHANNELS_MAX)]
     Full,

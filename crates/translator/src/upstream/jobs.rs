@@ -99,7 +99,7 @@ impl JobBody {
 }
 
 /// The height that a coinbase begins its input script with (BIP 34), or zero where there is none; it is for people to read.
-fn height(coinbase_prefix: &[u8]) -> Height {
+pub(crate) fn height(coinbase_prefix: &[u8]) -> Height {
     // Version, number of inputs, the outpoint that does not exist, length of the script.
     const SCRIPT_AT: usize = 4 + 1 + 36 + 1;
     let script = coinbase_prefix.get(SCRIPT_AT..).unwrap_or_default();

@@ -12,7 +12,7 @@ use adit_net::{Bound, Clock, Limits, OsRng, Url};
 use adit_node::{DevnetConfig, Node, Pace};
 use adit_pool::PoolConfig;
 use adit_pool::server::{FoundBlocks, Parts, Server, ServerConfig};
-use adit_translator::server::{Mode, Translator, TranslatorConfig, UpstreamTarget};
+use adit_translator::server::{Doors, Mode, Tls, Translator, TranslatorConfig, UpstreamTarget};
 use adit_translator::{MachineConfig, Status};
 use adit_transport::{AuthorityKeyPair, Identity, StaticKeyPair};
 use adit_units::{Difficulty, Hashrate, ShareRate, Target, UnixTime, Work};
@@ -20,7 +20,7 @@ use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use bitcoin::{Network, ScriptBuf, WPubkeyHash};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -101,7 +101,7 @@ impl Pool {
     pub(crate) fn target(&self) -> UpstreamTarget {
         let (address, key) = (self.server.address(), self.authority.public_key());
         let pool = Url::new(address.ip().to_string(), address.port(), Some(key)).unwrap();
-        UpstreamTarget { pool, user: "farm.house".to_owned(), expects: None }
+        UpstreamTarget { pool: pool.into(), user: "farm.house".to_owned(), expects: None }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -141,6 +141,12 @@ pub(crate) fn config(mode: Mode, upstreams: &[UpstreamTarget]) -> TranslatorConf
     }
 }
 
+/// A translator that machines reach over TLS too.
+pub(crate) fn translator_with_tls(config: TranslatorConfig, tls: Tls) -> Translator {
+    let [plain, encrypted] = [free(), free()].map(|address| Bound::new(address).unwrap());
+    Translator::start(config, Doors { plain, tls: Some((encrypted, tls)) }).unwrap()
+}
+
 pub(crate) fn translator(config: TranslatorConfig) -> Translator {
     Translator::start(config, Bound::new(free()).unwrap()).unwrap()
 }
@@ -177,10 +183,19 @@ impl Drop for Machine {
 impl Machine {
     /// Connects and mines.
     pub(crate) fn start(translator: &Translator, user: &str) -> Self {
+        let address = translator.address();
+        Self::start_over(async move { TcpStream::connect(address).await.unwrap() }, user)
+    }
+
+    /// Mines over a stream of any kind.
+    pub(crate) fn start_over<S: Stream>(
+        connecting: impl Future<Output = S> + Send + 'static,
+        user: &str,
+    ) -> Self {
         let (note, seen) = tokio::sync::watch::channel(Seen::default());
-        let (address, user) = (translator.address(), user.to_owned());
+        let user = user.to_owned();
         let task = tokio::spawn(async move {
-            let stream = TcpStream::connect(address).await.unwrap();
+            let stream = connecting.await;
             let mut rig = Rig::new(stream, user, note);
             rig.log_in().await;
             while rig.mine().await.is_some() {}
@@ -198,9 +213,14 @@ impl Machine {
     }
 }
 
+/// What a machine can be connected by.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 /// The machine's own side of the connection.
-struct Rig {
-    lines: BufReader<TcpStream>,
+struct Rig<S> {
+    lines: BufReader<S>,
     user: String,
     note: tokio::sync::watch::Sender<Seen>,
     next_id: u64,
@@ -210,8 +230,8 @@ struct Rig {
     job: Option<Value>,
 }
 
-impl Rig {
-    fn new(stream: TcpStream, user: String, note: tokio::sync::watch::Sender<Seen>) -> Self {
+impl<S: Stream> Rig<S> {
+    fn new(stream: S, user: String, note: tokio::sync::watch::Sender<Seen>) -> Self {
         let lines = BufReader::new(stream);
         let (extranonce1, target) = (Vec::new(), Target::ZERO);
         Self { lines, user, note, next_id: 0, extranonce1, extranonce2: 0, target, job: None }
@@ -236,7 +256,8 @@ impl Rig {
         let extranonce2 = self.extranonce2.to_be_bytes();
         let mut header = header(&job, &self.extranonce1, &extranonce2);
         // Version bits of every kind are rolled.
-        let bits = (self.extranonce2 as u32 & 0xffff) << 13 & 0x1fff_e000;
+        let rolled = u16::try_from(self.extranonce2 & 0xffff).unwrap();
+        let bits = u32::from(rolled) << 13 & 0x1fff_e000;
         let version = u32::from_str_radix(job[5].as_str().unwrap(), 16).unwrap() & !0x1fff_e000 | bits;
         header[..4].copy_from_slice(&version.to_le_bytes());
         let target = self.target;

@@ -28,6 +28,9 @@ const USER: &str = "bench";
 /// Shares a minute that a translator is to expect of a machine which sends none here, as in the reference implementation's samples.
 const USUAL_RATE: u32 = 6;
 
+/// The most that this program's translator may be told to expect. It matters little: machines ask for their difficulty.
+const RATE_MAX: u32 = 600;
+
 /// Measures a translator.
 ///
 /// # Errors
@@ -98,11 +101,12 @@ fn shares_per_minute(args: &BenchSv1Args) -> u32 {
 fn settings(args: &BenchSv1Args, upstream: &Upstream, address: SocketAddr) -> String {
     let mode = if args.per_machine { "per-machine" } else { "aggregated" };
     let (pool, authority) = (upstream.address(), upstream.authority());
-    let shares_per_minute = shares_per_minute(args);
+    let shares_per_minute = shares_per_minute(args).min(RATE_MAX);
     format!(
         r#"[translator]
 listen = "{address}"
 mode = "{mode}"
+api = "off"
 shares_per_minute = {shares_per_minute}
 
 [[upstreams]]

@@ -18,7 +18,7 @@ use adit_net::Clock;
 use adit_translator::Status;
 use adit_units::Monotonic;
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::execute;
@@ -131,7 +131,11 @@ impl Screen {
         SHOWN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen, Hide)?;
-        self.terminal.clear()
+        // A terminal that remembers nothing draws all. Its own way to forget asks the screen for the cursor's place, which not every screen says.
+        let mut backend = CrosstermBackend::new(stdout());
+        backend.clear()?;
+        self.terminal = Terminal::new(backend)?;
+        Ok(())
     }
 
     fn draw(&mut self, view: &mut View) -> io::Result<()> {

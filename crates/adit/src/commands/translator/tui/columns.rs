@@ -82,13 +82,13 @@ impl Column {
         }
     }
 
-    /// How much wider it may become.
-    const fn stretch(self) -> u16 {
+    /// The width from which on more is of no use.
+    const fn most(self) -> u16 {
         match self {
-            Self::User => 54,
-            Self::Device => 36,
-            Self::Address => 24,
-            _ => 0,
+            Self::User => 64,
+            Self::Device => 48,
+            Self::Address => 39,
+            _ => self.least(),
         }
     }
 
@@ -165,12 +165,19 @@ pub(super) fn fit(width: u16) -> Vec<(Column, u16)> {
     if chosen.is_empty() {
         return vec![(Column::User, width)];
     }
-    let widths = Column::ALL.into_iter().filter(|column| chosen.contains(column)).map(|column| {
-        let more = left.min(column.stretch());
-        left -= more;
-        (column, column.least() + more)
-    });
-    widths.collect()
+    let chosen = Column::ALL.into_iter().filter(|column| chosen.contains(column));
+    let mut widths: Vec<(Column, u16)> = chosen.map(|column| (column, column.least())).collect();
+    while left > 0 {
+        let before = left;
+        for (_, width) in widths.iter_mut().filter(|(column, width)| *width < column.most()) {
+            let more = left.min(1);
+            (*width, left) = (*width + more, left - more);
+        }
+        if left == before {
+            break;
+        }
+    }
+    widths
 }
 
 /// What we refused for other reasons than that it came too late.

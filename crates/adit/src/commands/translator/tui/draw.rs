@@ -183,7 +183,7 @@ impl Page<'_> {
             text.push_str("  PAUSED");
         }
         if view.has_trouble() {
-            text.push_str("  something failed: quit to see the message");
+            text.push_str("  something failed: see the log");
         }
         self.line(&format!("{text}  {keys}"), style);
     }

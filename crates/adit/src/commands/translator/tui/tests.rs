@@ -28,6 +28,7 @@ fn machine(id: u64, user: &str, terahashes: u64) -> MachineStatus {
         connected: Duration::from_secs(7200),
         last_share: Some(Duration::from_secs(9)),
         best: None,
+        long_coinbase: None,
     }
 }
 
@@ -224,7 +225,7 @@ fn quitting_is_always_possible() {
 fn trouble_is_told() {
     let mut view = View::new(Arc::new(farm()));
     view.tell_of_trouble();
-    assert!(lines(&mut view, 150, 10)[9].contains("quit to see the message"));
+    assert!(lines(&mut view, 150, 10)[9].contains("see the log"));
 }
 
 #[test]

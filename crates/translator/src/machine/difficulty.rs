@@ -1,0 +1,127 @@
+//! How hard a machine's shares are made: as its speed asks for, and never harder than the upstream wants them.
+
+use adit_channel::{TargetSteps, Vardiff, VardiffConfig};
+use adit_units::{Difficulty, Hashrate, Monotonic, ShareRate, Target};
+
+use super::Machine;
+use crate::job::Sv1Job;
+
+impl Machine {
+    /// What the job's shares must meet: never more than the upstream asks for, or shares would be lost that it pays for.
+    pub(super) fn next_target(&mut self, job: &Sv1Job, now: Monotonic) -> Target {
+        let upstream = job.target();
+        if let Some(fixed) = self.demands.fixed {
+            self.vardiff = None;
+            let fixed = fixed.to_target();
+            return if fixed >= upstream { fixed } else { eased(upstream) };
+        }
+        let easiest = self.easiest(upstream);
+        let vardiff = self.vardiff.take().or_else(|| self.first_vardiff(easiest, upstream));
+        let Some(mut vardiff) = vardiff else { return easiest };
+        vardiff.limit(upstream);
+        // No target is too hard for it, so there is nothing that it could refuse.
+        let _announced = vardiff.update(vardiff.nominal(), easiest);
+        vardiff.handle_job(now);
+        let target = vardiff.target();
+        self.vardiff = self.config.follows_speed.then_some(vardiff);
+        target
+    }
+
+    /// Another difficulty, and the newest job with it, if there is evidence enough.
+    pub(super) fn retarget(&mut self, now: Monotonic) {
+        let Some(vardiff) = self.vardiff.as_mut().filter(|vardiff| vardiff.is_off(now)) else { return };
+        let before = vardiff.target();
+        vardiff.handle_job(now);
+        // Where a bound holds it, evidence changes nothing, and the machine is left in peace.
+        if vardiff.target() != before {
+            self.reissue(false, now);
+        }
+    }
+
+    /// How fast the machine is, as long as nothing is measured.
+    pub(super) fn presumed_speed(&self) -> Hashrate {
+        let suggested = self.demands.first.map(|first| speed_at(self.config.rate, first.to_target()));
+        self.demands.speed.or(suggested).unwrap_or(self.device.nominal)
+    }
+
+    /// What shares meet at the least: what the device can do with, what was asked for, and no more than the upstream's where that is less.
+    fn easiest(&self, upstream: Target) -> Target {
+        let least = self.config.least_difficulty.max(self.device.least_difficulty);
+        let least = self.demands.least.map_or(least, |asked| asked.max(least));
+        raised(least).to_target().max(eased(upstream))
+    }
+
+    fn first_vardiff(&self, easiest: Target, upstream: Target) -> Option<Vardiff> {
+        let config = VardiffConfig {
+            rate: self.config.rate,
+            easiest: Target::MAX,
+            hardest: Target::ZERO,
+            steps: TargetSteps::PowersOfTwo,
+        };
+        Vardiff::new(config, self.presumed_speed(), easiest, upstream).ok()
+    }
+}
+
+/// How fast a machine is that submits shares of that target at that rate.
+fn speed_at(rate: ShareRate, target: Target) -> Hashrate {
+    let hashes = target.to_work().to_hashes().saturating_mul(rate.to_shares_per_minute().into()) / 60;
+    Hashrate::from_hashes_per_second(u64::try_from(hashes).unwrap_or(u64::MAX))
+}
+
+/// The target nearest to one, and not harder, that a machine can be told exactly: that of a power of two, if there is one so easy.
+fn eased(target: Target) -> Target {
+    let nearest = Difficulty::power_of_two_near(target);
+    let candidates = [nearest, nearest.half(), Difficulty::from_target(target)].map(Difficulty::to_target);
+    candidates.into_iter().find(|candidate| *candidate >= target).unwrap_or(target)
+}
+
+/// The power of two nearest to a difficulty, and not less; those that are too low for any are left as they are.
+fn raised(difficulty: Difficulty) -> Difficulty {
+    let nearest = Difficulty::power_of_two_near(difficulty.to_target());
+    if nearest.half() >= difficulty {
+        return difficulty;
+    }
+    if nearest >= difficulty { nearest } else { Difficulty::from_trillionths(nearest.to_trillionths() * 2) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difficulty(text: &str) -> Difficulty {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_least_is_raised_to_a_power_of_two() {
+        for (least, power) in [
+            ("1000", "1024"),
+            ("1100", "2048"),
+            ("1024", "1024"),
+            ("0.3", "0.5"),
+            ("0.00025", "0.00048828125"),
+            ("0.0001", "0.0001"),
+            ("0.000000000001", "0.000000000001"),
+        ] {
+            assert_eq!(raised(difficulty(least)).to_string(), power, "{least}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_that_names_any_target_is_met_with_an_easier_power_of_two() {
+        for (upstream, told) in [
+            ("1000", "512"),
+            ("1024", "1024"),
+            ("1.9", "1"),
+            ("0.7", "0.5"),
+            ("0.0003", "0.000244140625"),
+            ("0.00001", "0.00001"),
+        ] {
+            let target = difficulty(upstream).to_target();
+            let easier = eased(target);
+            assert!(easier >= target);
+            assert_eq!(Difficulty::from_target(easier).to_string(), told, "{upstream}");
+        }
+        assert!(eased(Target::MAX) == Target::MAX && eased(Target::ZERO) > Target::ZERO);
+    }
+}

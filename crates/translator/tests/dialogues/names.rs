@@ -1,0 +1,121 @@
+//! User names and passwords in every form that owners write.
+
+use adit_translator::USERS_MAX;
+use adit_units::{Hashrate, ShareRate};
+use serde_json::json;
+
+use super::world::{Attempt, Rig, World, fine, refused};
+
+/// The worker name that goes up with the shares of a user.
+fn named(user: &str) -> String {
+    let mut world = World::new();
+    let mut rig = Rig::connects(&mut world);
+    rig.asks(&mut world, 1, "mining.subscribe", json!([]));
+    assert_eq!(rig.asks(&mut world, 2, "mining.authorize", json!([user, "x"]))[0], fine(2), "{user}");
+    let job = world.job.clone().unwrap();
+    rig.takes(&world, &job);
+    let attempt = Attempt { user: user.into(), ..rig.attempt(1) };
+    assert_eq!(rig.submits(&mut world, &attempt), fine(7), "{user}");
+    rig.up[0].worker.map(|name| name.as_str().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn every_form_of_a_user_name_is_taken_and_gives_a_worker() {
+    for (user, worker) in [
+        ("bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq.rig1", "rig1"),
+        ("bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq_rig1", "bc1qar0srrr7xfkvy5l643lydnw9re59"),
+        (".rig1", "rig1"),
+        ("alice", "alice"),
+        ("alice.rig1~half", "rig1~half"),
+        ("alice.me@wallet.example", "me@wallet.example"),
+        ("sri/solo/alice/rig", "sri/solo/alice/rig"),
+        ("alice.rig%231", "rig#1"),
+        ("älice.Grüße", "Grüße"),
+        ("", ""),
+        ("alice.", "alice"),
+    ] {
+        assert_eq!(named(user), worker, "{user}");
+    }
+}
+
+/// The first difficulty with a password, where the upstream's own would be out of reach, and what is written for it.
+fn first(user_agent: &str, password: &str) -> String {
+    let mut world = World::asking("1000000000");
+    Rig::ready_as(&mut world, user_agent, password).difficulty.unwrap().to_string()
+}
+
+#[test]
+fn passwords_set_difficulties_in_every_form() {
+    for (password, difficulty) in [
+        ("x", "1024"),
+        ("", "1024"),
+        ("d=512", "512"),
+        ("diff=200", "200"),
+        ("x, diff=200", "200"),
+        ("x,d=0.001", "0.001"),
+        ("D=7.5", "7.5"),
+        ("md=5000", "8192"),
+        ("md=64", "1024"),
+        ("th=100", "131072"),
+        ("th=0.5 md=2000", "2048"),
+        ("d=0", "1024"),
+        ("d=-1", "1024"),
+        ("dGhpcyBpcyBhIHRva2Vu==", "1024"),
+    ] {
+        assert_eq!(first("x/1", password), difficulty, "{password}");
+    }
+    assert_eq!(first("NiceHash/1.0.0", "d=65536"), "65536", "the owner's word counts more than the table's");
+}
+
+#[test]
+fn a_fixed_difficulty_stays() {
+    let mut world = World::asking("1000000000");
+    let mut rig = Rig::ready_as(&mut world, "x", "d=0.000001");
+    for nonce in 0..3_000 {
+        world.wait_micros(10_000);
+        rig.tries(&mut world, nonce);
+        if nonce % 500 == 0 {
+            let job = world.refresh();
+            rig.takes(&world, &job);
+        }
+    }
+    assert!(rig.jobs.iter().all(|job| job.difficulty.unwrap().to_string() == "0.000001"));
+    assert_eq!(rig.jobs.len(), 7, "no job but those of the upstream");
+    rig.asks(&mut world, 9, "mining.suggest_difficulty", json!([64]));
+    assert_eq!(rig.difficulty.unwrap().to_string(), "0.000001");
+}
+
+#[test]
+fn another_password_of_the_same_user_holds_from_the_next_job_on() {
+    let mut world = World::asking("1000000000");
+    let mut rig = Rig::ready(&mut world);
+    assert_eq!(rig.difficulty.unwrap().to_string(), "1024");
+    rig.asks(&mut world, 9, "mining.authorize", json!(["alice.rig", "d=64"]));
+    let job = world.refresh();
+    rig.takes(&world, &job);
+    assert_eq!(rig.difficulty.unwrap().to_string(), "64");
+}
+
+#[test]
+fn the_speed_in_the_password_is_what_the_upstream_is_told_first() {
+    let mut world = World::new();
+    let rig = Rig::ready_as(&mut world, "x", "th=2.5");
+    assert_eq!(rig.machine.nominal(world.now.monotonic), Hashrate::from_hashes_per_second(2_500_000_000_000));
+    assert_eq!(world.config.rate, ShareRate::from_shares_per_minute(10));
+}
+
+#[test]
+fn users_of_one_connection_are_limited_in_number() {
+    let mut world = World::new();
+    let mut rig = Rig::connects(&mut world);
+    for user in 0..USERS_MAX {
+        assert_eq!(rig.asks(&mut world, 1, "mining.authorize", json!([format!("u.{user}")])), [fine(1)]);
+    }
+    let error = refused(1, 24, "Unauthorized worker");
+    assert_eq!(rig.asks(&mut world, 1, "mining.authorize", json!(["one.more"])), [error]);
+    assert_eq!(
+        rig.asks(&mut world, 1, "mining.authorize", json!(["u.7"])),
+        [fine(1)],
+        "known ones may come again"
+    );
+}
