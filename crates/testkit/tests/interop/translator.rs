@@ -30,6 +30,8 @@ const STANDSTILL: Duration = Duration::from_secs(10);
 struct Words {
     accepted: &'static str,
     refused: &'static str,
+    /// Begins why a share was refused.
+    reason: &'static str,
     lost: &'static [&'static str],
 }
 
@@ -37,12 +39,14 @@ struct Words {
 const PARA: Words = Words {
     accepted: "submitted successfully",
     refused: "Failed to submit share",
+    reason: "Failed to submit share",
     lost: &["Disconnected from stratum server", "client.reconnect", "upstream attempt failed"],
 };
 /// `minerd`, pooler's cpuminer.
 const MINERD: Words = Words {
     accepted: "(yay!!!)",
     refused: "(booooo)",
+    reason: "reject reason: ",
     lost: &["Stratum connection interrupted", "Stratum connection timed out", "Stratum connection failed"],
 };
 
@@ -59,7 +63,7 @@ impl Miner {
         let (user, mut command) = (format!("{MINER}.{worker}"), Command::new(program));
         let words = if name.starts_with("minerd") {
             command.args(["--algo", "sha256d", "--threads", "1", "--pass", "x", "--user", &user]);
-            command.args(["--retry-pause", "1", "--url", &format!("stratum+tcp://{address}")]);
+            command.args(["--debug", "--retry-pause", "1", "--url", &format!("stratum+tcp://{address}")]);
             MINERD
         } else {
             command.env("RUST_LOG", "info").args(["miner", address, "--username", &user, "--cpu-cores", "1"]);
@@ -76,6 +80,14 @@ impl Miner {
         self.program.output().matches(self.words.refused).count()
     }
 
+    /// Fails the test if a share was refused that should not have been.
+    #[track_caller]
+    fn assert_refused_only_when_late(&self) {
+        let output = self.program.output();
+        let mut reasons = output.lines().filter(|line| line.contains(self.words.reason));
+        assert!(reasons.all(|line| HONEST.iter().any(|reason| line.contains(reason))), "{output}");
+    }
+
     /// Fails the test if the miner has ever had to connect again.
     #[track_caller]
     fn assert_never_lost(&mut self) {
@@ -85,6 +97,9 @@ impl Miner {
         assert!(lost.is_none(), "the miner has lost its connection:\n{output}");
     }
 }
+
+/// Why a share of an honest miner may be refused: a block came while it was under way, or the miner was stopped then.
+const HONEST: [&str; 3] = ["Stale", "Job not found", "not connected"];
 
 /// Two of them.
 fn two_miners(program: &Path, address: &str, folder: &Path) -> [Miner; 2] {
@@ -217,6 +232,7 @@ fn through_our_translator(test: &str, kind: Kind, chain: Chain, mode: &str) {
     let mut miners = two_miners(&program, &translator.address, pool.folder());
     let blocks = if chain == Chain::Regtest { BLOCKS } else { 1 };
     assert_credited(&mine(&mut pool, &mut translator.program, &mut miners, blocks), USER);
+    miners.iter().for_each(Miner::assert_refused_only_when_late);
     let channels = pool.output().matches("channel opened").count();
     assert_eq!(channels, if mode == "aggregated" { 1 } else { miners.len() }, "{}", pool.output());
 }
@@ -315,6 +331,7 @@ fn one_run_on_the_reference_pool(
         miner.program.stop();
         eprintln!("measured: {} shares accepted, {} refused", miner.accepted(), miner.refused());
     }
+    miners.iter().for_each(Miner::assert_refused_only_when_late);
     translator.stop();
     pool.stop();
     for height in start + 1..=start + blocks {
