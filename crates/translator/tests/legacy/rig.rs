@@ -106,8 +106,9 @@ fn search(work: &ChannelWork, tag: u64) -> Option<UpShare> {
     let size = usize::from(work.extranonce_size);
     let rolled = &tag.to_be_bytes()[8 - size.min(8)..];
     let root = work.job.merkle_root(Extranonce::join(work.prefix.as_bytes(), rolled).as_bytes()).unwrap();
-    let rolled = u32::from(u16::try_from(tag & 0xffff).unwrap()) << 13 & VERSION_ROLLING_MASK;
-    let bits = if work.job.version_rolling_allowed() { rolled } else { 0 };
+    let low = u32::from(u16::try_from(tag & 0xffff).unwrap());
+    let rolling = low << 13 & VERSION_ROLLING_MASK;
+    let bits = if work.job.version_rolling_allowed() { rolling } else { 0 };
     let version = (work.job.version() & !bits) | bits;
     let (tip, ntime) = (work.job.tip(), work.job.min_ntime());
     let mut header = [0; 80];
