@@ -3,8 +3,8 @@
 #
 #   cpuminer_prepare   exports ADIT_CPUMINER
 #
-# It is the one in Parasite pool's toolkit, `para miner`, which Rust's package registry has whole. Neither that nor any Debian release of
-# these years (11 to 13) carries pooler's cpuminer, the usual one; whoever has it sets ADIT_CPUMINER to the program `minerd`, and the same tests run with that.
+# It is the one in Parasite pool's toolkit, `para miner`, which Rust's package registry has whole. No Debian release from 11 to 13 carries
+# pooler's cpuminer, the usual one; whoever has it sets ADIT_CPUMINER to the program `minerd`, and the same tests run with that.
 
 cpuminer_prepare() {
     if [ -z "${ADIT_CPUMINER:-}" ]; then
