@@ -3,7 +3,7 @@
 #
 #   cpuminer_prepare   exports ADIT_CPUMINER
 #
-# It is the one in Parasite pool's toolkit, `para miner`, which Rust's package registry has whole. No registry and no Debian release carries
+# It is the one in Parasite pool's toolkit, `para miner`, which Rust's package registry has whole. No Debian release from 11 to 13 carries
 # pooler's cpuminer, the usual one; whoever has it sets ADIT_CPUMINER to the program `minerd`, and the same tests run with that.
 
 cpuminer_prepare() {
