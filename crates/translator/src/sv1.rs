@@ -1,6 +1,6 @@
 //! The SV1 wire: JSON lines, read leniently and written strictly.
 //!
-//! What machines send has never been written down in one place, so [`parse`] takes every form that is known to be sent: any kind of id, numbers
+//! What machines send has never been written down in one place, so [`parse()`] takes every form that is known to be sent: any kind of id, numbers
 //! as text, absent parameters, names that are too long. What goes out has one form only, which every known machine reads.
 
 mod fault;
