@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let board = board.borrow_and_update();
         match &board.job {
             Some(job) if board.is_live() => self.machine.handle_job(job, Clock.monotonic()),
-            Some(_) | None => self.machine.handle_upstream_lost(),
+            Some(_) | None => self.machine.handle_upstream_lost(Clock.monotonic()),
         }
         // A machine that has fallen silent is noted as such when the next job comes.
         if self.machine.is_ready() {
