@@ -62,7 +62,8 @@ impl Machine {
 
     /// What shares meet at the least: what the device can do with, what was asked for, and no more than the upstream's where that is less.
     fn easiest(&self, upstream: Target) -> Target {
-        let least = self.demands.least.map_or(self.least(), |asked| asked.max(self.least()));
+        let least = self.least();
+        let least = self.demands.least.map_or(least, |asked| asked.max(least));
         raised(least).to_target().max(eased(upstream))
     }
 

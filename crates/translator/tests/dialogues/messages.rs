@@ -378,11 +378,7 @@ fn extranonce2_of_another_length_is_cut_or_padded() {
         let attempt = super::world::Attempt { extranonce2: sent.into(), ..rig.attempt(0) };
         assert_eq!(rig.submits(&mut world, &attempt), fine(7), "{sent}");
         let rolled = rig.up.last().unwrap().extranonce;
-        assert_eq!(
-            hex(rolled.as_bytes()),
-            format!("0000a0000001{taken}"),
-            "padding, ours, its own"
-        );
+        assert_eq!(hex(rolled.as_bytes()), format!("0000a0000001{taken}"), "padding, ours, its own");
     }
 }
 
