@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use adit_channel::{Vardiff, WorkerName};
 use adit_share::{Extranonce, SeenHashes};
-use adit_units::{Difficulty, Hashrate, Monotonic, Now, ShareRate, Target, Work};
+use adit_units::{Difficulty, Hashrate, Monotonic, Now, ShareRate, Target, UnixTime, Work};
 
 use crate::device::{Device, Override};
 use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Route, Sv1Job};
@@ -34,7 +34,7 @@ pub const USERS_MAX: usize = 4_096;
 pub const MALFORMED_MAX: u32 = 16;
 
 /// Jobs of one tip whose shares are still taken.
-pub const JOBS_KEPT: usize = 16;
+pub const JOBS_KEPT: usize = 8;
 
 /// Shares that are remembered for each block that jobs stood on, so that none is taken twice.
 pub const SEEN_MAX: usize = 65_536;
@@ -42,8 +42,15 @@ pub const SEEN_MAX: usize = 65_536;
 /// How long a machine may take to subscribe and to name its user.
 pub const SETUP_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a machine is not told that the upstream is gone: its shares that nobody above would miss are taken meanwhile.
+pub const OUTAGE_GRACE: Duration = Duration::from_secs(5);
+
 /// The lowest difficulty that can be named.
 const EASIEST: Difficulty = Difficulty::from_trillionths(1);
+
+/// The highest number that the first job of a machine which resumes may be above the job's own; as many more are left for the job to be given anew.
+const RESUMED_OFFSET_MAX: u8 = 0x7f;
+const _: () = assert!(2 * (RESUMED_OFFSET_MAX as u64 + 1) <= NUMBER_STEP, "numbers of two jobs do not meet");
 
 /// What we say that we are.
 const VERSION: &str = concat!("adit/", env!("CARGO_PKG_VERSION"));
@@ -180,8 +187,14 @@ pub struct Machine {
     issued: VecDeque<Issued>,
     /// Jobs with smaller numbers are stale.
     stale_below: u64,
-    /// Whether shares can be sent up.
-    is_live: bool,
+    /// Since when shares cannot be sent up, if that is so.
+    lost: Option<Monotonic>,
+    /// The newest job's time, in seconds since 1970, and when that job came.
+    network_time: (u32, Monotonic),
+    /// How far the first numbers of its jobs are above the jobs' own; not zero for a machine that has its former extranonce1 back.
+    number_offset: u64,
+    /// What that becomes if it gets it back.
+    resumed_offset: u8,
     seen: SeenHashes,
     assignments: Assignments,
     counts: ShareCounts,
@@ -272,7 +285,11 @@ impl Machine {
             announced: None,
             issued: VecDeque::new(),
             stale_below: 0,
-            is_live: false,
+            lost: Some(now),
+            network_time: (0, now),
+            number_offset: 0,
+            // Seven bits of the key are no help to anybody who would guess the rest.
+            resumed_offset: terms.seen_key[0] & RESUMED_OFFSET_MAX,
             seen: SeenHashes::new(terms.seen_key, SEEN_MAX),
             assignments: Assignments::default(),
             counts: ShareCounts::default(),
@@ -396,7 +413,10 @@ impl Machine {
     /// There is another job, or the first, and its shares can be sent up. A machine that has the job already is not told again. Nothing is sent
     /// to one that has not said yet who it is: it gets the job when it has.
     pub fn handle_job(&mut self, job: &Arc<Sv1Job>, now: Monotonic) {
-        self.is_live = true;
+        self.lost = None;
+        if self.issued.back().is_none_or(|issued| !Arc::ptr_eq(issued.job.job(), job.job())) {
+            self.network_time = (job.job().min_ntime(), now);
+        }
         if self.issued.back().is_some_and(|issued| issued.job.number() == job.number()) {
             return;
         }
@@ -406,12 +426,21 @@ impl Machine {
             self.stale_below = job.floor();
             self.issued.clear();
         }
-        self.put(job.number(), job, is_clean, now);
+        self.put(job.number() + self.number_offset, job, is_clean, now);
     }
 
-    /// The upstream is gone, and shares of its jobs can no longer be sent up.
-    pub const fn handle_upstream_lost(&mut self) {
-        self.is_live = false;
+    /// The upstream is gone, and shares of its jobs can no longer be sent up. If no other comes in time all shares are refused, so that the
+    /// machine goes to its own backup pool.
+    pub fn handle_upstream_lost(&mut self, now: Monotonic) {
+        self.lost.get_or_insert(now);
+    }
+
+    /// What the network holds for the time, as far as we know. A clock that is behind would have every share refused whose time is that of its
+    /// job, so the newest job's time counts, and what has passed since it came.
+    fn network_now(&self, now: Now) -> UnixTime {
+        let (time, since) = self.network_time;
+        let by_job = Now { monotonic: since, unix: UnixTime::from_secs(time) };
+        now.unix.max(by_job.after(now.monotonic.saturating_since(since)).unix)
     }
 
     /// Does what is due.
@@ -438,10 +467,10 @@ impl Machine {
         self.events.push_back(Event::Ready { user });
         // A job may have come before: it could not be sent, because its difficulty depends on who the machine is. Without an upstream nobody
         // would take its shares any more.
-        let job = self.issued.pop_back().filter(|_| self.is_live);
+        let job = self.issued.pop_back().filter(|_| self.lost.is_none());
         self.issued.clear();
-        if let Some(Issued { number, job, .. }) = job {
-            self.put(number, &job, true, now);
+        if let Some(Issued { job, .. }) = job {
+            self.put(job.number() + self.number_offset, &job, true, now);
         }
     }
 

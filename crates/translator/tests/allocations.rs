@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use adit_share::{Extranonce, Job, JobParts, Tip};
 use adit_translator::upstream::{ChannelWork, Source};
-use adit_translator::{Lender, Machine, MachineConfig, MachineTerms, NUMBER_STEP, Sv1Job};
-use adit_units::{Height, JobId, Monotonic, Now, Target, UnixTime};
+use adit_translator::{Lender, Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Sv1Job};
+use adit_units::{Difficulty, Height, JobId, Monotonic, Now, Target, UnixTime};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget};
 
@@ -15,6 +15,10 @@ const TIME: u32 = 1_780_000_000;
 
 /// Most bytes that a connection may take in all; the core has the most of it when it is busy, and the shell around it the rest.
 const CONNECTION: u64 = 24 * 1024;
+
+/// Most bytes that a machine takes that has worked for hours on jobs which it shares with nobody, as where each has a channel: all that it
+/// keeps of them is its own.
+const BUSY_MACHINE_ALONE: u64 = CONNECTION * 2;
 
 /// Most bytes that a machine takes that is ready and submits nothing.
 const IDLE_MACHINE: u64 = CONNECTION / 6;
@@ -62,6 +66,13 @@ fn job(number: u32, tip: u8) -> Arc<Sv1Job> {
     Arc::new(Sv1Job::new(&work, 1, (floor + u64::from(number) * NUMBER_STEP, floor), 8).unwrap())
 }
 
+/// Any device may have the lowest difficulty that there is.
+fn config() -> Arc<MachineConfig> {
+    let least_difficulty = Some(Difficulty::from_trillionths(1));
+    let devices = vec![Override { pattern: "".into(), nominal: None, least_difficulty }];
+    Arc::new(MachineConfig { devices, ..MachineConfig::default() })
+}
+
 /// A machine whose shares are met by every hash, with a first job; its output is taken.
 fn ready(config: Arc<MachineConfig>, job: &Arc<Sv1Job>) -> Machine {
     let terms = MachineTerms { extranonce1: [1; 4], seen_key: [2; 16] };
@@ -101,7 +112,7 @@ fn submit(machine: &mut Machine, lines: &[String], now: Now) {
 #[test]
 fn a_share_takes_no_memory() {
     let job = job(1, 1);
-    let mut machine = ready(Arc::new(MachineConfig::default()), &job);
+    let mut machine = ready(config(), &job);
     let (first, rest) = (lines(&job, 0..1_000), lines(&job, 1_000..1_300));
     // Until the set of seen shares has the room that the rest will need.
     submit(&mut machine, &first, now(1));
@@ -114,7 +125,7 @@ fn a_share_takes_no_memory() {
 
 #[test]
 fn an_idle_machine_is_small() {
-    let (config, jobs) = (Arc::new(MachineConfig::default()), (1..40).map(|number| job(number, 1)));
+    let (config, jobs) = (config(), (1..40).map(|number| job(number, 1)));
     let jobs: Vec<_> = jobs.collect();
     let mut kept = None;
     let counted = allocation_counter::measure(|| {
@@ -131,7 +142,7 @@ fn an_idle_machine_is_small() {
 
 #[test]
 fn a_machine_that_has_worked_for_hours_is_small() {
-    let config = Arc::new(MachineConfig::default());
+    let config = config();
     let mut kept = None;
     let tips: Vec<_> = (1..20).map(|tip| job(1, tip)).collect();
     let shares: Vec<_> = tips.iter().map(|job| lines(job, 0..100)).collect();
@@ -146,5 +157,27 @@ fn a_machine_that_has_worked_for_hours_is_small() {
     });
     let bytes = u64::try_from(counted.bytes_current).unwrap();
     assert!(bytes <= BUSY_MACHINE, "{bytes} bytes");
+    assert_eq!(kept.unwrap().report(now(12_000).monotonic).shares.accepted, 1_900);
+}
+
+#[test]
+fn a_machine_with_jobs_of_its_own_took_as_much_again_for_each() {
+    let config = config();
+    let mut kept = None;
+    let shares: Vec<_> = (1..20).map(|tip| lines(&job(1, tip), 0..100)).collect();
+    let counted = allocation_counter::measure(|| {
+        let mut machine = ready(config, &job(1, 1));
+        for (block, shares) in (0..).zip(&shares) {
+            let tip = u8::try_from(block + 1).unwrap();
+            machine.handle_job(&job(1, tip), now(600 * block).monotonic);
+            submit(&mut machine, shares, now(600 * block + 300));
+            (2..20)
+                .for_each(|number| machine.handle_job(&job(number, tip), now(600 * block + 300).monotonic));
+        }
+        *machine.output() = Vec::new();
+        kept = Some(Box::new(machine));
+    });
+    let bytes = u64::try_from(counted.bytes_current).unwrap();
+    assert!(bytes <= BUSY_MACHINE_ALONE, "{bytes} bytes");
     assert_eq!(kept.unwrap().report(now(12_000).monotonic).shares.accepted, 1_900);
 }

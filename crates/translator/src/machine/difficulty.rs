@@ -1,18 +1,23 @@
 //! How hard a machine's shares are made: as its speed asks for, and never harder than the upstream wants them.
 
+use std::sync::Arc;
+
 use adit_channel::{TargetSteps, Vardiff, VardiffConfig};
 use adit_units::{Difficulty, Hashrate, Monotonic, ShareRate, Target};
 
 use super::Machine;
 use crate::job::Sv1Job;
 
+/// How many times as many shares as it is meant to submit a machine may find because an upstream wants them.
+const ABUNDANCE: u32 = 60;
+
 impl Machine {
     /// What the job's shares must meet: never more than the upstream asks for, or shares would be lost that it pays for.
     pub(super) fn next_target(&mut self, job: &Sv1Job, now: Monotonic) -> Target {
-        let upstream = job.target();
+        let upstream = job.target().min(self.easiest_sane(now));
         if let Some(fixed) = self.demands.fixed {
             self.vardiff = None;
-            let fixed = fixed.to_target();
+            let fixed = fixed.max(self.least()).to_target();
             return if fixed >= upstream { fixed } else { eased(upstream) };
         }
         let easiest = self.easiest(upstream);
@@ -29,6 +34,9 @@ impl Machine {
 
     /// Another difficulty, and the newest job with it, if there is evidence enough.
     pub(super) fn retarget(&mut self, now: Monotonic) {
+        if self.has_abundance(now) {
+            return self.reissue(false, now);
+        }
         let Some(vardiff) = self.vardiff.as_mut().filter(|vardiff| vardiff.is_off(now)) else { return };
         let before = vardiff.target();
         vardiff.handle_job(now);
@@ -36,6 +44,14 @@ impl Machine {
         if vardiff.target() != before {
             self.reissue(false, now);
         }
+    }
+
+    /// Whether an absurd target of the upstream is what the machine works at, and another would follow if its job came anew.
+    fn has_abundance(&mut self, now: Monotonic) -> bool {
+        let (sane, announced) = (self.easiest_sane(now), self.announced);
+        let newest = self.issued.back().filter(|issued| issued.job.target() > sane);
+        let Some(job) = newest.map(|issued| Arc::clone(&issued.job)) else { return false };
+        announced.is_some_and(|announced| announced > eased(sane) && self.next_target(&job, now) < announced)
     }
 
     /// How fast the machine is, as long as nothing is measured.
@@ -46,9 +62,22 @@ impl Machine {
 
     /// What shares meet at the least: what the device can do with, what was asked for, and no more than the upstream's where that is less.
     fn easiest(&self, upstream: Target) -> Target {
-        let least = self.config.least_difficulty.max(self.device.least_difficulty);
+        let least = self.least();
         let least = self.demands.least.map_or(least, |asked| asked.max(least));
         raised(least).to_target().max(eased(upstream))
+    }
+
+    /// What the operator lets no share of such a device be easier than, whatever the machine's password says.
+    fn least(&self) -> Difficulty {
+        self.config.least_difficulty.max(self.device.least_difficulty)
+    }
+
+    /// An upstream's target that is easier would have the machine, as fast as it is measured to be, do little but submit, so the upstream
+    /// is not followed beyond this one. A first guess at the speed says nothing here: it may be far above what a machine on a test network does.
+    fn easiest_sane(&self, now: Monotonic) -> Target {
+        let most = self.config.rate.to_shares_per_minute().saturating_mul(ABUNDANCE);
+        let measured = self.meter.long_settled(now);
+        measured.map_or(Target::MAX, |speed| speed.target_at(ShareRate::from_shares_per_minute(most)))
     }
 
     fn first_vardiff(&self, easiest: Target, upstream: Target) -> Option<Vardiff> {

@@ -73,6 +73,11 @@ impl Meter {
         let (_, shares, time) = self.covered(now);
         (shares >= SHARES_ENOUGH || time >= 5 * SPAN).then(|| self.hashrate(now))
     }
+
+    /// The same, where it is no burst of shares that tells, such as those of a reconnection.
+    pub(super) fn long_settled(&self, now: Monotonic) -> Option<Hashrate> {
+        self.settled(now).filter(|_| now.saturating_since(self.started) >= SPAN)
+    }
 }
 
 #[cfg(test)]

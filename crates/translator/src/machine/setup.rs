@@ -48,6 +48,9 @@ impl Machine {
             && lender.exchange(self.extranonce1, wanted)
         {
             self.extranonce1 = wanted;
+            // It may still work on the present job under its own number. Under another it begins afresh, and what it found before is not
+            // taken again because it is not known any more.
+            self.number_offset = u64::from(self.resumed_offset) + 1;
         }
         self.is_subscribed = true;
         if let Some(id) = id {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use adit_share::{Assignment, Reject, Submission, Unhashed, Verdict, judge_by_hash};
 use adit_units::{ChannelId, Now, SequenceNumber, Target, Work};
 
-use super::{Disconnect, Issued, Machine, Remedy, Share, VARDIFF_INTERVAL};
+use super::{Disconnect, Issued, Machine, OUTAGE_GRACE, Remedy, Share, VARDIFF_INTERVAL};
 use crate::job::{NUMBER_STEP, Sv1Job};
 use crate::sv1::{Extranonce2, Fault, Id, Submit};
 
-/// What a machine is told of a good share that nobody can be given.
+/// What a machine is told of a good share that nobody can be given, and of every share when that has been so for long.
 const NO_UPSTREAM: Fault = Fault::Other("No upstream");
 
 /// A share whose job is known.
@@ -97,6 +97,9 @@ impl Machine {
         let Some(user) = self.users.iter().position(|user| *user.name == *submit.user) else {
             return Err(Fault::Unauthorized);
         };
+        if self.lost.is_some_and(|since| now.monotonic >= since + OUTAGE_GRACE) {
+            return Err(NO_UPSTREAM);
+        }
         let candidate = self.candidate(submit)?;
         self.judge(candidate, user, now)
     }
@@ -122,6 +125,7 @@ impl Machine {
     }
 
     fn judge(&mut self, candidate: Candidate, user: usize, now: Now) -> Result<(), Fault> {
+        let network_now = self.network_now(now);
         let Some(Issued { job, target, .. }) = self.issued.get(candidate.place) else {
             return Err(Fault::JobNotFound);
         };
@@ -145,7 +149,7 @@ impl Machine {
         let seen = self.seen.on(job.job().tip().prev_hash);
         // Where there is no room the judge says so.
         let _full = seen.make_room();
-        let (work, hash, is_block) = match judge_by_hash(share, seen, None, now.unix) {
+        let (work, hash, is_block) = match judge_by_hash(share, seen, None, network_now) {
             Verdict::Valid { work, hash } => (work, hash, false),
             Verdict::Block { work, hash, .. } => (work, hash, true),
             Verdict::Rejected(reject) => return Err(fault(reject)),
@@ -157,7 +161,7 @@ impl Machine {
     pub(super) fn settle(&mut self, found: Found, now: Now) -> Result<(), Fault> {
         let Found { candidate, job, user, work, hash, is_block } = found;
         let goes_up = is_block || job.target().is_met_by(&hash);
-        if goes_up && !self.is_live {
+        if goes_up && self.lost.is_some() {
             return Err(NO_UPSTREAM);
         }
         self.credit(work, &hash, is_block, now);

@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
         match &board.job {
             Some(job) if board.is_live() => self.machine.handle_job(job, Clock.monotonic()),
-            Some(_) | None => self.machine.handle_upstream_lost(),
+            Some(_) | None => self.machine.handle_upstream_lost(Clock.monotonic()),
         }
         // A machine that has fallen silent is noted as such when the next job has come, and not while others wait for that job.
         if self.machine.is_ready() {

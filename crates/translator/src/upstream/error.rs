@@ -3,6 +3,11 @@
 use adit_messages::DecodeError;
 use adit_messages::flags::MiningSetupFlags;
 
+use crate::job::EXTRANONCE1_LEN;
+
+/// The least bytes that a machine is left to roll.
+const EXTRANONCE2_MIN: u16 = 2;
+
 /// Why a connection is of no more use; close it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -20,7 +25,8 @@ pub enum UpstreamError {
     ExtensionsRequired(Vec<u16>),
     /// The pool leaves less of the extranonce than is needed, or makes it longer than it can be.
     #[error(
-        "the pool's part of the extranonce has {prefix} bytes and leaves {size}; at least {least} are needed, and 32 in all are possible"
+        "the pool's part of the extranonce has {prefix} bytes and leaves {size}; at least {least} are needed, and 32 in all are possible{}",
+        advice(*size, *least)
     )]
     Extranonce {
         /// Bytes that the pool keeps.
@@ -55,10 +61,36 @@ impl UpstreamError {
     }
 }
 
+/// What an operator can do about a pool that leaves too little: machines need the bytes of their extranonce1, and at least two to roll.
+fn advice(size: u16, least: u16) -> String {
+    let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
+    match size.checked_sub(own) {
+        Some(possible) if size < least && possible >= EXTRANONCE2_MIN => {
+            format!(": lower translator.extranonce2_size to {possible} or less")
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
 fn unsupported(flags: MiningSetupFlags) -> String {
     if flags.is_empty() { String::new() } else { format!(", it does not support {flags:?}") }
 }
 
 fn numbers(extensions: &[u16]) -> String {
     extensions.iter().map(|extension| format!("{extension:#06x}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_leaves_too_little_was_named_without_the_key_to_change() {
+        let text = |size, least| UpstreamError::Extranonce { prefix: 8, size, least }.to_string();
+        let end = ": lower translator.extranonce2_size to 4 or less";
+        assert!(text(8, 12).ends_with(end), "{}", text(8, 12));
+        for (size, least) in [(5, 12), (3, 12), (0, 12), (30, 12), (12, 12)] {
+            assert!(text(size, least).ends_with("32 in all are possible"), "nothing helps: {size}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use adit_units::{Difficulty, Target, Work};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::world::{Rig, World};
+use super::world::{Rig, TINY, World, fine};
 
 /// The least power of two that has no more decimals than fit.
 const LEAST_POWER: Difficulty = Difficulty::from_trillionths(1_000_000_000_000 >> 12);
@@ -76,4 +76,46 @@ fn a_device_that_is_to_have_much_follows_an_upstream_that_asks_for_little() {
     let job = world.refresh();
     rig.takes(&world, &job);
     assert_eq!(rig.difficulty.unwrap().to_string(), "524288", "and goes back when it can");
+}
+
+/// How many shares of `target` a machine finds in ten minutes that makes `speed` hashes a second and can say no more than a hundred a second.
+fn floods(world: &mut World, speed: u64, follows: &str) -> usize {
+    let mut rig = Rig::ready_as(world, TINY, follows);
+    let mut submitted = 0;
+    let mut nonce = 0;
+    for second in 0..600 {
+        let mut left = 100;
+        for _ in 0..speed {
+            nonce += 1;
+            let attempt = rig.attempt(nonce);
+            let meets = rig.difficulty.unwrap().to_target().is_met_by(&rig.hash(&attempt, 0));
+            if meets && left > 0 {
+                left -= 1;
+                assert_eq!(rig.submits(world, &attempt), fine(7));
+                submitted += usize::from(second >= 300);
+            }
+        }
+        world.wait(1);
+        if second % 30 == 0 {
+            let job = world.refresh();
+            rig.takes(world, &job);
+        }
+    }
+    submitted
+}
+
+#[test]
+fn a_pool_that_took_every_hash_made_machines_do_nothing_but_submit() {
+    for password in ["x", "d=1000"] {
+        let mut world = World::new();
+        let shares = floods(&mut world, 200, password);
+        // Ten a minute are wanted, and sixty times as many are borne: 3 000 in five minutes.
+        assert!((1_000..=4_500).contains(&shares), "{shares} with {password}");
+    }
+}
+
+#[test]
+fn a_slow_machine_of_a_test_network_is_followed_to_the_easiest_target() {
+    let mut world = World::new();
+    assert_eq!(floods(&mut world, 1, "x"), 300, "each hash is a share, and none is lost");
 }

@@ -187,7 +187,7 @@ fn cpuminer_gets_a_fraction_and_its_shares_are_taken() {
     let job = world.job.clone().unwrap();
     let lines = rig.takes(&world, &job);
     assert_eq!(lines[0]["params"][0], 0.0625);
-    let mut rig = Rig::ready_as(&mut world, "cpuminer/2.5.1", "d=0.0001");
+    let mut rig = Rig::ready_as(&mut world, "cpuminer/2.5.1 tiny", "d=0.0001");
     let share = rig.finds(rig.difficulty.unwrap().to_target(), true);
     assert_eq!(rig.submits(&mut world, &share), fine(7));
     assert_eq!(rig.up.len(), 0, "it is far below what the upstream asks for");

@@ -3,7 +3,7 @@
 use adit_units::Target;
 use serde_json::{Value, json};
 
-use super::world::{ANY_HASH, Attempt, Rig, START, World, fine, refused};
+use super::world::{ANY_HASH, Attempt, Rig, START, TINY, World, fine, refused};
 
 #[test]
 fn code_25_for_a_share_before_the_subscription() {
@@ -102,7 +102,7 @@ fn code_20_for_a_share_without_its_numbers() {
 #[test]
 fn counters_tell_what_became_of_each_share() {
     let mut world = World::asking("1000000");
-    let mut rig = Rig::ready_as(&mut world, "x", ANY_HASH);
+    let mut rig = Rig::ready_as(&mut world, TINY, ANY_HASH);
     let old = rig.attempt(1);
     let job = world.new_tip();
     rig.takes(&world, &job);

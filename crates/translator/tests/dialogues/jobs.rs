@@ -1,12 +1,12 @@
 //! Jobs as machines get them, and which shares of past ones count.
 
 use adit_translator::{JOBS_KEPT, NUMBER_STEP};
-use adit_units::Difficulty;
+use adit_units::{Difficulty, UnixTime};
 use bitcoin::hashes::Hash as _;
 use serde_json::Value;
 
 use super::credit::slow_devices;
-use super::world::{ANY_HASH, Rig, START, World, fine, methods, refused};
+use super::world::{ANY_HASH, Attempt, Rig, START, TINY, World, fine, methods, refused};
 
 #[test]
 fn late_shares_on_past_jobs_of_the_same_tip_count() {
@@ -95,7 +95,7 @@ fn the_difficulty_is_told_only_when_it_changes_and_before_the_job_that_it_is_for
 fn a_job_counts_by_the_easier_of_its_own_difficulty_and_the_present_one() {
     // The upstream asks for much, so the machine is what decides.
     let mut world = World::asking("1000000000");
-    let mut rig = Rig::ready_as(&mut world, "x", "d=0.0005");
+    let mut rig = Rig::ready_as(&mut world, TINY, "d=0.0005");
     let (hard, easy) = ("0.0005".parse::<Difficulty>().unwrap(), "0.000001".parse::<Difficulty>().unwrap());
     let attempts: Vec<_> = (0..200_000).map(|nonce| rig.attempt(nonce)).collect();
     let mut between = attempts.into_iter().filter(|attempt| {
@@ -117,8 +117,7 @@ fn a_job_counts_by_the_easier_of_its_own_difficulty_and_the_present_one() {
         refused(7, 23, "Above target"),
         "the job was always a hard one"
     );
-    let late =
-        (0..200_000).map(|nonce| super::world::Attempt { job: easy_job.clone(), ..rig.attempt(nonce) });
+    let late = (0..200_000).map(|nonce| Attempt { job: easy_job.clone(), ..rig.attempt(nonce) });
     let mut late = late.filter(|attempt| {
         let hash = rig.hash(attempt, 0);
         easy.to_target().is_met_by(&hash) && !hard.to_target().is_met_by(&hash)
@@ -130,7 +129,7 @@ fn a_job_counts_by_the_easier_of_its_own_difficulty_and_the_present_one() {
 #[test]
 fn shares_between_the_two_targets_stay_here() {
     let mut world = World::asking("0.000001");
-    let mut rig = Rig::ready_as(&mut world, "x", ANY_HASH);
+    let mut rig = Rig::ready_as(&mut world, TINY, ANY_HASH);
     let target = world.target;
     let between = rig.finds(target, false);
     assert_eq!(rig.submits(&mut world, &between), fine(7));
@@ -146,7 +145,7 @@ fn shares_between_the_two_targets_stay_here() {
 #[test]
 fn jobs_that_the_upstream_made_harder_do_not_change_those_before() {
     let mut world = World::asking("0.000001");
-    let mut rig = Rig::ready_as(&mut world, "x", ANY_HASH);
+    let mut rig = Rig::ready_as(&mut world, TINY, ANY_HASH);
     let easy = rig.finds(world.target, true);
     world.target = "1000000".parse::<Difficulty>().unwrap().to_target();
     let job = world.refresh();
@@ -167,7 +166,7 @@ fn a_renewed_job_is_the_same_work_and_its_shares_are_the_same_shares() {
     let job = world.renew();
     rig.takes(&world, &job);
     assert!(number(&rig.told().id) >= number(&before.job) + NUMBER_STEP);
-    let again = super::world::Attempt { ntime: before.ntime, ..rig.attempt(1) };
+    let again = Attempt { ntime: before.ntime, ..rig.attempt(1) };
     assert_eq!(
         rig.submits(&mut world, &again),
         refused(7, 22, "Duplicate"),
@@ -271,4 +270,22 @@ fn a_machine_with_many_small_changes_never_sees_a_job_id_twice() {
         rig.takes(&world, &job);
     }
     assert!(rig.jobs.is_sorted_by(|one, next| number(&one.id) < number(&next.id)));
+}
+
+#[test]
+fn a_clock_that_was_hours_behind_had_every_share_refused() {
+    let mut world = World::new();
+    world.now.unix = UnixTime::from_secs(START - 4 * 3_600);
+    let mut rig = Rig::ready(&mut world);
+    assert_eq!(rig.tries(&mut world, 1), fine(7));
+    world.wait(3_600);
+    let rolled = |ntime| Attempt { ntime, ..rig.attempt(2) };
+    let (late, far) = (rolled(START + 6_900), rolled(START + 7_201));
+    assert_eq!(rig.submits(&mut world, &late), fine(7), "the hour since the job came counts too");
+    assert_eq!(rig.submits(&mut world, &far), refused(7, 20, "Ntime out of range"));
+    // The same work under another number is no news of the time.
+    let renewed = world.renew();
+    rig.takes(&world, &renewed);
+    let latest = Attempt { ntime: START + 7_100, ..rig.attempt(3) };
+    assert_eq!(rig.submits(&mut world, &latest), fine(7));
 }

@@ -3,7 +3,7 @@
 use adit_translator::{MachineConfig, SETUP_PATIENCE};
 use serde_json::{Value, json};
 
-use super::world::{Rig, VERSION, World, fine, method, methods, refused};
+use super::world::{Rig, VERSION, World, fine, hex, method, methods, refused};
 
 #[test]
 fn ids_of_every_kind_come_back_as_they_were() {
@@ -378,11 +378,7 @@ fn extranonce2_of_another_length_is_cut_or_padded() {
         let attempt = super::world::Attempt { extranonce2: sent.into(), ..rig.attempt(0) };
         assert_eq!(rig.submits(&mut world, &attempt), fine(7), "{sent}");
         let rolled = rig.up.last().unwrap().extranonce;
-        assert_eq!(
-            super::world::hex(rolled.as_bytes()),
-            format!("0000a0000001{taken}"),
-            "padding, ours, its own"
-        );
+        assert_eq!(hex(rolled.as_bytes()), format!("0000a0000001{taken}"), "padding, ours, its own");
     }
 }
 
@@ -409,4 +405,28 @@ fn draining_asks_for_a_new_connection_to_the_same_place() {
     let reconnect = json!({"id": null, "method": "client.reconnect", "params": []});
     assert_eq!(rig.hears(), [reconnect], "cgminer follows no host without a point in it");
     assert_eq!(rig.tries(&mut world, 1), fine(7), "and machines that do not follow are served");
+}
+
+#[test]
+fn a_machine_that_came_back_got_its_job_under_the_same_number() {
+    let mut world = World::new();
+    let mut before = Rig::ready(&mut world);
+    let found = before.attempt(1);
+    assert_eq!(before.submits(&mut world, &found), fine(7));
+    world.lent.returned.insert(before.machine.extranonce1());
+    let mut rig = Rig::connects(&mut world);
+    // The job is there before the machine says who it is.
+    let job = world.job.clone().unwrap();
+    rig.takes(&world, &job);
+    rig.asks(&mut world, 1, "mining.subscribe", json!(["x/1.0", hex(&before.extranonce1)]));
+    rig.asks(&mut world, 2, "mining.authorize", json!(["alice.rig"]));
+    assert_eq!((rig.jobs.len(), &rig.extranonce1), (1, &before.extranonce1));
+    assert_ne!(rig.told().id, before.told().id);
+    assert_eq!(rig.submits(&mut world, &found), refused(7, 21, "Invalid JobID"), "it is not taken twice");
+    assert_eq!(rig.tries(&mut world, 2), fine(7));
+    assert_eq!(rig.up[0].route, before.up[0].route, "the work is the same");
+    let job = world.refresh();
+    rig.takes(&world, &job);
+    assert_eq!(rig.tries(&mut world, 3), fine(7));
+    assert_eq!(rig.asks(&mut world, 4, "mining.suggest_difficulty", json!([5])).len(), 1);
 }

@@ -1,10 +1,10 @@
 //! User names and passwords in every form that owners write.
 
-use adit_translator::USERS_MAX;
-use adit_units::{Hashrate, ShareRate};
+use adit_translator::{MachineConfig, USERS_MAX};
+use adit_units::{Difficulty, Hashrate, ShareRate};
 use serde_json::json;
 
-use super::world::{Attempt, Rig, World, fine, refused};
+use super::world::{Attempt, Rig, TINY, World, fine, refused};
 
 /// The worker name that goes up with the shares of a user.
 fn named(user: &str) -> String {
@@ -64,13 +64,25 @@ fn passwords_set_difficulties_in_every_form() {
     ] {
         assert_eq!(first("x/1", password), difficulty, "{password}");
     }
-    assert_eq!(first("NiceHash/1.0.0", "d=65536"), "65536", "the owner's word counts more than the table's");
+    assert_eq!(first("NiceHash/1.0.0", "d=1048576"), "1048576");
+}
+
+#[test]
+fn a_password_that_asked_for_next_to_no_difficulty_got_it() {
+    assert_eq!(first("x/1", "d=0.000000000001"), "0.00048828125", "what the device's class has at the least");
+    assert_eq!(first("NiceHash/1.0.0", "d=65536"), "524288");
+    let least_difficulty = Difficulty::from_whole(100);
+    let mut world = World::with(MachineConfig { least_difficulty, ..MachineConfig::default() });
+    world.target = Difficulty::from_whole(1 << 40).to_target();
+    world.new_tip();
+    let rig = Rig::ready_as(&mut world, "x", "d=0.001");
+    assert_eq!(rig.difficulty.unwrap(), least_difficulty, "and what the operator says for all");
 }
 
 #[test]
 fn a_fixed_difficulty_stays() {
     let mut world = World::asking("1000000000");
-    let mut rig = Rig::ready_as(&mut world, "x", "d=0.000001");
+    let mut rig = Rig::ready_as(&mut world, TINY, "d=0.000001");
     for nonce in 0..3_000 {
         world.wait_micros(10_000);
         rig.tries(&mut world, nonce);

@@ -8,7 +8,7 @@ use adit_channel::LinkId;
 use adit_share::{Extranonce, Job, JobParts, Tip};
 use adit_translator::upstream::{ChannelWork, Source};
 use adit_translator::{
-    Disconnect, Event, Lender, Machine, MachineConfig, MachineTerms, NUMBER_STEP, Share, Sv1Job,
+    Disconnect, Event, Lender, Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Share, Sv1Job,
 };
 use adit_units::{Difficulty, Height, JobId, Monotonic, Now, Target, UnixTime};
 use bitcoin::hashes::{Hash as _, sha256d};
@@ -28,8 +28,11 @@ pub(crate) const EASY: u32 = 0x207f_ffff;
 /// The version of all jobs, of which a bit lies within all masks.
 pub(crate) const VERSION: u32 = 0x2000_4000;
 
-/// A password with the lowest difficulty that there is, which every hash meets.
+/// A password with the lowest difficulty that there is, which every hash meets; for devices that may have it.
 pub(crate) const ANY_HASH: &str = "d=0.0000000001";
+
+/// A device that may have any difficulty.
+pub(crate) const TINY: &str = "tiny";
 
 /// The upstream's part of the extranonce unless a test has another, and the bytes that it leaves: two more than machines need.
 const PREFIX: [u8; 6] = [0xaa; 6];
@@ -72,7 +75,9 @@ impl Lender for Lent {
 impl World {
     /// An upstream that takes every hash, with a first job.
     pub(crate) fn new() -> Self {
-        Self::with(MachineConfig::default())
+        let least_difficulty = Some(Difficulty::from_trillionths(1));
+        let devices = vec![Override { pattern: TINY.into(), nominal: None, least_difficulty }];
+        Self::with(MachineConfig { devices, ..MachineConfig::default() })
     }
 
     /// The same, for machines that are served so.

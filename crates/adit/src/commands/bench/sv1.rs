@@ -109,6 +109,10 @@ mode = "{mode}"
 api = "off"
 shares_per_minute = {shares_per_minute}
 
+[[translator.devices]]
+user_agent = "adit-bench"
+least_difficulty = "0.000000000001"
+
 [[upstreams]]
 pool = "stratum2+tcp://{pool}/{authority}"
 user = "{USER}"
