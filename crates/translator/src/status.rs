@@ -92,7 +92,7 @@ pub struct UpstreamShares {
     pub pending: u64,
     /// Sum of the accepted ones' worth, in hashes.
     pub work: u128,
-    /// Refused ones by the pool's code, the most frequent 16.
+    /// Refused ones by the pool's code, each at most 64 bytes long; only the first 16 codes are told apart.
     pub refusals: Vec<(String, u64)>,
 }
 

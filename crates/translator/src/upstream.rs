@@ -22,6 +22,7 @@ mod jobs;
 pub mod payout;
 mod registry;
 mod setup;
+mod silence;
 
 pub use channel::PENDING_MAX;
 pub use error::UpstreamError;
@@ -30,18 +31,23 @@ pub use event::{
 };
 pub use registry::CHANNELS_MAX;
 pub use setup::UpstreamConfig;
+pub use silence::{ANSWER_PATIENCE, CROWD, CROWD_AT_FIRST, WAITING_PATIENCE};
 
 use channel::{Channel, Speed};
 use jobs::Budget;
 pub(crate) use jobs::height;
 use registry::{Opening, Registry};
 use setup::{cut, introduce, push, text};
+use silence::Silence;
 
 /// How long the pool may take to answer `SetupConnection`.
 pub const SETUP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the pool may take to answer a request for extensions before it is taken for one that knows of none.
-pub const EXTENSIONS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the pool may take to answer a request for extensions before it is treated as one that knows of none.
+///
+/// Nothing is lost by being hasty: an answer that comes later still holds, and a pool that answers one thing after the other gives it
+/// before it opens a channel, so before any share. A pool that never answers costs a failover no more than this.
+pub const EXTENSIONS_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How long the pool may go without answering any of the requests for channels that it has.
 pub const OPEN_PATIENCE: Duration = Duration::from_secs(30);
@@ -49,11 +55,15 @@ pub const OPEN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a channel may be without a job before it is given up.
 pub const WORK_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a pool with open channels may say nothing at all; with new jobs every minute or so that is a dead line.
+/// How long a pool with open channels may say nothing at all, if no shares wait for its answer; with new jobs every minute or so that is a
+/// dead line.
 pub const QUIET_PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long to wait at least before the pool is told of another speed of a channel.
 pub const HASHRATE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The same where the speed is more than twice what the pool knows, because until then shares come far more often than it wants them.
+pub const GROWTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most shares of a connection that may wait for the pool's answer.
 pub const PENDING_TOTAL_MAX: usize = 1 << 18;
@@ -74,8 +84,7 @@ pub struct Upstream {
     /// How many shares wait for an answer, of all channels.
     pending: usize,
     last_generation: u64,
-    /// When the pool was last heard of.
-    heard: Monotonic,
+    silence: Silence,
     /// When the pool must have answered one more request for a channel.
     opening_deadline: Option<Monotonic>,
     ignored: Ignored,
@@ -109,7 +118,7 @@ impl Upstream {
             budget: Budget::default(),
             pending: 0,
             last_generation: 0,
-            heard: now,
+            silence: Silence::new(now),
             opening_deadline: None,
             ignored: Ignored::default(),
         }
@@ -142,7 +151,7 @@ impl Upstream {
     ///
     /// If the connection is of no more use; take the events that are left, and then close it.
     pub fn handle_frame(&mut self, frame: Frame<'_>, now: Monotonic) -> Result<(), UpstreamError> {
-        self.heard = now;
+        self.silence.hear(now);
         self.hear(frame, now)
     }
 
@@ -165,6 +174,7 @@ impl Upstream {
         if self.quiet_deadline().is_some_and(|deadline| deadline <= now) {
             return Err(UpstreamError::Silent("anything"));
         }
+        self.check_shares(now)?;
         self.tell_hashrates(now);
         while let Some((since, id)) = self.registry.longest_idle()
             && since + WORK_PATIENCE <= now
@@ -184,12 +194,29 @@ impl Upstream {
         };
         let idle = self.registry.longest_idle().map(|(since, _)| since + WORK_PATIENCE);
         let hashrate = self.registry.first_due().map(|(due, _)| due);
-        let times = [setup, self.opening_deadline, self.quiet_deadline(), idle, hashrate];
+        let check = self.check_due();
+        let times = [setup, self.opening_deadline, self.quiet_deadline(), check, idle, hashrate];
         times.into_iter().flatten().min()
     }
 
     fn quiet_deadline(&self) -> Option<Monotonic> {
-        (self.registry.open_len() > 0).then(|| self.heard + QUIET_PATIENCE)
+        (self.registry.open_len() > 0).then(|| self.silence.deadline())
+    }
+
+    /// When to look after shares that wait.
+    fn check_due(&self) -> Option<Monotonic> {
+        (self.pending > 0).then(|| self.silence.next_check())
+    }
+
+    /// That shares do not wait for the answer of a pool that gives none any more.
+    fn check_shares(&mut self, now: Monotonic) -> Result<(), UpstreamError> {
+        if self.check_due().is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        let crowd = self.silence.crowd();
+        let is_crowded =
+            self.pending > crowd && self.registry.channels().any(|channel| channel.pending.len() > crowd);
+        self.silence.check(is_crowded, now).map_or(Ok(()), |what| Err(UpstreamError::Silent(what)))
     }
 
     /// Asks for a channel that its owner calls `key` until it is closed; shares are credited to `user`, or to the config's if that is empty.
@@ -253,6 +280,9 @@ impl Upstream {
         if extranonce.len() != usize::from(size) {
             return Err(NotSubmitted::Extranonce { given: extranonce.len(), size });
         }
+        if pending == 0 {
+            self.silence.forget_shares();
+        }
         let number = channel.pending.next_number();
         // Once that is agreed on, every share must have a name (extension 0x0002, section 1.2).
         let worker = share.worker.as_ref().map_or(&*channel.user, |worker| worker.as_str());
@@ -267,7 +297,7 @@ impl Upstream {
     }
 
     /// Those behind a channel have this speed together; the pool is told when it differs by more than a fifth from what it knows, at most
-    /// every [`HASHRATE_INTERVAL`], and never before the channel is open.
+    /// every [`HASHRATE_INTERVAL`] ([`GROWTH_INTERVAL`] if it has more than doubled), and never before the channel is open.
     pub fn set_hashrate(&mut self, key: u64, hashrate: Hashrate, now: Monotonic) {
         if let Some(opening) = self.registry.opening_by_key(key) {
             opening.is = hashrate;

@@ -288,6 +288,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "How many shares a minute a machine is meant to submit, 1 to 600.",
     },
     Key {
+        path: "translator.terahashes",
+        default: Some("\"1\""),
+        example: "\"110.5\"",
+        meaning: "What all machines do together, in terahashes a second. Pools are told so until the machines are there, so that they are not flooded at a start.",
+    },
+    Key {
         path: "translator.vardiff",
         default: Some("true"),
         example: "true",

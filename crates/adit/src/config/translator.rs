@@ -21,7 +21,7 @@ use crate::logging::LogLevels;
 /// Seconds after which machines are given their job again unless the operator has another view.
 const KEEPALIVE_SECS: u64 = 30;
 
-/// What upstreams are told at first of how fast the machines are.
+/// What upstreams are told at first of how fast the machines are, unless the operator knows.
 const FIRST_GUESS: Hashrate = Hashrate::from_hashes_per_second(1_000_000_000_000);
 
 /// Bytes that a machine may roll where an upstream speaks SV1, unless the operator has another view: such pools leave eight, and four of
@@ -78,6 +78,7 @@ pub(super) fn check(
         let text = format!("{keepalive} is out of range; use 5 to 600");
         mistakes.push(Mistake::at("translator.keepalive_secs", text));
     }
+    let first_guess = terahashes("translator.terahashes", table.terahashes.as_deref(), mistakes);
     let limits = limits(&table, mistakes);
     let has_legacy = upstreams.iter().flatten().any(|upstream| upstream.pool.is_legacy());
     if has_legacy && mode == Some(Mode::PerMachine) {
@@ -93,7 +94,7 @@ pub(super) fn check(
         mode: mode?,
         machine,
         keepalive: core::time::Duration::from_secs(keepalive),
-        first_guess: FIRST_GUESS,
+        first_guess: first_guess.unwrap_or(FIRST_GUESS),
         limits,
         insecure: false,
         allows_public: table.allow_public.unwrap_or(false),
@@ -136,11 +137,12 @@ fn mode(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Mode> {
     }
 }
 
-/// How many machines are served; all of them may come from one address, because a farm behind a router does.
+/// How many machines are served; all of them may come from one address, because a farm behind a router does. Only a quarter of those that
+/// have not said yet who they are may, so that no host keeps all others out with connections that say nothing.
 fn limits(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Limits {
     let mut limits = Limits::default();
     limits.connections_per_address = limits.connections;
-    limits.newcomers_per_address = limits.newcomers;
+    limits.newcomers_per_address = (limits.newcomers / 4).max(1);
     let mut take = |path: &str, written: Option<u32>, limit: &mut usize| {
         let Some(number) = written else { return };
         if number == 0 {
@@ -196,12 +198,14 @@ fn device(path: &str, written: &WrittenDevice, mistakes: &mut Vec<Mistake>) -> O
     let pattern = required(&format!("{path}.user_agent"), written.user_agent.clone(), what, mistakes)?;
     let least_difficulty =
         difficulty(&format!("{path}.least_difficulty"), written.least_difficulty.as_deref(), mistakes);
-    // A trillionth of a terahash is a hash.
-    let speed = difficulty(&format!("{path}.terahashes"), written.terahashes.as_deref(), mistakes);
-    let nominal = speed.map(|speed| {
-        Hashrate::from_hashes_per_second(u64::try_from(speed.to_trillionths()).unwrap_or(u64::MAX))
-    });
+    let nominal = terahashes(&format!("{path}.terahashes"), written.terahashes.as_deref(), mistakes);
     Some(Override { pattern: pattern.into(), nominal, least_difficulty })
+}
+
+/// A speed in terahashes a second, of which a trillionth is a hash.
+fn terahashes(path: &str, text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Hashrate> {
+    let trillionths = difficulty(path, text, mistakes)?.to_trillionths();
+    Some(Hashrate::from_hashes_per_second(u64::try_from(trillionths).unwrap_or(u64::MAX)))
 }
 
 fn difficulty(path: &str, text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Difficulty> {
@@ -285,6 +289,29 @@ mod tests {
         assert_eq!(of(&[new], &[]).unwrap().machine.extranonce2_len, 8);
         let chosen = of(&[old], &[("translator.extranonce2_size", "3")]).unwrap();
         assert_eq!(chosen.machine.extranonce2_len, 3);
+    }
+
+    #[test]
+    fn a_farm_could_not_say_how_fast_it_is_and_flooded_its_pool_at_each_start() {
+        let pool = ["stratum2+tcp://127.0.0.1:34254"];
+        let guess = |keys: &[(&str, &str)]| of(&pool, keys).map(|role| role.first_guess);
+        assert_eq!(guess(&[]).unwrap(), FIRST_GUESS);
+        let farm = Hashrate::from_hashes_per_second(110_500_000_000_000_000);
+        assert_eq!(guess(&[("translator.terahashes", "110500")]).unwrap(), farm);
+        for wrong in ["0", "-1", "many"] {
+            let error = guess(&[("translator.terahashes", wrong)]).unwrap_err();
+            assert!(error.contains("translator.terahashes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_host_took_the_places_of_all_newcomers() {
+        let limits = of(&["stratum2+tcp://127.0.0.1:34254"], &[]).unwrap().limits;
+        assert_eq!(limits.newcomers_per_address * 4, limits.newcomers);
+        assert_eq!(
+            limits.connections_per_address, limits.connections,
+            "a farm behind a router is one address"
+        );
     }
 
     #[test]

@@ -131,6 +131,7 @@ pub(super) struct WrittenTranslator {
     pub(super) allow_public: Option<bool>,
     pub(super) mode: Option<String>,
     pub(super) shares_per_minute: Option<u32>,
+    pub(super) terahashes: Option<String>,
     pub(super) vardiff: Option<bool>,
     pub(super) least_difficulty: Option<String>,
     pub(super) extranonce2_size: Option<u8>,

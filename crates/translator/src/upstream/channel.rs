@@ -8,7 +8,7 @@ use adit_share::{Extranonce, MAX_EXTRANONCE_LEN};
 use adit_units::{Hashrate, Monotonic, Target};
 
 use super::jobs::{ChainEnd, JobBody, Made};
-use super::{ChannelWork, HASHRATE_INTERVAL, Source, UpstreamError};
+use super::{ChannelWork, GROWTH_INTERVAL, HASHRATE_INTERVAL, Source, UpstreamError};
 
 /// Most jobs kept for tips to come; the oldest make room.
 pub(super) const FUTURE_JOBS_MAX: usize = 16;
@@ -208,8 +208,10 @@ impl Speed {
     pub(super) fn become_now(&mut self, hashrate: Hashrate) {
         self.is = hashrate;
         let told = self.told.to_hashes_per_second();
-        let is_news = hashrate.to_hashes_per_second().abs_diff(told) > told / 5;
-        self.due = is_news.then(|| self.told_at + HASHRATE_INTERVAL);
+        let is = hashrate.to_hashes_per_second();
+        let is_news = is.abs_diff(told) > told / 5;
+        let interval = if is > told.saturating_mul(2) { GROWTH_INTERVAL } else { HASHRATE_INTERVAL };
+        self.due = is_news.then(|| self.told_at + interval);
     }
 }
 

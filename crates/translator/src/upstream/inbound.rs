@@ -7,7 +7,7 @@ use adit_units::{Monotonic, Target};
 
 use super::channel::{Channel, Speed};
 use super::jobs::{ChainEnd, JobBody, Made};
-use super::setup::{EXTENSIONS_REQUEST, ask_for_names, check_required, printable, read_answer};
+use super::setup::{EXTENSIONS_REQUEST, ask_for_names, check_required, code, printable, read_answer};
 use super::{EXTENSIONS_PATIENCE, Event, OPEN_PATIENCE, Outcome, State, Upstream, UpstreamError};
 
 impl Upstream {
@@ -161,6 +161,7 @@ impl Upstream {
         if ids.is_empty() {
             return Ok(());
         }
+        self.silence.hear_job();
         let body = JobBody::new(job, self.fixed_version, &self.budget)?;
         let (min_ntime, mut made) = (job.min_ntime.as_ref().copied(), Made::default());
         for id in ids {
@@ -237,6 +238,9 @@ impl Upstream {
         }
         let settled = before - channel.pending.len();
         self.pending = self.pending.saturating_sub(settled);
+        if settled > 0 {
+            self.silence.hear_answer(settled);
+        }
         self.ignored.answers += u64::from(settled == 0);
     }
 
@@ -250,7 +254,9 @@ impl Upstream {
             return;
         };
         self.pending = self.pending.saturating_sub(1);
-        let outcome = Outcome::Refused(printable(error.error_code.as_bytes()));
+        // Refusals are not held back where others are, so they tell nothing of how many are.
+        self.silence.hear_answer(0);
+        let outcome = Outcome::Refused(code(error.error_code.as_bytes()));
         self.events.push_back(Event::Settled { tag, outcome });
     }
 

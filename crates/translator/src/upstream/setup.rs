@@ -11,6 +11,9 @@ use super::UpstreamError;
 /// Who we say that we are (spec 3.6.1).
 const VENDOR: &str = "adit";
 
+/// The most bytes that are kept of the code of a refusal; those of the protocol are shorter (spec 5.3.14).
+pub(super) const CODE_MAX: usize = 64;
+
 /// The number of the only request for extensions.
 pub(super) const EXTENSIONS_REQUEST: u16 = 1;
 
@@ -107,6 +110,13 @@ pub(super) fn push<'a>(frames: &mut FrameQueue, message: impl Into<Message<'a>>)
 /// A pool's text without what could disturb a terminal or a log (spec 3.5 forbids control characters).
 pub(super) fn printable(text: &[u8]) -> String {
     text.escape_ascii().to_string()
+}
+
+/// The code of a refusal, printable and cut to [`CODE_MAX`] bytes: such codes are kept for each machine.
+pub(super) fn code(text: &[u8]) -> String {
+    let mut code = printable(text);
+    code.truncate(CODE_MAX);
+    code
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod hostile;
 mod opening;
 mod setup;
 mod shares;
+mod silence;
 mod work;
 
 const NTIME: u32 = 1_700_000_000;

@@ -24,22 +24,42 @@ fn aggregated_translator_does_not_send_update_channel_before_channel_opens() {
 #[test]
 fn a_speed_is_told_when_it_differs_by_more_than_a_fifth_and_not_too_often() {
     let (mut stage, _) = Stage::mining();
-    stage.upstream.set_hashrate(7, rate(2_000), stage.now);
+    stage.upstream.set_hashrate(7, rate(1_500), stage.now);
     assert_eq!(stage.sent(), [], "it was told with the opening");
     stage.passes(seconds(9)).unwrap();
-    stage.upstream.set_hashrate(7, rate(3_000), stage.now);
+    stage.upstream.set_hashrate(7, rate(2_000), stage.now);
     assert_eq!(stage.sent(), []);
     stage.passes(seconds(1)).unwrap();
-    assert_eq!(stage.sent(), told(2, 3_000), "the last of them");
+    assert_eq!(stage.sent(), told(2, 2_000), "the last of them");
     stage.passes(seconds(60)).unwrap();
-    for close in [3_600, 2_400] {
+    for close in [2_400, 1_600] {
         stage.upstream.set_hashrate(7, rate(close), stage.now);
     }
     stage.passes(seconds(60)).unwrap();
     assert_eq!(stage.sent(), [], "a fifth is not more than a fifth");
-    stage.upstream.set_hashrate(7, rate(3_601), stage.now);
-    assert_eq!(stage.sent(), told(2, 3_601), "at once, as it is long ago");
-    assert_eq!(stage.upstream.channels().next().unwrap().nominal, rate(3_601));
+    stage.upstream.set_hashrate(7, rate(2_401), stage.now);
+    assert_eq!(stage.sent(), told(2, 2_401), "at once, as it is long ago");
+    assert_eq!(stage.upstream.channels().next().unwrap().nominal, rate(2_401));
+}
+
+/// All machines of a farm come within seconds, and until the pool knows of them each sends it many times the shares that it wants.
+#[test]
+fn a_farm_that_starts_did_not_flood_the_pool_for_ten_seconds() {
+    let (mut stage, _) = Stage::mining();
+    stage.upstream.set_hashrate(7, rate(2_001), stage.now);
+    assert_eq!(stage.sent(), []);
+    stage.passes(GROWTH_INTERVAL).unwrap();
+    assert_eq!(stage.sent(), told(2, 2_001));
+    stage.upstream.set_hashrate(7, rate(50_000), stage.now);
+    stage.passes(GROWTH_INTERVAL).unwrap();
+    assert_eq!(stage.sent(), told(2, 50_000));
+    for (speed, is) in [(100_000, "not more than doubled"), (1_000, "fallen")] {
+        stage.upstream.set_hashrate(7, rate(speed), stage.now);
+        stage.passes(seconds(9)).unwrap();
+        assert_eq!(stage.sent(), [], "{is}");
+        stage.passes(seconds(1)).unwrap();
+        assert_eq!(stage.sent(), told(2, speed), "{is}");
+    }
 }
 
 #[test]

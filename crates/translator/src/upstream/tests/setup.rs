@@ -123,6 +123,17 @@ fn a_pool_that_knows_of_no_extensions_is_used_without_after_a_while() {
     assert!(stage.upstream.names_workers(), "an answer that is late still holds");
 }
 
+/// A failover is to take less than two seconds, and all of them once went by in waiting for an answer that many pools never give.
+#[test]
+fn a_pool_that_ignores_extensions_did_not_use_up_the_time_for_a_failover() {
+    let mut stage = naming();
+    stage.passes(Duration::from_millis(300)).unwrap();
+    assert!(stage.upstream.is_ready());
+    stage.asks(7);
+    let error = stage.hears(denied(&[], &[5])).unwrap_err();
+    assert_eq!(error, UpstreamError::ExtensionsRequired(vec![5]), "what comes late holds");
+}
+
 #[test]
 fn a_pool_that_requires_other_extensions_is_left() {
     let mut stage = naming();

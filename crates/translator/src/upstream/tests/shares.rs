@@ -34,6 +34,17 @@ fn a_share_goes_up_as_it_is() {
 }
 
 #[test]
+fn a_code_without_end_was_kept_whole() {
+    let (mut stage, work) = Stage::mining();
+    stage.submits(1, &work).unwrap();
+    let code = "\n".repeat(255);
+    stage
+        .hears(mining::SubmitSharesError { channel_id: 2, sequence_number: 1, error_code: text(&code) })
+        .unwrap();
+    assert_eq!(stage.events(), [settled(1, Outcome::Refused("\\n".repeat(32)))]);
+}
+
+#[test]
 fn an_answer_is_for_all_shares_up_to_that_one() {
     let (mut stage, work) = Stage::mining();
     for tag in 1..=9 {

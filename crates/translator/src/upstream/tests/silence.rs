@@ -1,0 +1,177 @@
+//! Pools that stop answering, and pools that are only slow to.
+
+use super::*;
+
+const LAST_JOB: u32 = 1_000;
+
+/// The reference pool accepts ten shares with one answer, and waits for the tenth as long as it takes.
+const SRI_BATCH: u64 = 10;
+
+fn accepted(last_sequence_number: u32) -> mining::SubmitSharesSuccess {
+    mining::SubmitSharesSuccess {
+        channel_id: 2,
+        last_sequence_number,
+        new_submits_accepted_count: 1,
+        new_shares_sum: 1,
+    }
+}
+
+/// A pool that has brought a job every half minute so far.
+fn steady() -> (Stage, ChannelWork) {
+    let (mut stage, work) = Stage::mining();
+    for id in 2..=6 {
+        brings_job(&mut stage, id);
+        stage.passes(seconds(30)).unwrap();
+    }
+    stage.hears(job(2, LAST_JOB, Some(NTIME))).unwrap();
+    stage.work();
+    (stage, work)
+}
+
+fn brings_job(stage: &mut Stage, id: u32) {
+    stage.hears(job(2, id, Some(NTIME))).unwrap();
+    stage.work();
+}
+
+/// Submits a share after each pause; when the pool is given up, if it is.
+fn submits_until_given_up(stage: &mut Stage, work: &ChannelWork, pauses: &[Duration]) -> Option<Duration> {
+    let start = stage.now;
+    for (tag, &pause) in pauses.iter().enumerate() {
+        stage.submits(tag as u64, work).unwrap();
+        stage.sent();
+        if let Err(error) = stage.passes(pause) {
+            assert!(matches!(error, UpstreamError::Silent(_)), "{error}");
+            return Some(stage.now.saturating_since(start));
+        }
+    }
+    None
+}
+
+#[test]
+fn a_pool_that_hung_took_ten_minutes_of_shares() {
+    let (mut stage, work) = steady();
+    stage.submits(1, &work).unwrap();
+    stage.passes(seconds(89)).unwrap();
+    let error = stage.passes(seconds(6)).unwrap_err();
+    assert_eq!(error, UpstreamError::Silent("anything while shares wait for an answer"));
+    assert!(!error.is_refusal(), "it may be tried again soon");
+}
+
+#[test]
+fn a_pool_that_owes_nothing_may_be_silent_for_long() {
+    let (mut stage, work) = steady();
+    stage.passes(seconds(500)).unwrap();
+    stage.submits(1, &work).unwrap();
+    stage.passes(seconds(19)).unwrap();
+    stage.hears(accepted(1)).unwrap();
+    stage.passes(seconds(599)).unwrap();
+    assert_eq!(stage.passes(seconds(1)), Err(UpstreamError::Silent("anything")));
+}
+
+#[test]
+fn a_share_after_a_long_silence_has_its_time_to_be_answered() {
+    let (mut stage, work) = steady();
+    stage.submits(1, &work).unwrap();
+    stage.hears(accepted(1)).unwrap();
+    stage.passes(seconds(300)).unwrap();
+    let given_up = submits_until_given_up(&mut stage, &work, &[seconds(60)]).unwrap();
+    assert!((seconds(20)..=seconds(25)).contains(&given_up), "{given_up:?}");
+}
+
+/// Jobs that come with new blocks only, as on test networks, and answers that come with every tenth share.
+#[test]
+fn a_pool_that_batches_answers_and_has_few_jobs_is_not_left() {
+    let (mut stage, work) = Stage::mining();
+    let mut sent = 0;
+    for minute in 0..600 {
+        if minute % 9 == 0 {
+            brings_job(&mut stage, 2 + minute);
+        }
+        for _ in 0..4 {
+            sent += 1;
+            stage.submits(sent, &work).unwrap();
+            if sent % SRI_BATCH == 0 {
+                stage.hears(accepted(u32::try_from(sent).unwrap())).unwrap();
+            }
+            stage.passes(seconds(15)).unwrap();
+        }
+        stage.events();
+        stage.sent();
+    }
+}
+
+/// A machine so slow that ten shares take it most of a day: nine of them wait for hours.
+#[test]
+fn a_slow_channel_at_a_pool_that_batches_answers_is_not_left() {
+    let (mut stage, work) = steady();
+    let mut sent = 0;
+    for id in 0..2_000 {
+        brings_job(&mut stage, 2_000 + id);
+        stage.passes(seconds(45)).unwrap();
+        if id % 60 == 0 {
+            sent += 1;
+            stage.submits(sent, &work).unwrap();
+        }
+        if sent > 0 && sent % SRI_BATCH == 0 && id % 60 == 0 {
+            stage.hears(accepted(u32::try_from(sent).unwrap())).unwrap();
+            assert_eq!(stage.events().len() as u64, SRI_BATCH);
+        }
+        stage.sent();
+    }
+    assert_eq!((sent, stage.upstream.pending()), (34, 4));
+}
+
+/// The pool's jobs go on, and nobody judges shares any more.
+#[test]
+fn a_pool_that_stopped_answering_and_went_on_with_jobs_took_all_shares() {
+    let (mut stage, work) = steady();
+    for tag in 1..=20 {
+        stage.submits(tag, &work).unwrap();
+        if tag % SRI_BATCH == 0 {
+            stage.hears(accepted(u32::try_from(tag).unwrap())).unwrap();
+        }
+    }
+    stage.events();
+    let mut given_up = None;
+    for minute in 0..5 {
+        brings_job(&mut stage, 2_000 + minute);
+        if let Some(time) = submits_until_given_up(&mut stage, &work, &[seconds(1); 60]) {
+            given_up = Some(seconds(60 * u64::from(minute)) + time);
+            break;
+        }
+    }
+    // It takes 65 shares, and then 20 seconds.
+    let given_up = given_up.expect("it does not answer any more");
+    assert!((seconds(85)..=seconds(91)).contains(&given_up), "{given_up:?}");
+}
+
+#[test]
+fn how_many_shares_a_pool_answers_at_once_is_learnt() {
+    let (mut stage, work) = steady();
+    let mut sent = 0;
+    for round in 0..20 {
+        for _ in 0..500 {
+            sent += 1;
+            stage.submits(sent, &work).unwrap();
+            stage.passes(Duration::from_millis(150)).unwrap();
+        }
+        stage.hears(accepted(u32::try_from(sent).unwrap())).unwrap();
+        assert_eq!(stage.events().len(), 500);
+        brings_job(&mut stage, 2_000 + round);
+        stage.sent();
+    }
+}
+
+#[test]
+fn a_refusal_says_nothing_of_how_many_shares_are_answered_at_once() {
+    let (mut stage, work) = steady();
+    stage.submits(1, &work).unwrap();
+    stage
+        .hears(mining::SubmitSharesError { channel_id: 2, sequence_number: 1, error_code: text("no") })
+        .unwrap();
+    for tag in 2..=500 {
+        stage.submits(tag, &work).unwrap();
+    }
+    stage.passes(seconds(80)).unwrap();
+    stage.hears(accepted(500)).unwrap();
+}
