@@ -350,7 +350,7 @@ impl LegacyUpstream {
                     Some(tag) => {
                         let accepted = reply.is_accepted();
                         let outcome =
-                            if accepted { Outcome::Accepted } else { Outcome::Refused(reply.reason()) };
+                            if accepted { Outcome::Accepted } else { Outcome::Refused(reply.code()) };
                         self.events.push_back(Event::Settled { tag, outcome });
                     }
                     None => self.ignored.answers += 1,

@@ -125,6 +125,13 @@ impl Reply<'_> {
         if reason.is_empty() { "no reason given".to_owned() } else { reason }
     }
 
+    /// The same for a share, at most 64 bytes of it, because such reasons are kept for each machine.
+    pub(super) fn code(&self) -> String {
+        let mut code = self.reason();
+        code.truncate(code.floor_char_boundary(64));
+        code
+    }
+
     /// The answer to `mining.configure`: which version bits may be rolled.
     pub(super) fn version_mask(&self) -> Option<u32> {
         #[derive(Deserialize)]
