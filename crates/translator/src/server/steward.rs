@@ -462,6 +462,10 @@ impl Steward {
             self.desks.remove(&key);
             self.close(key);
         }
+        // One sum is quickly found, and a farm that starts should not flood the pool for long.
+        if self.config.mode == Mode::Aggregated || ticks.is_multiple_of(HASHRATE_TICKS) {
+            self.tell_hashrates();
+        }
         if ticks.is_multiple_of(HASHRATE_TICKS) {
             if let (times @ 1.., reason) = core::mem::take(&mut self.turned_away) {
                 tracing::warn!(
@@ -470,7 +474,6 @@ impl Steward {
                     "the upstream has no channels for some machines, which have no work; asking again"
                 );
             }
-            self.tell_hashrates();
             self.forget_machines();
         }
         if self.overview.receiver_count() > 0 {
