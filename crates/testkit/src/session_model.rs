@@ -38,6 +38,8 @@ pub struct SessionModel {
     accepted: HashSet<[u8; 32]>,
     /// The highest number of a job that was ever told of.
     highest: Option<u32>,
+    /// Jobs that could ever earn.
+    earners: HashSet<u32>,
 }
 
 #[derive(Debug)]
@@ -151,6 +153,7 @@ impl SessionModel {
 
     /// A job can earn from now on.
     fn activated(&mut self, id: u32) {
+        self.earners.insert(id);
         if !self.open.contains(&id) {
             self.open.push(id);
             if self.open.len() > PAST_JOBS + 1 {
@@ -190,6 +193,13 @@ impl SessionModel {
     #[must_use]
     pub fn min_ntime(&self, channel: u32, job: u32) -> Option<u32> {
         Some(self.channels.get(&channel)?.jobs.get(&job)?.0.min_ntime)
+    }
+
+    /// Whether a share on a job may be refused as one on an unknown job just as well as on a stale one, because the job could never earn as far
+    /// as the pool has said: it may have held it ready for a tip that has not come, or for nobody.
+    #[must_use]
+    pub fn is_either(&self, job: u32) -> bool {
+        !self.earners.contains(&job)
     }
 
     /// What the pool should say to a share: what it earns and its hash.

@@ -28,6 +28,10 @@ const FIRST_GUESS: Hashrate = Hashrate::from_hashes_per_second(1_000_000_000_000
 /// them tell machines apart.
 const LEGACY_EXTRANONCE2_LEN: u8 = 4;
 
+/// Machines that may be on their way from connecting to saying who they are; one address may have a quarter of these places. A farm behind a
+/// router comes back all at once when the translator was restarted, and a machine that is refused waits for a while before it tries again.
+const NEWCOMERS: usize = 8_192;
+
 /// The part of a block that must go to the address that is expected, unless the operator has another view.
 const LEAST_PAYOUT_PERCENT: u8 = 90;
 
@@ -142,7 +146,10 @@ fn mode(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Mode> {
 fn limits(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Limits {
     let mut limits = Limits::default();
     limits.connections_per_address = limits.connections;
-    limits.newcomers_per_address = (limits.newcomers / 4).max(1);
+    limits.newcomers = NEWCOMERS;
+    // Behind a proxy all machines have its address.
+    let is_proxied = table.proxy_protocol.unwrap_or(false);
+    limits.newcomers_per_address = if is_proxied { NEWCOMERS } else { NEWCOMERS / 4 };
     let mut take = |path: &str, written: Option<u32>, limit: &mut usize| {
         let Some(number) = written else { return };
         if number == 0 {
@@ -308,6 +315,9 @@ mod tests {
     fn one_host_took_the_places_of_all_newcomers() {
         let limits = of(&["stratum2+tcp://127.0.0.1:34254"], &[]).unwrap().limits;
         assert_eq!(limits.newcomers_per_address * 4, limits.newcomers);
+        let proxied =
+            of(&["stratum2+tcp://127.0.0.1:34254"], &[("translator.proxy_protocol", "true")]).unwrap().limits;
+        assert_eq!(proxied.newcomers_per_address, proxied.newcomers, "its address is that of all machines");
         assert_eq!(
             limits.connections_per_address, limits.connections,
             "a farm behind a router is one address"
