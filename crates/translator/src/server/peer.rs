@@ -236,7 +236,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     fn deadline(&self) -> Option<Monotonic> {
-        [self.machine.poll_timeout(), self.report_due].into_iter().flatten().min()
+        let deaf = self.pipe.blocked.map(|since| since + DEAF_PATIENCE);
+        [self.machine.poll_timeout(), self.report_due, deaf].into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self) -> Result<(), End> {
@@ -255,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.slot.tell(self.machine.report(now));
     }
 
-    /// Bytes that wait are bounded in number and in age. Jobs come often enough for this to be looked at.
+    /// Bytes that wait are bounded in number and in age.
     fn watch_output(&mut self) -> Result<(), End> {
         let is_old = self.pipe.blocked.is_some_and(|since| since + DEAF_PATIENCE <= Clock.monotonic());
         let waiting = self.machine.output().len() - self.pipe.written;
@@ -293,7 +294,7 @@ async fn changed(board: &mut Option<watch::Receiver<Board>>) {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
-    /// Writes what is there and reads what comes; ready when bytes have come.
+    /// Writes what is there and reads what comes; ready when bytes have come, and when the socket begins or ends to take no more.
     fn poll_io(
         &mut self,
         output: &mut Vec<u8>,
@@ -305,6 +306,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             // There may be a newer job for it.
             Poll::Ready(Ok(())) if was_blocked => return Poll::Ready(Ok(())),
+            // How long it may stay so is counted from here.
+            Poll::Pending if !was_blocked => return Poll::Ready(Ok(())),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         let mut space = [const { MaybeUninit::uninit() }; READ_MAX];
@@ -345,5 +348,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         }
         (self.written, self.blocked) = (0, None);
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_machine_that_did_not_read_was_never_given_up() {
+        let (mut machine, stream) = tokio::io::duplex(64);
+        let mut pipe = Pipe { stream, written: 0, blocked: None };
+        let (mut output, mut lines) = (vec![7; 100], LineReader::new(LINE_MAX));
+        poll_fn(|cx| pipe.poll_io(&mut output, &mut lines, cx)).await.unwrap();
+        assert!(pipe.blocked.is_some(), "the task learns that there is something to wait for");
+        let mut read = [0; 100];
+        let (told, _) = tokio::join!(
+            poll_fn(|cx| pipe.poll_io(&mut output, &mut lines, cx)),
+            machine.read_exact(&mut read)
+        );
+        told.unwrap();
+        assert_eq!((pipe.blocked, output.len(), read), (None, 0, [7; 100]));
     }
 }
