@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Longer than anything should take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What a block costs, in expected hashes: few enough for a processor, and many times what a share costs.
 const BLOCK_HASHES: u128 = 1 << 23;
