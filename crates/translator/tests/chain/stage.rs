@@ -226,6 +226,8 @@ struct Rig<S> {
     next_id: u64,
     extranonce1: Vec<u8>,
     extranonce2: u64,
+    /// Bytes of it, as the server wants them.
+    extranonce2_len: usize,
     target: Target,
     job: Option<Value>,
 }
@@ -233,8 +235,17 @@ struct Rig<S> {
 impl<S: Stream> Rig<S> {
     fn new(stream: S, user: String, note: tokio::sync::watch::Sender<Seen>) -> Self {
         let lines = BufReader::new(stream);
-        let (extranonce1, target) = (Vec::new(), Target::ZERO);
-        Self { lines, user, note, next_id: 0, extranonce1, extranonce2: 0, target, job: None }
+        Self {
+            lines,
+            user,
+            note,
+            next_id: 0,
+            extranonce1: Vec::new(),
+            extranonce2: 0,
+            extranonce2_len: 0,
+            target: Target::ZERO,
+            job: None,
+        }
     }
 
     async fn log_in(&mut self) {
@@ -243,6 +254,7 @@ impl<S: Stream> Rig<S> {
         let subscribed = self.call("mining.subscribe", &json!(["cpuminer/2.5.1"])).await.unwrap();
         let extranonce1 = subscribed["result"][1].as_str().unwrap().to_owned();
         self.extranonce1 = Vec::from_hex(&extranonce1).unwrap();
+        self.extranonce2_len = subscribed["result"][2].as_u64().unwrap().try_into().unwrap();
         self.note.send_modify(|seen| seen.extranonces.push(extranonce1));
         let user = self.user.clone();
         let answer = self.call("mining.authorize", &json!([user, "x"])).await.unwrap();
@@ -253,8 +265,9 @@ impl<S: Stream> Rig<S> {
     async fn mine(&mut self) -> Option<()> {
         let Some(job) = self.job.clone() else { return self.listen().await };
         self.extranonce2 += 1;
-        let extranonce2 = self.extranonce2.to_be_bytes();
-        let mut header = header(&job, &self.extranonce1, &extranonce2);
+        let counted = self.extranonce2.to_be_bytes();
+        let extranonce2 = &counted[counted.len() - self.extranonce2_len..];
+        let mut header = header(&job, &self.extranonce1, extranonce2);
         // Version bits of every kind are rolled.
         let rolled = u16::try_from(self.extranonce2 & 0xffff).unwrap();
         let bits = u32::from(rolled) << 13 & 0x1fff_e000;
