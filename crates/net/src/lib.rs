@@ -18,6 +18,7 @@ mod listener;
 mod rng;
 mod shutdown;
 mod socket;
+mod task;
 mod timer;
 mod url;
 
@@ -31,5 +32,6 @@ pub use limits::{Limits, RESERVED_DESCRIPTORS, raise_descriptor_limit};
 pub use listener::{Accepted, BACKOFF_MAX, BACKOFF_MIN, BindError, Bound, Listener};
 pub use rng::OsRng;
 pub use shutdown::{Draining, Shutdown};
+pub use task::TaskHandle;
 pub use timer::Timer;
 pub use url::{Url, UrlError};

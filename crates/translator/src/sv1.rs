@@ -3,6 +3,7 @@
 //! What machines send has never been written down in one place, so [`parse()`] takes every form that is known to be sent: any kind of id, numbers
 //! as text, absent parameters, names that are too long. What goes out has one form only, which every known machine reads.
 
+pub(crate) mod envelope;
 mod fault;
 pub(crate) mod hex;
 mod id;

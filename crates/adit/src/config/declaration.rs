@@ -151,28 +151,27 @@ pub(super) fn upstreams(
     several: Vec<WrittenUpstream>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Vec<UpstreamTarget>> {
-    let (path, all) = list(one, several, mistakes);
-    let all: Vec<_> = all
-        .into_iter()
-        .enumerate()
-        .map(|(index, written)| upstream(&path(index), written, mistakes))
-        .collect();
-    all.into_iter().collect()
+    each(one, several, mistakes, upstream)
 }
 
-/// What is written of upstreams, and the path of each.
-pub(super) fn list(
+/// Checks one upstream or each of several, which `check` is told the path of; nothing if one of them is wrong.
+pub(super) fn each<T>(
     one: WrittenUpstream,
     several: Vec<WrittenUpstream>,
     mistakes: &mut Vec<Mistake>,
-) -> (fn(usize) -> String, Vec<WrittenUpstream>) {
+    check: fn(&str, WrittenUpstream, &mut Vec<Mistake>) -> Option<T>,
+) -> Option<Vec<T>> {
     if several.is_empty() {
-        return (|_| "upstream".to_owned(), vec![one]);
+        return check("upstream", one, mistakes).map(|upstream| vec![upstream]);
     }
     if one != WrittenUpstream::default() {
         mistakes.push(Mistake::at("upstream", "give either [upstream] or a list of [[upstreams]], not both"));
     }
-    (|index| format!("upstreams.{index}"), several)
+    let all = several.into_iter().enumerate();
+    // Every mistake is wanted, so none of them ends the search.
+    let all: Vec<_> =
+        all.map(|(index, written)| check(&format!("upstreams.{index}"), written, mistakes)).collect();
+    all.into_iter().collect()
 }
 
 /// One upstream, whose keys are at `path`.

@@ -13,7 +13,7 @@ use bitcoin::Address;
 use bitcoin::address::NetworkUnchecked;
 
 use super::checked::{listen, log, required, shares_per_minute};
-use super::declaration::{keyed, user};
+use super::declaration::{each, keyed, user};
 use super::mistake::Mistake;
 use super::written::{Written, WrittenDevice, WrittenTranslator, WrittenUpstream};
 use crate::logging::LogLevels;
@@ -75,7 +75,7 @@ pub(super) fn check(
         Some("off") => None,
         text => super::checked::listen("translator.api", text.map(str::to_owned), "127.0.0.1:4081", mistakes),
     };
-    let upstreams = upstreams(written.upstream, written.upstreams, mistakes);
+    let upstreams = each(written.upstream, written.upstreams, mistakes, upstream);
     let mode = mode(table.mode.as_deref(), mistakes);
     let keepalive = table.keepalive_secs.unwrap_or(KEEPALIVE_SECS);
     if !(5..=600).contains(&keepalive) {
@@ -218,21 +218,6 @@ fn terahashes(path: &str, text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Op
 fn difficulty(path: &str, text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Difficulty> {
     let text = text?;
     Difficulty::from_str(text).map_err(|error| mistakes.push(Mistake::at(path, error.to_string()))).ok()
-}
-
-/// The table `[upstream]`, or the list `[[upstreams]]`.
-fn upstreams(
-    one: WrittenUpstream,
-    several: Vec<WrittenUpstream>,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<Vec<UpstreamTarget>> {
-    let (path, all) = super::declaration::list(one, several, mistakes);
-    let all: Vec<_> = all
-        .into_iter()
-        .enumerate()
-        .map(|(index, written)| upstream(&path(index), written, mistakes))
-        .collect();
-    all.into_iter().collect()
 }
 
 /// Where an upstream is.

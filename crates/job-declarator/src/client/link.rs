@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use adit_channel::{ExtranonceBaseError, LinkId};
 use adit_net::{
-    Clock, ConnectError, Connection, Intake, Io, IoError, OutboxLimits, QueueError, Timer, Url, connect,
-    connect_unauthenticated,
+    Clock, ConnectError, Connection, Intake, Io, IoError, OutboxLimits, QueueError, TaskHandle, Timer, Url,
+    connect, connect_unauthenticated,
 };
 use adit_pool::server::ReloadError;
 use adit_transport::OpenError;
 use adit_units::Hashrate;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::{Event, Proposal, Server, Share, Upstream, UpstreamConfig, UpstreamError};
 
@@ -80,37 +79,17 @@ pub(super) struct Destination {
 }
 
 /// A handle on a link, which ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Link {
-    commands: mpsc::Sender<Command>,
-    task: JoinHandle<()>,
-}
+pub(super) type Link = TaskHandle<Command>;
 
-impl Link {
-    /// Begins an attempt. What it reports comes with its number.
-    pub(super) fn begin(id: LinkId, to: Destination, reports: mpsc::Sender<(LinkId, Report)>) -> Self {
-        let (commands, told) = mpsc::channel(COMMANDS_MAX);
-        let task = tokio::spawn(async move {
-            let mut lost = 0;
-            let ended = run(to, told, (id, &reports), &mut lost).await;
-            let reason = ended.err().unwrap_or(LinkError::Dismissed);
-            // Without a steward nobody wants to know.
-            let _ = reports.send((id, Report::Ended { lost, reason })).await;
-        });
-        Self { commands, task }
-    }
-
-    /// Ends it, and waits until what it was told has been sent, for [`CLOSE_PATIENCE`] at most.
-    pub(super) async fn finish(self) {
-        drop(self.commands);
-        // One that has failed has nothing more to send.
-        let _ = self.task.await;
-    }
-
-    /// Tells it something; the answer is whether there was room for it.
-    pub(super) fn tell(&self, command: Command) -> bool {
-        self.commands.try_send(command).is_ok()
-    }
+/// Begins an attempt. What it reports comes with its number.
+pub(super) fn begin(id: LinkId, to: Destination, reports: mpsc::Sender<(LinkId, Report)>) -> Link {
+    TaskHandle::spawn(COMMANDS_MAX, move |told| async move {
+        let mut lost = 0;
+        let ended = run(to, told, (id, &reports), &mut lost).await;
+        let reason = ended.err().unwrap_or(LinkError::Dismissed);
+        // Without a steward nobody wants to know.
+        let _ = reports.send((id, Report::Ended { lost, reason })).await;
+    })
 }
 
 /// Connects and serves until there is a reason to end.

@@ -12,9 +12,9 @@ use adit_pool::{PoolConfig, RelayedShare, Work};
 use adit_units::JobId;
 use rand_core::Rng as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval_at, timeout};
+use tokio::time::interval_at;
 
-use super::link::{Command, Destination, Link, LinkError, Report};
+use super::link::{self, Command, Destination, Link, LinkError, Report};
 use super::shell::{Activity, JdcConfig, UpstreamStatus};
 use super::{Event, Proposal, Server, Share, Terms, UpstreamError};
 
@@ -90,7 +90,7 @@ impl Steward {
         }
         for Line { link, .. } in self.roster.into_links() {
             // One that has much to report has nobody to report it to any more.
-            if timeout(LAST_WORDS, link.finish()).await.is_err() {
+            if !link.finish(LAST_WORDS).await {
                 tracing::warn!("an upstream did not take its last shares in time");
             }
         }
@@ -120,7 +120,7 @@ impl Steward {
     fn begin(&mut self, (upstream, hops): (usize, u8), to: Destination) {
         tracing::debug!(upstream, pool = %to.pool, declarator = %to.declarator, "setting up");
         let reporter = self.reporter.clone();
-        self.roster.begin((upstream, hops), |id| Line { link: Link::begin(id, to.clone(), reporter), to });
+        self.roster.begin((upstream, hops), |id| Line { link: link::begin(id, to.clone(), reporter), to });
     }
 
     fn handle_report(&mut self, link: LinkId, report: Report) {
@@ -261,7 +261,8 @@ impl Steward {
 
     fn tell_hashrate(&self) {
         if let Some(used) = self.roster.used() {
-            used.link.link.tell(Command::Hashrate(self.server.metrics().hashrate));
+            // What was not heard is told again.
+            let _ = used.link.link.tell(Command::Hashrate(self.server.metrics().hashrate));
         }
     }
 

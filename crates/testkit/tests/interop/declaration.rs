@@ -339,12 +339,14 @@ fn the_reference_client_mines_on_our_pool_in_full_template_mode() {
     let Some((pool, _node, _start, _folder)) = the_reference_client_on_our_pool(TEST, "FULLTEMPLATE") else {
         return;
     };
-    let records = pool.records();
+    assert_declared(&pool.records());
+}
+
+/// That there are shares, all of them the client's and of jobs of its own.
+fn assert_declared(records: &[ShareRecord]) {
     assert!(!records.is_empty());
-    assert!(
-        records.iter().all(|record| record.user.as_str() == USER && record.custom.is_some()),
-        "{records:?}"
-    );
+    let is_declared = |record: &ShareRecord| record.user.as_str() == USER && record.custom.is_some();
+    assert!(records.iter().all(is_declared), "{records:?}");
 }
 
 /// Version 0.6.0 of that client puts a job to the pool only when its channel is opened for the second time, so the blocks that it mines pay the
@@ -441,11 +443,7 @@ fn the_reference_translator_works_on_our_client(test: &str, aggregates: bool) {
         program.assert_running();
         program.stop();
     }
-    let records = pool.records();
-    assert!(
-        records.iter().all(|record| record.user.as_str() == USER && record.custom.is_some()),
-        "{records:?}"
-    );
+    assert_declared(&pool.records());
 }
 
 #[test]

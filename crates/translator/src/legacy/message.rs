@@ -6,10 +6,11 @@ use adit_share::Tip;
 use adit_units::Difficulty;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{LegacyError, MERKLE_STEPS_MAX, printable};
+use crate::sv1::envelope::Envelope;
 use crate::sv1::{Id, hex, token};
 use crate::upstream::height;
 
@@ -49,26 +50,6 @@ pub(super) struct Notify {
     pub(super) nbits: u32,
     pub(super) ntime: u32,
     pub(super) is_clean: bool,
-}
-
-/// What all lines are made of; other members are ignored.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    method: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-}
-
-/// Keeps a null that is there apart from nothing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl<'a> Message<'a> {

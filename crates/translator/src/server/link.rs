@@ -6,11 +6,10 @@ use std::io;
 use std::sync::Arc;
 
 use adit_channel::LinkId;
-use adit_net::{Clock, ConnectError, IoError, QueueError, Timer};
+use adit_net::{Clock, ConnectError, IoError, QueueError, TaskHandle, Timer};
 use adit_transport::OpenError;
 use adit_units::{Hashrate, Monotonic, Work};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::board::Up;
 use super::pool::Pool;
@@ -125,34 +124,22 @@ pub(super) struct Destination {
 /// A handle on a link, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Link {
-    commands: mpsc::Sender<Command>,
+    /// What the link is told.
+    pub(super) task: TaskHandle<Command>,
+    /// Shares go past whoever tells it things.
     pub(super) shares: mpsc::Sender<Up>,
-    task: JoinHandle<()>,
 }
 
 impl Link {
     /// Begins an attempt. What it reports comes with its number.
     pub(super) fn begin(id: LinkId, to: Destination, reports: mpsc::Sender<(LinkId, Report)>) -> Self {
-        let (commands, told) = mpsc::channel(COMMANDS_MAX);
         let (shares, submitted) = mpsc::channel(SHARES_MAX);
-        let task = tokio::spawn(async move {
+        let task = TaskHandle::spawn(COMMANDS_MAX, move |told| async move {
             let gathered = Vec::with_capacity(SHARES_BATCH);
             let desk = Desk { id, reports, tally: Tally::default(), gathered };
             desk.serve(to, told, submitted).await;
         });
-        Self { commands, shares, task }
-    }
-
-    /// Ends it, and waits until what it was told has been sent, for [`CLOSE_PATIENCE`] at most.
-    pub(super) async fn finish(self) {
-        drop((self.commands, self.shares));
-        // One that has failed has nothing more to send.
-        let _ = self.task.await;
-    }
-
-    /// Tells it something; the answer is whether there was room for it.
-    pub(super) fn tell(&self, command: Command) -> bool {
-        self.commands.try_send(command).is_ok()
+        Self { task, shares }
     }
 }
 

@@ -9,7 +9,7 @@ use adit_net::{Clock, OsRng, Timer};
 use adit_units::{Hashrate, Monotonic};
 use rand_core::Rng as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval_at, timeout};
+use tokio::time::interval_at;
 
 use super::board::{Board, Joining, Uplink};
 use super::link::{Command, Destination, Link, LinkError, Report, count_code};
@@ -159,7 +159,7 @@ impl Steward {
         }
         for Line { link, .. } in self.roster.into_links() {
             // One that has much to report has nobody to report it to any more.
-            if timeout(LAST_WORDS, link.finish()).await.is_err() {
+            if !link.task.finish(LAST_WORDS).await {
                 tracing::warn!("an upstream did not take its last shares in time");
             }
         }
@@ -429,7 +429,7 @@ impl Steward {
         let ready = |attempt: &&Attempt<Line, ()>| attempt.link.is_ready && !attempt.is_leaving();
         for attempt in self.roster.attempts().filter(ready) {
             let user = self.config.user(attempt.upstream, &desk.worker);
-            let is_told = attempt.link.link.tell(Command::Open { key, user, nominal: desk.nominal });
+            let is_told = attempt.link.link.task.tell(Command::Open { key, user, nominal: desk.nominal });
             if !is_told {
                 desk.reopen = Some(Clock.monotonic() + TICK);
             }
@@ -442,7 +442,8 @@ impl Steward {
         for id in all {
             if let Some(attempt) = self.roster.attempt_mut(id) {
                 attempt.link.refused.remove(&key);
-                attempt.link.link.tell(Command::Close { key });
+                // There is room for as many as a connection may have channels; a link that is so far behind has other troubles.
+                let _ = attempt.link.link.task.tell(Command::Close { key });
             }
         }
     }
@@ -503,7 +504,8 @@ impl Steward {
             let Some(&rate) = rates.get(key).filter(|&&rate| rate > 0) else { continue };
             desk.nominal = Hashrate::from_hashes_per_second(rate);
             for attempt in self.roster.attempts().filter(|attempt| attempt.link.is_ready) {
-                attempt.link.link.tell(Command::Hashrate { key: *key, nominal: desk.nominal });
+                // What was not heard is told again.
+                let _ = attempt.link.link.task.tell(Command::Hashrate { key: *key, nominal: desk.nominal });
             }
         }
     }

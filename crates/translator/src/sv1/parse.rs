@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use adit_units::{Difficulty, Target};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::envelope::Envelope;
 use super::token::{self, Items};
 use super::{Answer, Call, Configure, DEFAULT_VERSION_MASK, Fault, Id, Request, VersionRolling, hex, submit};
 
@@ -48,27 +49,6 @@ pub enum Reason {
     /// A parameter of a submitted share is missing or cannot be read.
     #[error("share has no {0} that can be read")]
     Parameter(&'static str),
-}
-
-/// What all lines are made of; other members are ignored.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    /// Null is an id too.
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    method: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-}
-
-/// Keeps a null that is there apart from nothing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Reads a line, without its line end; bytes that are not UTF-8 are replaced.
