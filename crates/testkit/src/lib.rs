@@ -7,3 +7,5 @@ pub mod fuzz;
 pub mod load;
 pub mod mining;
 pub mod session_model;
+#[cfg(feature = "stage")]
+pub mod stage;

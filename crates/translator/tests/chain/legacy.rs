@@ -6,7 +6,7 @@ use adit_translator::server::{Mode, Translator, TranslatorConfig, UpstreamTarget
 use adit_translator::{MachineConfig, Override, Status, UpstreamState};
 
 use crate::SOME;
-use crate::stage::{Machine, Pool, chain, config, eventually, status, translator};
+use crate::stage::{Machine, Pool, chain, config, eventually, status, translator, upstream};
 
 /// A translator whose machines are translators: they are as fast as the processor behind them.
 fn old(upstream: UpstreamTarget) -> Translator {
@@ -24,8 +24,8 @@ fn new(upstreams: &[UpstreamTarget]) -> Translator {
     translator(TranslatorConfig { machine, ..config })
 }
 
-/// A translator as another names it.
-fn target(old: &Translator) -> UpstreamTarget {
+/// A translator as another names it: a pool that speaks SV1.
+fn legacy(old: &Translator) -> UpstreamTarget {
     let pool = format!("stratum+tcp://{}", old.address()).parse().unwrap();
     UpstreamTarget { pool, user: "farm.house".to_owned(), expects: None }
 }
@@ -38,8 +38,8 @@ fn is_used(status: &Arc<Status>, upstream: usize) -> bool {
 async fn machines_mine_through_a_translator_whose_pool_speaks_sv1() {
     let node = chain();
     let pool = Pool::start(&node);
-    let old = old(pool.target());
-    let new = new(&[target(&old)]);
+    let old = old(upstream(&pool));
+    let new = new(&[legacy(&old)]);
     let status = status(&new);
     let machines = [Machine::start(&old, "farm.direct"), Machine::start(&new, "farm.behind")];
     eventually("both have shares", || machines.iter().all(|machine| machine.accepted() > SOME)).await;
@@ -69,8 +69,8 @@ async fn an_sv1_pool_is_the_last_resort_while_the_better_one_is_down() {
     let node = chain();
     let (first, second) = (Pool::start(&node), Pool::start(&node));
     let address = first.address();
-    let old = old(second.target());
-    let new = new(&[first.target(), target(&old)]);
+    let old = old(upstream(&second));
+    let new = new(&[upstream(&first), legacy(&old)]);
     let status = status(&new);
     let machine = Machine::start(&new, "farm.rig");
     eventually("the first has shares", || first.records().len() as u64 > SOME).await;
