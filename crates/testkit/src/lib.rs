@@ -1,4 +1,4 @@
-//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes, simulated miners, attackers and the load generator.
+//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes, pools in memory, simulated miners, attackers and the load generator.
 #![forbid(unsafe_code)]
 
 pub mod bitcoind;
