@@ -13,12 +13,15 @@ mod exposition;
 mod hosts;
 mod json;
 mod names;
+mod pool;
 mod request;
 mod server;
+mod shapes;
 mod translator;
 
 pub use answer::Answer;
 pub use names::{LABEL_MAX, PLAIN_MAX, label, plain};
+pub use pool::{NodeView, PoolPages, PoolView, WatchedNode};
 pub use request::Request;
 pub use server::{Pages, Server, ServerConfig, ServerError};
 pub use translator::TranslatorPages;

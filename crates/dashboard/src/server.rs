@@ -2,7 +2,7 @@
 
 use core::convert::Infallible;
 use core::future::ready;
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::time::Duration;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -46,6 +46,11 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 pub trait Pages: Send + Sync + 'static {
     /// What is said to a request.
     fn answer(&self, request: &Request<'_>) -> Answer;
+
+    /// Sees to it, before a request is answered, that what is known is not too old. Does nothing by itself.
+    fn freshen(&self, _request: &Request<'_>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(ready(()))
+    }
 }
 
 /// How to serve.
@@ -157,7 +162,10 @@ async fn accept(mut listener: Listener, site: Arc<Site>, mut draining: Draining)
 
 async fn serve(accepted: Accepted, site: Arc<Site>, mut draining: Draining) {
     let Accepted { stream, peer, at, permit } = accepted;
-    let service = service_fn(|request| ready(Ok::<_, Infallible>(site.respond(&request, at))));
+    let service = service_fn(|request| {
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(site.respond(request, at).await) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
@@ -181,16 +189,18 @@ async fn serve(accepted: Accepted, site: Arc<Site>, mut draining: Draining) {
 
 impl Site {
     /// Answers one request on a connection that was accepted `at` that moment.
-    fn respond(&self, request: &hyper::Request<Incoming>, at: Monotonic) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: hyper::Request<Incoming>, at: Monotonic) -> Response<Full<Bytes>> {
         let is_read = [Method::GET, Method::HEAD].contains(request.method());
         let answer = if !is_read {
             Answer::refused(StatusCode::METHOD_NOT_ALLOWED, "everything here is only read; use GET")
-        } else if !self.is_for_us(request) {
+        } else if !self.is_for_us(&request) {
             let why = "this name is not ours; ask by address, or name it in the config";
             Answer::refused(StatusCode::MISDIRECTED_REQUEST, why)
         } else {
             let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-            self.pages.answer(&Request { path, query })
+            let request = Request { path, query };
+            self.pages.freshen(&request).await;
+            self.pages.answer(&request)
         };
         let (status, content_type, body) = answer.into_parts();
         let mut response = Response::new(Full::new(Bytes::from(body)));

@@ -6,7 +6,6 @@ mod sri;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adit_net::Clock;
@@ -15,7 +14,7 @@ use adit_units::{Difficulty, UnixTime};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::request::Page;
+use crate::shapes::{Health, Index, part};
 use crate::{Answer, Pages, Request};
 
 /// A page and what is on it.
@@ -57,9 +56,9 @@ impl Pages for TranslatorPages {
 /// What is said to a request at `now`.
 fn answer(status: &Status, now: UnixTime, request: &Request<'_>) -> Answer {
     match request.path {
-        "/" => Answer::json(&Index::default()),
+        "/" => Answer::json(&Index::of("Adit translator", INDEX)),
         "/metrics" => Answer::metrics(metrics::write(status)),
-        "/api/v1/health" => Answer::json(&sri::Health::at(now)),
+        "/api/v1/health" => Answer::json(&Health::at(now)),
         "/api/v1/global" => Answer::json(&sri::Global::of(status)),
         "/api/v1/server" => Answer::json(&sri::Server::of(status)),
         "/api/v1/server/channels" => part(request, |page| sri::ServerChannels::of(status, page)),
@@ -80,14 +79,6 @@ fn answer(status: &Status, now: UnixTime, request: &Request<'_>) -> Answer {
     }
 }
 
-/// A part of a list.
-fn part<T: Serialize>(request: &Request<'_>, list: impl FnOnce(Page) -> T) -> Answer {
-    match Page::read(request.query) {
-        Ok(page) => Answer::json(&list(page)),
-        Err(error) => Answer::bad_request(&error.to_string()),
-    }
-}
-
 /// One machine, by its number.
 fn one<'a, T: Serialize>(status: &'a Status, id: &str, show: impl FnOnce(&'a MachineStatus) -> T) -> Answer {
     let Ok(id) = id.parse::<u64>() else {
@@ -96,24 +87,6 @@ fn one<'a, T: Serialize>(status: &'a Status, id: &str, show: impl FnOnce(&'a Mac
     match machine(status, id) {
         Some(machine) => Answer::json(&show(machine)),
         None => Answer::not_found(&format!("Sv1 client {id} not found")),
-    }
-}
-
-/// What there is to ask for.
-#[derive(Debug, Serialize)]
-struct Index {
-    service: &'static str,
-    version: &'static str,
-    endpoints: BTreeMap<&'static str, &'static str>,
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        Self {
-            service: "Adit translator",
-            version: env!("CARGO_PKG_VERSION"),
-            endpoints: INDEX.iter().copied().collect(),
-        }
     }
 }
 
@@ -143,9 +116,4 @@ fn finds(status: &Status, channel: &ChannelStatus) -> (Option<Difficulty>, u64) 
         Some(id) => machine(status, id).map_or((None, 0), |machine| (machine.best, machine.shares.blocks)),
         None => (status.machines.iter().filter_map(|machine| machine.best).max(), status.shares.blocks),
     }
-}
-
-/// A difficulty as an API has it.
-fn float(difficulty: Difficulty) -> f64 {
-    difficulty.to_trillionths() as f64 / Difficulty::ONE.to_trillionths() as f64
 }

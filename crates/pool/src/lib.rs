@@ -34,6 +34,7 @@ pub use session::{
     RelayedShare, Session,
 };
 pub use session::{CLOSURE_GRACE, CLOSURE_INTERVAL, CLOSURES_MAX, SHARES_MAX, SHARES_PER_SECOND};
+pub use session::{ChannelReport, ChannelShares, SessionReport, WORKERS_MAX, WorkerReport, WorkerShares};
 pub use session::{FIRST_CHANNEL_TIMEOUT, IDLE_TIMEOUT, SETUP_TIMEOUT, TIP_PATIENCE, UNACKNOWLEDGED_MAX};
 pub use session::{GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX, REPEATS_PER_SECOND};
 pub use session::{REQUESTS_MAX, REQUESTS_PER_CHANNEL, REQUESTS_PER_SECOND};

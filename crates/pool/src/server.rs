@@ -21,7 +21,9 @@ mod outage;
 mod peer;
 mod promises;
 mod refresh;
+mod registry;
 mod reload;
+mod status;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
@@ -34,7 +36,7 @@ use adit_net::{
     Admission, BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Shutdown,
     raise_descriptor_limit,
 };
-use adit_node::Node;
+use adit_node::{Health, Node};
 use adit_transport::Identity;
 use adit_units::ConnectionId;
 use rand_core::Rng as _;
@@ -50,13 +52,16 @@ pub use board::Posted;
 use custom::CustomDesk;
 pub use custom::DeclaredBlocks;
 pub use event::{BlockOutcome, Event};
-pub use handle::{RELAY_MAX, ServerHandle};
+pub use handle::{OrderError, RELAY_MAX, ServerHandle};
 use metrics::Gauges;
 pub use metrics::{HASHRATE_WINDOW, Metrics};
 pub use outage::{CLEARED_AFTER, CLOSED_AFTER};
 pub use refresh::REFRESH_SPREAD;
+use registry::Registry;
 use reload::Rules;
 pub use reload::{Reload, ReloadError};
+use status::Looker;
+pub use status::{ConnectionStatus, Status};
 
 /// How long connections have at shutdown to get their last shares acknowledged; closing them may take a little longer.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -170,6 +175,8 @@ pub struct Server {
     admission: Admission,
     rules: Rules,
     identity: watch::Sender<Arc<Identity>>,
+    health: watch::Receiver<Health>,
+    looker: Looker,
     acceptor: JoinHandle<usize>,
 }
 
@@ -188,6 +195,7 @@ struct Hall<L> {
     blocks: FoundBlocks,
     relay: Option<mpsc::Sender<RelayedShare>>,
     custom: CustomDesk,
+    registry: Arc<Registry>,
     gauges: Arc<Gauges>,
     last_connection: AtomicU32,
     failure: watch::Sender<Option<Failure>>,
@@ -240,6 +248,8 @@ impl Server {
         let (shutdown, draining) = Shutdown::new();
         let (failure, failed) = watch::channel(None);
         let (gauges, events) = (Arc::clone(blocks.gauges()), blocks.events().clone());
+        let (health, registry) = (node.health(), Arc::<Registry>::default());
+        let looker = Looker::new(Arc::clone(&registry));
         let board = Board::new(node, factory, current_rules, Arc::clone(&gauges), events.clone());
         let (supply, posted, wishes) = (board.supply(), board.posted(), board.wishes());
         tokio::spawn(board.run(failure.clone(), draining.clone()));
@@ -259,6 +269,7 @@ impl Server {
             blocks: blocks.clone(),
             relay,
             custom: CustomDesk::new(declared),
+            registry,
             gauges: Arc::clone(&gauges),
             last_connection: AtomicU32::new(0),
             failure,
@@ -277,6 +288,8 @@ impl Server {
             admission,
             rules: Rules::new(rules, posted),
             identity,
+            health,
+            looker,
             acceptor,
         })
     }

@@ -12,6 +12,7 @@ mod operations;
 mod relay;
 mod setup;
 mod shares;
+mod tally;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -42,6 +43,8 @@ use self::groups::Groups;
 pub use self::operations::OperationError;
 pub use self::relay::RelayedShare;
 pub use self::shares::FoundBlock;
+pub use self::tally::{ChannelReport, ChannelShares, SessionReport, WORKERS_MAX, WorkerReport, WorkerShares};
+use self::tally::{Tally, Workers};
 use crate::work::Reserve;
 use crate::{Disconnect, PoolConfig, Successor, Work};
 
@@ -102,6 +105,8 @@ pub struct Session {
     /// Where the peer makes its own jobs.
     custom: Option<Box<CustomWork>>,
     counters: Counters,
+    /// Who the shares say has found them.
+    workers: Option<Box<Workers>>,
     breaker: Breaker,
 }
 
@@ -147,6 +152,8 @@ struct OpenChannel {
     payee: UserIdentity,
     /// Whether its next job must be preceded by `SetExtranoncePrefix`.
     prefix_untold: bool,
+    /// What it has submitted.
+    tally: Tally,
 }
 
 impl Session {
@@ -180,6 +187,7 @@ impl Session {
             blocks: None,
             custom: None,
             counters: Counters::default(),
+            workers: None,
             breaker,
         }
     }

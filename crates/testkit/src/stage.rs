@@ -13,7 +13,7 @@ use adit_ledger::{BlockStore, LogConfig, Opened, ShareLog, open_in, read_in};
 use adit_net::{Clock, OsRng, Url};
 use adit_node::{DevnetConfig, Node, Pace};
 use adit_pool::PoolConfig;
-use adit_pool::server::{FoundBlocks, Parts, Server, ServerConfig};
+use adit_pool::server::{FoundBlocks, Parts, Server, ServerConfig, ServerHandle};
 use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, Identity, StaticKeyPair};
 use adit_units::{Hashrate, ShareRate, UnixTime, Work};
 use bitcoin::hashes::Hash as _;
@@ -209,6 +209,12 @@ impl Pool {
     #[must_use]
     pub fn channels(&self) -> u64 {
         self.server.metrics().channels
+    }
+
+    /// For those who look after it.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
     }
 
     /// What is in the share log, as it would be found if the pool were killed now.

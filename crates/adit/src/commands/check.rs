@@ -61,6 +61,9 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         check_keys(&pool.pool.server_key, &mut report);
         check_data_dir(&pool.data_dir, &mut report);
         check_listen(pool.pool.listen, &mut report);
+        if let Some(api) = pool.pool.api {
+            check_listen(api, &mut report);
+        }
     }
     if let Some(provider) = &provider {
         if pool.as_ref().is_none_or(|pool| pool.pool.server_key != provider.server_key) {

@@ -2,16 +2,17 @@
 
 mod reload;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
+use adit_dashboard::{PoolPages, WatchedNode};
 use adit_job_declarator::server::{DeclaredTemplates, Jds};
 use adit_ledger::{BlockStore, LogConfig, Opened, SavedBlock};
 use adit_net::{Bound, Clock, raise_descriptor_limit};
-use adit_node::Node;
+use adit_node::{Node, NodeConfig};
 use adit_pool::server::{Failure, FoundBlocks, Parts, Server, ServerConfig};
 use adit_pool::{CustomJobs, PoolConfig};
 use adit_transport::Identity;
@@ -46,12 +47,17 @@ pub(crate) async fn run(
     let (config, values) = config::load_with_values(&args.config)?;
     logging.set(config.log.as_ref());
     let mut reloader = Reloader::new(&args.config, &config, values, logging.clone());
-    let node = Node::several(config.nodes.iter().map(Node::open).collect(), || Clock.now());
+    let nodes: Vec<Node> = config.nodes.iter().map(Node::open).collect();
+    let named = config.nodes.iter().map(NodeConfig::name).zip(&nodes);
+    let watched = named.map(|(name, node)| WatchedNode::new(name, node)).collect();
+    let api = config.pool.api;
+    let node = Node::several(nodes, || Clock.now());
     // Blocks first: whatever keeps the pool from starting, those of an earlier run are on their way.
     let blocks = open_blocks(&config.data_dir, node.clone()).await?;
     let outcome = match start(config, node, blocks.clone(), supervisor.socket()).await {
         Ok((server, declarator, custom_jobs)) => {
             reloader.custom_jobs = custom_jobs;
+            let api = api.and_then(|listen| serve(&server, watched, listen));
             supervisor.ready();
             let failure = watch(&server, &mut signals, async || {
                 reload.received().await;
@@ -64,7 +70,11 @@ pub(crate) async fn run(
             if let Some(declarator) = declarator {
                 declarator.shutdown().await;
             }
-            end(server, failure, &mut signals).await
+            let ended = end(server, failure, &mut signals).await;
+            if let Some(api) = api {
+                api.shutdown().await;
+            }
+            ended
         }
         Err(error) => {
             see_blocks_out(&blocks, &mut signals).await;
@@ -73,6 +83,22 @@ pub(crate) async fn run(
     };
     rescue(&blocks, &mut io::stderr());
     outcome
+}
+
+/// Serves the pool's numbers. A pool that nobody can look at still earns, so what is wrong here ends nothing.
+fn serve(server: &Server, nodes: Vec<WatchedNode>, listen: SocketAddr) -> Option<adit_dashboard::Server> {
+    let pages = Arc::new(PoolPages::new(server.handle(), nodes));
+    let config = adit_dashboard::ServerConfig { listen, ..adit_dashboard::ServerConfig::default() };
+    match adit_dashboard::Server::start(&config, pages) {
+        Ok(api) => {
+            tracing::info!(api = %api.address(), "the pool's numbers are served here");
+            Some(api)
+        }
+        Err(error) => {
+            tracing::error!(%error, "the pool's numbers are served nowhere, and it runs all the same; choose another pool.api, or off");
+            None
+        }
+    }
 }
 
 /// Opens the store of found blocks and begins to hand over those of earlier runs.

@@ -56,6 +56,8 @@ pub(crate) struct PoolSettings {
     pub(crate) server_key: PathBuf,
     /// The file of the secret that a job declarator server elsewhere has, too.
     pub(crate) token_key: Option<PathBuf>,
+    /// Where the pool's numbers are served over HTTP.
+    pub(crate) api: Option<SocketAddr>,
 }
 
 /// Everything that `adit template-provider` needs to know.
@@ -321,8 +323,27 @@ fn pool(
         set_chain(role, network);
     }
     let limits = limits(&written, mistakes);
+    let api = pool_api(written.api, listen, mistakes);
     let (listen, payout_address, role) = (listen?, payout_address?, role?);
-    Some(PoolSettings { listen, payout_address, role, limits, server_key, token_key })
+    Some(PoolSettings { listen, payout_address, role, limits, server_key, token_key, api })
+}
+
+/// Where the pool's numbers are served, if anywhere.
+fn pool_api(
+    text: Option<String>,
+    miners: Option<SocketAddr>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<SocketAddr> {
+    const API: &str = "pool.api";
+    if text.as_deref() == Some("off") {
+        return None;
+    }
+    let api = listen(API, text, "127.0.0.1:4080", mistakes)?;
+    if miners.is_some_and(|miners| miners.port() == api.port() && api.port() != 0) {
+        let text = format!("port {} is that of pool.listen; choose another one, or off", api.port());
+        mistakes.push(Mistake::at(API, text));
+    }
+    Some(api)
 }
 
 /// Makes rules those of a chain.

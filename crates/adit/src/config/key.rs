@@ -168,6 +168,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "The secret shared with a job declarator server elsewhere (`adit keys token`): miners may then mine jobs of their own.",
     },
     Key {
+        path: "pool.api",
+        default: Some("\"127.0.0.1:4080\""),
+        example: "\"127.0.0.1:4080\"",
+        meaning: "Where the pool's numbers are served over HTTP, for SRI's sv2-ui and Prometheus; off for nowhere.",
+    },
+    Key {
         path: "template_provider.listen",
         default: Some("\"127.0.0.1:8442\""),
         example: "\"127.0.0.1:8442\"",

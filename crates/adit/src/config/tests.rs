@@ -43,6 +43,7 @@ fn a_good_config_is_taken_with_its_defaults() {
     assert_eq!(config.network, bitcoin::Network::Regtest);
     assert_eq!(config.data_dir, Path::new("/etc/adit/adit-data"));
     assert_eq!(config.pool.listen.to_string(), "0.0.0.0:34254");
+    assert_eq!(config.pool.api.unwrap().to_string(), "127.0.0.1:4080");
     assert_eq!(config.pool.role.vardiff.rate.to_shares_per_minute(), 10);
     assert_eq!(config.pool.server_key, Path::new("/etc/adit/keys/server.key"));
     assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::UntilTemplate);
@@ -52,6 +53,20 @@ fn a_good_config_is_taken_with_its_defaults() {
     assert_eq!(config.pool.role.halving_interval, 150, "the network is regtest");
     assert_eq!(config.pool.limits, adit_net::Limits::default());
     assert_eq!(config.log, None);
+}
+
+#[test]
+fn the_numbers_are_served_where_the_config_says() {
+    let api = |text: &str| {
+        let text = GOOD.replace("[pool]", &format!("[pool]\n{text}"));
+        parse_with(&text, &[]).map(|config| config.pool.api.map(|address| address.to_string()))
+    };
+    assert_eq!(api("api = \"off\""), Ok(None));
+    assert_eq!(api("api = \"[::1]:9090\""), Ok(Some("[::1]:9090".to_owned())));
+    let said = api("api = \"9090\"").unwrap_err();
+    assert!(said.contains("pool.api: \"9090\" is not ADDRESS:PORT"), "{said}");
+    let said = api("api = \"127.0.0.1:34254\"").unwrap_err();
+    assert!(said.contains("pool.api: port 34254 is that of pool.listen"), "{said}");
 }
 
 #[test]

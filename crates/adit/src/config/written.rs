@@ -85,6 +85,7 @@ pub(super) struct WrittenPool {
     pub(super) connections_per_address: Option<u32>,
     pub(super) server_key: Option<String>,
     pub(super) token_key: Option<String>,
+    pub(super) api: Option<String>,
 }
 
 /// The table `[jds]`.

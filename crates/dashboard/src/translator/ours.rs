@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use adit_translator::{MachineStatus, ShareCounts, Status, UpstreamShares, UpstreamState, UpstreamStatus};
 use serde::Serialize;
 
-use super::{float, sum};
+use super::sum;
 use crate::plain;
 use crate::request::Page;
+use crate::shapes::float;
 
 /// `/api/adit/v1/translator`
 #[derive(Debug, Serialize)]

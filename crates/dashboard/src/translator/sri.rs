@@ -7,29 +7,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use adit_translator::{ChannelStatus, MachineStatus, Status};
-use adit_units::{Target, UnixTime};
+use adit_units::Target;
 use serde::Serialize;
 
-use super::{channels, finds, float, sum};
+use super::{channels, finds, sum};
 use crate::names::hex;
 use crate::plain;
 use crate::request::Page;
-
-/// Accepted shares after which a machine's measured speed is called stable: it is then within a fifth in two cases of three.
-const STABLE_SHARES: u64 = 25;
-
-/// `/api/v1/health`
-#[derive(Debug, Serialize)]
-pub(super) struct Health {
-    status: &'static str,
-    timestamp: u32,
-}
-
-impl Health {
-    pub(super) fn at(now: UnixTime) -> Self {
-        Self { status: "ok", timestamp: now.to_secs() }
-    }
-}
+use crate::shapes::{STABLE_SHARES, count, float, target};
 
 /// `/api/v1/global`
 #[derive(Debug, Serialize)]
@@ -243,16 +228,6 @@ impl<'a> Client<'a> {
 /// What stands behind the first dot, or the whole name if that is nothing.
 fn worker(user: &str) -> &str {
     user.split_once('.').map(|(_, worker)| worker).filter(|worker| !worker.is_empty()).unwrap_or(user)
-}
-
-/// A target, most significant byte first.
-fn target(target: Target) -> String {
-    hex(target.to_le_bytes().into_iter().rev())
-}
-
-/// A count, as far as 32 bits can hold it.
-fn count(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn reasons(refusals: &[(String, u64)]) -> BTreeMap<Cow<'_, str>, u32> {

@@ -1,5 +1,7 @@
 //! Found blocks on their way into the chain: handed over at once, written down, and followed until their fate is known.
 
+mod check;
+
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::{fmt, time::Duration};
@@ -188,7 +190,9 @@ impl FoundBlocks {
         let news = Event::BlockFound { hash: hash_of(&block), height: block.height, user, worker };
         let (desk, draining) = (Arc::clone(&self.desk), self.shutdown.draining());
         let Some(follower) = Follower::new(desk, draining, block, Some(news)) else { return false };
+        let (desk, block) = (Arc::clone(&self.desk), Arc::clone(&follower.block));
         send_out(&self.slots, follower).await;
+        desk.check_beside(hash_of(&block), move || check::check(&block));
         true
     }
 
@@ -200,12 +204,8 @@ impl FoundBlocks {
         if !self.take(saved, user, worker).await {
             return;
         }
-        // The nodes have the last word, so nothing waits for this; but if it fails, a fault of ours must be found.
-        spawn_blocking(move || {
-            if let Err(error) = block.check() {
-                tracing::error!(%hash, %error, "own check of the block failed; the program is at fault");
-            }
-        });
+        // Its bytes were looked at already; what the template allows its coinbase is known only here.
+        self.desk.check_beside(hash, move || block.check());
     }
 }
 
@@ -213,7 +213,9 @@ impl FoundBlocks {
 async fn resume(slots: Arc<Semaphore>, followers: Vec<Follower>) {
     for follower in followers {
         tracing::info!(hash = %follower.hash, height = follower.block.height.0, "block of an earlier run goes out again");
+        let (desk, block) = (Arc::clone(&follower.desk), Arc::clone(&follower.block));
         send_out(&slots, follower).await;
+        desk.check_beside(hash_of(&block), move || check::check(&block));
     }
 }
 
@@ -235,6 +237,22 @@ async fn send_out(slots: &Arc<Semaphore>, follower: Follower) {
 impl Desk {
     fn followed(&self) -> MutexGuard<'_, HashSet<BlockHash>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a block that is on its way looked at by other eyes. The nodes have the last word, so nothing waits for this; but if it fails, a
+    /// fault of ours must be found (`docs/decisions/0029-found-blocks-are-checked-beside.md`).
+    fn check_beside<E: fmt::Display>(
+        self: &Arc<Self>,
+        hash: BlockHash,
+        check: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) {
+        let desk = Arc::clone(self);
+        spawn_blocking(move || {
+            if let Err(error) = check() {
+                desk.gauges.blocks_faulty.fetch_add(1, Relaxed);
+                tracing::error!(%hash, %error, "own check of the block failed; the program is at fault");
+            }
+        });
     }
 
     fn tell(&self, event: Event) {

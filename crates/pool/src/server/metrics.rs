@@ -20,6 +20,9 @@ pub const HASHRATE_WINDOW: Duration = Duration::from_secs(120);
 /// How often the accepted work is looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Most moments that are remembered while shares are not written; after that many seconds the newest are left out.
+const LAG_SAMPLES_MAX: usize = 3_600;
+
 /// Ways to refuse a share.
 const CODES: usize = SubmitSharesError::ALL.len();
 
@@ -58,6 +61,12 @@ pub struct Metrics {
     pub tip_to_last_miner: Option<Duration>,
     /// How long miners have worked on empty blocks since the start, because templates came later than their tips.
     pub time_on_empty_work: Duration,
+    /// Accepted shares that are not known to be on stable storage, and so not acknowledged.
+    pub unwritten: u64,
+    /// For how long the oldest of them has been waiting, to the second; nothing, if none has for a whole one.
+    pub log_lag: Duration,
+    /// Found blocks that failed our own check; this program is at fault.
+    pub blocks_faulty: u64,
 }
 
 /// The counters behind [`Metrics`].
@@ -78,6 +87,11 @@ pub(super) struct Gauges {
     /// Microseconds of the monotonic clock, plus one; zero before the first template.
     template_at: AtomicU64,
     fan_out: FanOut,
+    /// Accepted shares that need no more waiting for: on stable storage, or of connections that are gone.
+    written: AtomicU64,
+    /// In microseconds.
+    log_lag: AtomicU64,
+    pub(super) blocks_faulty: AtomicU64,
 }
 
 /// How a new tip reaches miners; all in microseconds of the monotonic clock.
@@ -154,6 +168,9 @@ impl Gauges {
             height: AtomicU64::default(),
             template_at: AtomicU64::default(),
             fan_out: FanOut::default(),
+            written: AtomicU64::default(),
+            log_lag: AtomicU64::default(),
+            blocks_faulty: AtomicU64::default(),
         }
     }
 
@@ -172,6 +189,17 @@ impl Gauges {
     pub(super) fn height(&self) -> Option<Height> {
         self.template_at()?;
         u32::try_from(self.height.load(Relaxed)).ok().map(Height)
+    }
+
+    /// When the server was started.
+    pub(super) fn started(&self) -> Monotonic {
+        self.started
+    }
+
+    /// What was written is read first, so that no share seems to be written before it was accepted.
+    fn unwritten(&self) -> u64 {
+        let written = self.written.load(Relaxed);
+        self.accepted.load(Relaxed).saturating_sub(written)
     }
 
     fn template_at(&self) -> Option<Monotonic> {
@@ -208,6 +236,9 @@ impl Gauges {
             tip_to_first_miner: delay(&self.fan_out.to_first),
             tip_to_last_miner: delay(&self.fan_out.to_last),
             time_on_empty_work: self.fan_out.on_empty(now),
+            unwritten: self.unwritten(),
+            log_lag: Duration::from_micros(self.log_lag.load(Relaxed)),
+            blocks_faulty: self.blocks_faulty.load(Relaxed),
         }
     }
 }
@@ -217,6 +248,8 @@ impl Gauges {
 pub(super) struct Meter {
     gauges: Arc<Gauges>,
     channels: u64,
+    /// How many of its accepted shares need no more waiting for.
+    written: u64,
     /// What of the session's counters has been added already.
     counted: Counters,
 }
@@ -224,7 +257,7 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(gauges: Arc<Gauges>) -> Self {
         gauges.connections.fetch_add(1, Relaxed);
-        Self { gauges, channels: 0, counted: Counters::default() }
+        Self { gauges, channels: 0, written: 0, counted: Counters::default() }
     }
 
     /// Adds what has been new since the last call: refused shares, channels, and the accepted shares in `records`.
@@ -247,6 +280,13 @@ impl Meter {
         self.set_channels(channels as u64);
     }
 
+    /// Notes that so many of the connection's shares are on stable storage.
+    pub(super) fn written(&mut self, count: u64) {
+        let count = count.min(self.counted.accepted);
+        self.gauges.written.fetch_add(count.saturating_sub(self.written), Relaxed);
+        self.written = self.written.max(count);
+    }
+
     /// Notes that the connection's miners, if it has any, are told of this work's tip.
     pub(super) fn told(&self, work: &Work, now: Monotonic) {
         if self.channels > 0 {
@@ -266,6 +306,7 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         self.set_channels(0);
+        self.written(self.counted.accepted);
         self.gauges.connections.fetch_sub(1, Relaxed);
     }
 }
@@ -305,15 +346,41 @@ impl WideCounter {
 pub(super) async fn sample(gauges: Arc<Gauges>, mut draining: Draining) {
     let mut ticks = interval(SAMPLE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut window = Window::new(gauges.started);
+    let (mut window, mut lag) = (Window::new(gauges.started), Lag::default());
     loop {
         tokio::select! {
             biased;
             () = draining.begun() => return,
             _ = ticks.tick() => {}
         }
-        let rate = window.add(Clock.monotonic(), gauges.work.read());
+        let now = Clock.monotonic();
+        let rate = window.add(now, gauges.work.read());
         gauges.hashrate.store(rate.to_hashes_per_second(), Relaxed);
+        let written = gauges.written.load(Relaxed);
+        let lag = lag.add(now, gauges.accepted.load(Relaxed), written);
+        gauges.log_lag.store(u64::try_from(lag.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+/// How many shares were accepted at moments since the oldest of them that is not written.
+#[derive(Debug, Default)]
+struct Lag {
+    samples: VecDeque<(Monotonic, u64)>,
+}
+
+impl Lag {
+    /// Adds a moment and gives for how long at least the oldest share has been waiting at it.
+    fn add(&mut self, now: Monotonic, accepted: u64, written: u64) -> Duration {
+        // The first sample that has a share which is not written: that one is no younger.
+        while self.samples.front().is_some_and(|&(_, accepted)| accepted <= written) {
+            self.samples.pop_front();
+        }
+        let lag = self.samples.front().map_or(Duration::ZERO, |&(at, _)| now - at);
+        let is_news = self.samples.back().is_none_or(|&(_, known)| known < accepted);
+        if is_news && accepted > written && self.samples.len() < LAG_SAMPLES_MAX {
+            self.samples.push_back((now, accepted));
+        }
+        lag
     }
 }
 
@@ -455,6 +522,33 @@ mod tests {
         gauges.work(&interim, at(200));
         gauges.work(&full, at(203));
         assert_eq!(empty(300), 64);
+    }
+
+    #[test]
+    fn shares_that_a_disk_does_not_take_are_seen_to_wait() {
+        let mut lag = Lag::default();
+        let mut seconds = |secs, accepted, written| lag.add(at(secs), accepted, written).as_secs();
+        assert_eq!(seconds(1, 0, 0), 0);
+        assert_eq!(seconds(2, 7, 5), 0, "not for a whole second");
+        assert_eq!(seconds(3, 9, 9), 0);
+        assert_eq!(seconds(4, 12, 10), 0);
+        assert_eq!(seconds(5, 20, 10), 1, "the disk hangs");
+        assert_eq!(seconds(60, 20, 10), 56);
+        assert_eq!(seconds(61, 21, 12), 56, "the older ones are written, now the next are the oldest");
+        assert_eq!(seconds(62, 21, 21), 0);
+    }
+
+    #[test]
+    fn shares_wait_until_they_are_written_or_their_connection_ends() {
+        let gauges = Arc::new(Gauges::new(at(0)));
+        let mut meter = Meter::new(Arc::clone(&gauges));
+        meter.counted.accepted = 5;
+        gauges.accepted.store(5, Relaxed);
+        meter.written(3);
+        meter.written(2);
+        assert_eq!(gauges.read(NONE, at(1)).unwritten, 2);
+        drop(meter);
+        assert_eq!(gauges.read(NONE, at(1)).unwritten, 0);
     }
 
     #[test]

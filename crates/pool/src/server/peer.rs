@@ -4,7 +4,6 @@ use core::future::{pending, ready};
 use core::pin::{Pin, pin};
 use core::task::{Context, Waker};
 use core::time::Duration;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adit_ledger::{Durable, DurableWatch, LogClosed, SavedBlock, ShareSink, completion};
@@ -22,6 +21,7 @@ use super::board::Posted;
 use super::metrics::Meter;
 use super::promises::Promises;
 use super::refresh::Refresh;
+use super::registry::Seat;
 use super::{DRAIN_PATIENCE, Failure, Hall, fail};
 use crate::{Disconnect, Session};
 
@@ -52,7 +52,6 @@ type Append = Pin<Box<dyn Future<Output = Result<(), LogClosed>> + Send>>;
 struct Peer<L> {
     hall: Arc<Hall<L>>,
     id: ConnectionId,
-    address: SocketAddr,
     permit: Permit,
     connection: Connection,
     session: Session,
@@ -66,6 +65,8 @@ struct Peer<L> {
     /// Whether frames may be left that have come and were not looked at.
     frames_left: bool,
     meter: Meter,
+    /// Where those who ask about this connection find it.
+    seat: Seat,
     timer: Timer,
 }
 
@@ -75,6 +76,7 @@ enum Wake {
     Work,
     Durable(u64),
     BlockSafe,
+    Rung,
     Appended,
     Timeout,
     FramesLeft,
@@ -140,10 +142,10 @@ async fn arrive<L: ShareSink>(
     let rules = rules.expect("nobody is let in before there is work");
     let session = Session::new(rules, id, hall.seen_key, Clock.now());
     let (durable, durable_watch) = completion();
+    let seat = hall.registry.enter(id, address, Clock.monotonic());
     Some(Box::new(Peer {
         hall,
         id,
-        address,
         permit,
         connection,
         session,
@@ -155,6 +157,7 @@ async fn arrive<L: ShareSink>(
         promises: Promises::default(),
         frames_left: false,
         meter,
+        seat,
         timer: Timer::default(),
     }))
 }
@@ -184,7 +187,7 @@ impl<L: ShareSink> Peer<L> {
         let refresh_due = self.refresh.due().filter(|_| ready_for_work);
         self.timer.set(self.session.poll_timeout().into_iter().chain(refresh_due).min());
         let ready_for_frames = self.frames_left && ready_for_work && !self.log_is_behind();
-        let Self { hall, connection, board, durable_watch, append, promises, timer, .. } = self;
+        let Self { hall, connection, board, durable_watch, append, promises, seat, timer, .. } = self;
         // What is rare comes first, because bytes from a busy peer are always ready; and all that is ready together is
         // answered in one write, which is what `io` begins with.
         tokio::select! {
@@ -194,6 +197,7 @@ impl<L: ShareSink> Peer<L> {
             _ = appended(append), if busy => Wake::Appended,
             count = durable_watch.changed() => Wake::Durable(count),
             () = promises.released(&hall.blocks) => Wake::BlockSafe,
+            () = seat.rung() => Wake::Rung,
             () = timer.fired() => Wake::Timeout,
             () = ready(()), if ready_for_frames => Wake::FramesLeft,
             done = connection.io(intake) => Wake::Io(done),
@@ -219,11 +223,14 @@ impl<L: ShareSink> Peer<L> {
     }
 
     async fn handle(&mut self, wake: Wake) -> Result<(), End> {
+        self.seat.change();
         match wake {
+            Wake::Rung => self.seat.answer(&mut self.session, Clock.now()),
             Wake::Shutdown => return Err(End::Shutdown),
             Wake::Work => self.take_work(Clock.now()),
             Wake::Durable(count) => {
                 self.promises.note_durable(count);
+                self.meter.written(count);
                 self.session.handle_durable(self.promises.kept());
             }
             Wake::BlockSafe => self.session.handle_durable(self.promises.kept()),
@@ -402,6 +409,7 @@ impl<L: ShareSink> Peer<L> {
 
     /// Ends the connection: what was accepted is written down and, if the peer is there to hear it, acknowledged.
     async fn part(mut self: Box<Self>, end: End) {
+        self.seat.leave();
         let is_shutdown = matches!(end, End::Shutdown);
         // A peer that has closed its side may still want to hear what became of its last shares.
         let listens = matches!(end, End::Shutdown | End::Session(_) | End::Io(IoError::Closed));
@@ -419,7 +427,7 @@ impl<L: ShareSink> Peer<L> {
         let counters = self.session.counters();
         tracing::debug!(
             connection = self.id.0,
-            peer = %self.address,
+            peer = %self.seat.peer(),
             reason = %end,
             accepted = counters.accepted,
             rejected = counters.rejected_total(),
@@ -456,13 +464,14 @@ impl<L: ShareSink> Peer<L> {
             if written && (!listens || self.session.unacknowledged() == 0) {
                 return;
             }
-            let Self { hall, connection, durable_watch, append, promises, session, .. } = self;
+            let Self { hall, connection, durable_watch, append, promises, session, meter, .. } = self;
             tokio::select! {
                 biased;
                 _ = outcome.wait() => return,
                 _ = appended(append), if !written => {}
                 count = durable_watch.changed() => {
                     promises.note_durable(count);
+                    meter.written(count);
                     session.handle_durable(promises.kept());
                 }
                 () = promises.released(&hall.blocks) => session.handle_durable(promises.kept()),

@@ -85,6 +85,11 @@ impl Rules {
         Self { current, posted, turn: Arc::default() }
     }
 
+    /// The rules that hold.
+    pub(super) fn current(&self) -> Arc<PoolConfig> {
+        Arc::clone(&self.current.borrow())
+    }
+
     pub(super) fn works(&self) -> watch::Receiver<Option<Posted>> {
         self.posted.subscribe()
     }

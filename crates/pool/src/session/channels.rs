@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::acknowledge::Report;
 use super::breaker::Patience;
-use super::{IDLE_TIMEOUT, OpenChannel, Session, State, place_of, send_target};
+use super::{IDLE_TIMEOUT, OpenChannel, Session, State, Tally, place_of, send_target};
 use crate::{Disconnect, Distribution};
 
 /// By how many times an update must make shares harder for the session to ask for the next job.
@@ -142,6 +142,7 @@ impl Session {
             pooled,
             payee,
             prefix_untold: false,
+            tally: Tally::new(max_target, now.monotonic),
         })
     }
 
@@ -232,6 +233,7 @@ impl Session {
             None => open.channel.update(nominal, max_target, &self.jobs),
         };
         let announced = announced.map_err(|TargetOutOfRange { .. }| UpdateCode::MaxTargetOutOfRange)?;
+        open.tally.max_target = max_target;
         self.wishes |=
             self.custom.is_none() && announced.is_some_and(|target| is_much_harder(target, before));
         Ok(announced)
@@ -256,6 +258,7 @@ impl Session {
         self.channels.shrink_to(1);
         self.count_remembered();
         self.forget_groups();
+        self.forget_workers();
         if let (true, State::Mining { terms }) = (self.channels.is_empty(), self.state) {
             let deadline = now.monotonic + IDLE_TIMEOUT;
             self.state = State::ExpectChannel { deadline, terms, may_negotiate: false };

@@ -81,6 +81,11 @@ impl Groups {
         }
     }
 
+    /// Whom the blocks of a group pay.
+    pub(super) fn distribution(&self, id: ChannelId) -> Distribution {
+        self.find(id).map_or(Distribution::Pooled, |group| group.distribution.clone())
+    }
+
     /// Who owes a reward to the shares of a group; `pooled` where it is the pool's.
     pub(super) fn reward(&self, id: ChannelId, pooled: RewardKind) -> RewardKind {
         match self.find(id).map(|group| &group.distribution) {

@@ -10,6 +10,7 @@ use adit_messages::tlv::{TlvError, Tlvs};
 use adit_share::{Block, Reject, Submission, Verdict};
 use adit_units::{ChannelId, Now, Work};
 use bitcoin::hashes::Hash as _;
+use tracing::field::display;
 use tracing::trace;
 
 use super::{OpenChannel, RelayedShare, Session, UNACKNOWLEDGED_MAX, place_of};
@@ -60,7 +61,10 @@ impl Session {
         };
         if let Err(code) = credited {
             let (channel, number) = (share.channel_id.0, share.sequence_number.0);
-            trace!(connection = self.connection.0, channel, number, job = share.job_id.0, %code, "share refused");
+            let place = place_of(&self.channels, share.channel_id);
+            let worker = self.tally_refused(place, share.rest, code, now.monotonic);
+            let worker = worker.as_ref().map(display);
+            trace!(connection = self.connection.0, channel, number, worker, job = share.job_id.0, %code, "share refused");
             self.counters.count_rejected(code);
             self.send(mining::SubmitSharesError {
                 channel_id: channel,
@@ -145,7 +149,8 @@ impl Session {
             custom: None,
         };
         open.patience.handle_accepted();
-        self.count(record);
+        open.tally.accept(&record, now.monotonic);
+        self.count(record, now);
         Ok(())
     }
 
@@ -166,10 +171,12 @@ impl Session {
     }
 
     /// Counts a share that is good, and has it written down.
-    pub(super) fn count(&mut self, record: ShareRecord) {
+    pub(super) fn count(&mut self, record: ShareRecord, now: Now) {
         let (channel, number, work) = (record.channel, record.sequence_number, record.work);
-        trace!(connection = self.connection.0, channel = channel.0, number = number.0, %work, "share accepted");
+        let worker = record.worker.as_ref().map(display);
+        trace!(connection = self.connection.0, channel = channel.0, number = number.0, worker, %work, "share accepted");
         self.counters.accepted += 1;
+        self.tally_worker(&record, now.monotonic);
         self.remembered += 1;
         self.unacknowledged.push(channel, number, work);
         self.records.push(record);

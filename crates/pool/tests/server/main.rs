@@ -7,6 +7,7 @@ mod fake_node;
 mod floods;
 mod hostile;
 mod miner;
+mod orders;
 mod outage;
 mod refreshes;
 mod reload;

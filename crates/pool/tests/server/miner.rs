@@ -4,8 +4,10 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use adit_messages::types::{B032, Str0255, U256};
-use adit_messages::{Message, Protocol, common, decode, encode, mining};
+use adit_messages::extensions::{RequestExtensions, WORKER_HASHRATE_TRACKING};
+use adit_messages::tlv::Tlv;
+use adit_messages::types::{B032, Seq064K, Str0255, U256};
+use adit_messages::{Message, Protocol, common, decode, encode, encode_with_tlvs, mining};
 use adit_net::{Clock, Connection, connect};
 use adit_transport::{AuthorityPublicKey, FrameQueue};
 use adit_units::Target;
@@ -25,7 +27,13 @@ const EXTRANONCE_LEN: usize = 14;
 pub(crate) struct Miner {
     pub(crate) connection: Connection,
     pub(crate) channel: u32,
-    prefix: Vec<u8>,
+    pub(crate) prefix: Vec<u8>,
+    /// The group that its channel is part of.
+    pub(crate) group: u32,
+    /// Why the pool has closed its channel.
+    pub(crate) dismissed: Option<String>,
+    /// Who its shares say has found them.
+    pub(crate) worker: Option<&'static str>,
     jobs: HashMap<u32, Job>,
     tip: Option<Tip>,
     nonce: u32,
@@ -83,6 +91,9 @@ impl Miner {
             connection,
             channel: 0,
             prefix: Vec::new(),
+            group: 0,
+            dismissed: None,
+            worker: None,
             jobs: HashMap::new(),
             tip: None,
             nonce: 0,
@@ -110,6 +121,13 @@ impl Miner {
             firmware: text(""),
             device_id: text(""),
         });
+        self.flush().await;
+    }
+
+    /// Has it agreed that shares name their worker; to be called before the channel is opened.
+    pub(crate) async fn agree_on_workers(&mut self) {
+        let requested_extensions = Seq064K::new(vec![WORKER_HASHRATE_TRACKING]).unwrap();
+        self.say(RequestExtensions { request_id: 1, requested_extensions });
         self.flush().await;
     }
 
@@ -162,7 +180,7 @@ impl Miner {
     pub(crate) fn share_on_job(&mut self, job_id: u32, nonce: u32) -> u32 {
         let (tip, version) = self.work().map(|(tip, job)| (tip, job.version)).expect("there is a job");
         self.sequence += 1;
-        self.say(mining::SubmitSharesExtended {
+        let share = mining::SubmitSharesExtended {
             channel_id: self.channel,
             sequence_number: self.sequence,
             job_id,
@@ -170,7 +188,9 @@ impl Miner {
             ntime: tip.min_ntime,
             version,
             extranonce: B032::new(&[0; EXTRANONCE_LEN]).unwrap(),
-        });
+        };
+        let worker = self.worker.map(|name| Tlv::user_identity(name).unwrap());
+        encode_with_tlvs(share, worker.as_slice(), &mut self.queue).unwrap();
         self.sequence
     }
 
@@ -217,6 +237,11 @@ impl Miner {
     /// What the miner's block would stand on, as the header has it; nothing while its job is not known.
     pub(crate) fn prev_hash(&self) -> Option<[u8; 32]> {
         self.work().map(|(tip, _)| tip.prev_hash)
+    }
+
+    /// The end of the coinbase that is mined now: who is paid.
+    pub(crate) fn coinbase_suffix(&self) -> Option<&[u8]> {
+        self.work().map(|(_, job)| &*job.coinbase_suffix)
     }
 
     /// The number of the job that is mined now.
@@ -276,13 +301,28 @@ impl Miner {
         while let Some(frame) = self.connection.next_frame(|_| PAYLOAD_MAX).unwrap() {
             let heard = decode(Protocol::Mining, frame).unwrap();
             match heard {
-                Message::SetupConnectionSuccess(_) | Message::SetTarget(_) => {}
+                Message::SetupConnectionSuccess(_)
+                | Message::RequestExtensionsSuccess(_)
+                | Message::SetTarget(_) => {}
+                Message::CloseChannel(close) => {
+                    assert_eq!(close.channel_id, self.channel);
+                    self.dismissed = Some(String::from_utf8(close.reason_code.as_bytes().to_vec()).unwrap());
+                }
+                Message::SetExtranoncePrefix(set) => {
+                    assert_eq!(set.channel_id, self.channel);
+                    self.prefix = set.extranonce_prefix.as_bytes().to_vec();
+                }
+                Message::SetGroupChannel(set) => {
+                    assert_eq!(set.channel_ids.iter().copied().collect::<Vec<_>>(), [self.channel]);
+                    self.group = set.group_channel_id;
+                }
                 Message::Reconnect(to) => {
                     let host = String::from_utf8(to.new_host.as_bytes().to_vec()).unwrap();
                     self.sent_to = Some((host, to.new_port));
                 }
                 Message::OpenExtendedMiningChannelSuccess(opened) => {
                     self.channel = opened.channel_id;
+                    self.group = opened.group_channel_id;
                     self.prefix = opened.extranonce_prefix.as_bytes().to_vec();
                     assert_eq!(usize::from(opened.extranonce_size), EXTRANONCE_LEN);
                 }

@@ -248,3 +248,45 @@ async fn a_block_is_written_down_while_the_node_does_not_answer() {
     assert!(next.answered(PATIENCE).await);
     assert_eq!(next.gauges().blocks_accepted.load(Relaxed), 1);
 }
+
+/// Waits until so many blocks have failed our own check.
+async fn has_faulty(blocks: &FoundBlocks, number: u64) {
+    let found = async {
+        while blocks.gauges().blocks_faulty.load(Relaxed) < number {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, found).await.expect("no block was checked");
+}
+
+#[tokio::test]
+async fn blocks_from_elsewhere_and_from_earlier_runs_are_checked_too() {
+    let storage = FaultyStorage::default();
+    let mut bench = Bench::over(storage.clone());
+    let found = bench.mine().await;
+    let (hash, height) = (found.block.hash.to_byte_array(), found.block.height);
+    let good = SavedBlock { hash, height, bytes: found.block.to_bytes() };
+    assert_eq!(check::check(&good), Ok(()));
+    let last = good.bytes.len() - 5;
+    let mut bytes = good.bytes.clone();
+    bytes[last] ^= 1;
+    let bad = SavedBlock { bytes, ..good.clone() };
+    assert!(check::check(&bad).is_err());
+    assert_eq!(check::check(&SavedBlock { hash: [1; 32], ..good.clone() }), Err(check::BlockFault::Hash));
+    let user = UserIdentity::from_wire(b"alice.rig").unwrap();
+    assert!(bench.blocks.take(bad.clone(), user.clone(), None).await);
+    has_faulty(&bench.blocks, 1).await;
+
+    let storage = FaultyStorage::default();
+    BlockStore::open_in(storage.clone()).unwrap().save(bad.hash, bad.height, &bad.bytes).unwrap();
+    let again = Bench::over(storage);
+    has_faulty(&again.blocks, 1).await;
+
+    let mut well = Bench::new();
+    let found = well.mine().await;
+    let hash = found.block.hash;
+    well.blocks.hand_over(found).await;
+    assert!(well.blocks.answered(PATIENCE).await);
+    well.blocks.safe(hash).await;
+    assert_eq!(well.blocks.gauges().blocks_faulty.load(Relaxed), 0);
+}

@@ -94,7 +94,8 @@ impl Session {
             custom: Some(worth.clone()),
         };
         open.patience.handle_accepted();
-        self.count(record);
+        open.tally.accept(&record, now.monotonic);
+        self.count(record, now);
         Ok(())
     }
 
