@@ -85,7 +85,7 @@ pub struct ChannelShares {
     /// Those that were blocks.
     pub blocks: u32,
     /// Refused shares, in the order of [`Code::ALL`].
-    rejected: [u32; CODES],
+    pub refused: [u32; CODES],
     /// Sum of the accepted ones' worth.
     pub work: Work,
     /// The lowest hash, if there is any, as a target that it just meets.
@@ -119,19 +119,19 @@ pub struct WorkerShares {
     /// When the last accepted one came.
     pub last: Option<Monotonic>,
     /// When the last one came, accepted or not.
-    heard: Monotonic,
+    pub heard: Monotonic,
 }
 
 impl ChannelShares {
     /// Refused shares, for each code.
     pub fn rejected(&self) -> impl Iterator<Item = (Code, u32)> {
-        Code::ALL.iter().copied().zip(self.rejected)
+        Code::ALL.iter().copied().zip(self.refused)
     }
 
     /// Refused shares.
     #[must_use]
     pub fn rejected_total(&self) -> u64 {
-        self.rejected.iter().map(|&count| u64::from(count)).sum()
+        self.refused.iter().map(|&count| u64::from(count)).sum()
     }
 }
 
@@ -178,7 +178,7 @@ impl Tally {
     }
 
     fn refuse(&mut self, code: Code) {
-        let counts = Code::ALL.iter().zip(&mut self.shares.rejected);
+        let counts = Code::ALL.iter().zip(&mut self.shares.refused);
         for (_, count) in counts.filter(|(known, _)| **known == code) {
             *count = count.saturating_add(1);
         }
