@@ -64,6 +64,17 @@ fn a_key_file_that_others_can_read() {
 }
 
 #[test]
+fn an_address_for_the_pools_numbers_that_is_not_of_this_machine() {
+    let node = FakeNode::start(Trouble::None);
+    let folder = initialised_for(&node.url);
+    let keys = "[pool]\nlisten = \"127.0.0.1:0\"\napi = \"192.0.2.1:4080\"";
+    edit(folder.path(), |text| text.replace("[pool]", keys));
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(!done, "{said}");
+    assert!(only_failure(&said).contains("cannot listen at 192.0.2.1:4080"), "{said}");
+}
+
+#[test]
 fn a_payout_address_of_another_network() {
     let folder = initialised();
     let mainnet = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";

@@ -74,10 +74,15 @@ impl<'a> Pool<'a> {
 
     /// Where it listens, once it does.
     fn address(&self) -> SocketAddr {
-        self.says("listening for miners", 1);
+        self.told("listening for miners", "address=")
+    }
+
+    /// The address that a line of the log tells.
+    fn told(&self, line: &str, name: &str) -> SocketAddr {
+        self.says(line, 1);
         let said = self.said();
-        let line = said.lines().find(|line| line.contains("listening for miners")).unwrap();
-        let address = line.split("address=").nth(1).expect("the line says where");
+        let line = said.lines().find(|found| found.contains(line)).unwrap();
+        let address = line.split(name).nth(1).expect("the line says where");
         address.split_whitespace().next().unwrap().parse().unwrap()
     }
 
@@ -170,6 +175,43 @@ fn folder() -> (tempfile::TempDir, FakeNode) {
     let folder = initialised_for(&node.url);
     edit(folder.path(), |text| text.replace("[pool]", "[pool]\nlisten = \"127.0.0.1:0\""));
     (folder, node)
+}
+
+/// What the program answers over HTTP.
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_pool_serves_its_numbers_and_one_whose_address_is_taken_runs_without() {
+    let (first, _node) = folder();
+    let set = |folder: &Path, api: String| {
+        edit(folder, |text| text.replace("[pool]", &format!("[pool]\napi = \"{api}\"")));
+    };
+    set(first.path(), "127.0.0.1:0".to_owned());
+    let pool = Pool::start(first.path(), None, &[]);
+    pool.address();
+    let api = pool.told("numbers are served here", "api=");
+    let metrics = get(api, "/metrics");
+    assert!(metrics.contains("adit_pool_node_state{node=\"0\",state=\"up\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\nadit_pool_height 1\n"), "{metrics}");
+    let overview = get(api, "/api/adit/v1/pool");
+    assert!(overview.contains("\"network\":\"regtest\""), "{overview}");
+
+    let (second, _node) = folder();
+    set(second.path(), api.to_string());
+    let other = Pool::start(second.path(), None, &[]);
+    let trusted = authority(second.path());
+    let stream = TcpStream::connect(other.address()).unwrap();
+    assert!(shake_hands(stream, trusted, in_days(0)).unwrap().is_served(), "it serves miners all the same");
+    other.says("numbers are served nowhere", 1);
+    assert!(other.stops() && pool.stops());
+    assert!(TcpStream::connect(api).is_err());
 }
 
 #[test]
