@@ -147,6 +147,7 @@ impl Subject<'_> {
         }
     }
 
+    /// Begins to measure its processor time.
     fn cpu(&self) -> Result<CpuMeter, ServerError> {
         CpuMeter::start(self.watched())
     }

@@ -12,7 +12,7 @@ use adit_transport::FrameQueue;
 use adit_units::{Monotonic, Target};
 
 use super::channel::{Channel, Job, Root};
-use super::crowd::{self, Lost, Step};
+use super::crowd::{self, Lost, Member, Step};
 use super::pace::Pace;
 use super::{Plan, Shares};
 
@@ -52,7 +52,7 @@ pub(super) struct Client {
     has_work: bool,
 }
 
-impl crowd::Client for Client {
+impl Member for Client {
     type Plan = Plan;
     const MANY: &'static str = "connections";
     /// So many handshakes are under way at once.

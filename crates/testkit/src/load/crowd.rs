@@ -41,7 +41,7 @@ pub(super) enum Step {
 pub(super) type Lost = String;
 
 /// One connection as its crowd sees it.
-pub(super) trait Client: Sized + Send + 'static {
+pub(super) trait Member: Sized + Send + 'static {
     /// What all of them are told.
     type Plan: Send + Sync + 'static;
 
@@ -71,17 +71,17 @@ pub(super) trait Client: Sized + Send + 'static {
 }
 
 /// What all connections of a run share.
-pub(super) struct Run<C: Client> {
-    pub(super) plan: C::Plan,
+pub(super) struct Run<M: Member> {
+    pub(super) plan: M::Plan,
     tally: Mutex<Tally>,
     door: Arc<Semaphore>,
     /// Whether connections stay until they are told to leave, and do not leave as soon as they have work.
     stays: bool,
 }
 
-impl<C: Client> Run<C> {
-    pub(super) fn new(plan: C::Plan, stays: bool) -> Self {
-        Self { plan, tally: Mutex::default(), door: Arc::new(Semaphore::new(C::DOOR)), stays }
+impl<M: Member> Run<M> {
+    pub(super) fn new(plan: M::Plan, stays: bool) -> Self {
+        Self { plan, tally: Mutex::default(), door: Arc::new(Semaphore::new(M::DOOR)), stays }
     }
 
     /// The counts; a connection that panicked leaves them as good as they were.
@@ -96,28 +96,28 @@ impl<C: Client> Run<C> {
 }
 
 /// Follows the run's steps with one connection; `place` is its number among all, from zero.
-pub(super) async fn follow<C: Client>(run: Arc<Run<C>>, place: usize, steps: watch::Receiver<Step>) {
+pub(super) async fn follow<M: Member>(run: Arc<Run<M>>, place: usize, steps: watch::Receiver<Step>) {
     if let Err(lost) = live(&run, place, steps).await {
         run.tally().fail(lost);
     }
 }
 
-async fn live<C: Client>(
-    run: &Arc<Run<C>>,
+async fn live<M: Member>(
+    run: &Arc<Run<M>>,
     place: usize,
     mut steps: watch::Receiver<Step>,
 ) -> Result<(), Lost> {
     let gone = |_| BROKEN_OFF.to_owned();
-    let mut client = C::connect(Arc::clone(run), place).await?;
+    let mut member = M::connect(Arc::clone(run), place).await?;
     run.tally().greeted += 1;
     let mut step = *steps.wait_for(|step| *step >= Step::Open).await.map_err(gone)?;
     let mut timer = Timer::default();
     while step < Step::Leave {
-        let has_more = client.settle(step)?;
-        if client.has_work() && !run.stays {
+        let has_more = member.settle(step)?;
+        if member.has_work() && !run.stays {
             break;
         }
-        timer.set(client.due().filter(|_| step == Step::Mine));
+        timer.set(member.due().filter(|_| step == Step::Mine));
         tokio::select! {
             biased;
             changed = steps.changed() => {
@@ -125,25 +125,25 @@ async fn live<C: Client>(
                 step = *steps.borrow_and_update();
             }
             () = timer.fired() => {}
-            done = client.io() => done?,
+            done = member.io() => done?,
             // Only after the socket was asked, so that shares and answers keep step.
             () = yield_now(), if has_more => {}
         }
     }
-    client.close().await;
+    member.close().await;
     Ok(())
 }
 
 /// Connections with one run to follow.
-pub(super) struct Crowd<C: Client> {
-    pub(super) run: Arc<Run<C>>,
+pub(super) struct Crowd<M: Member> {
+    pub(super) run: Arc<Run<M>>,
     pub(super) steps: watch::Sender<Step>,
     members: JoinSet<()>,
 }
 
-impl<C: Client> Crowd<C> {
+impl<M: Member> Crowd<M> {
     /// Nobody yet; those who come begin with that step.
-    pub(super) fn new(plan: C::Plan, step: Step) -> Self {
+    pub(super) fn new(plan: M::Plan, step: Step) -> Self {
         let (steps, _) = watch::channel(step);
         Self { run: Arc::new(Run::new(plan, true)), steps, members: JoinSet::new() }
     }
@@ -174,7 +174,7 @@ impl<C: Client> Crowd<C> {
         let tally = self.run.tally();
         if tally.opened < wanted {
             let first_reason = tally.failures.keys().next().cloned();
-            return Err(LoadError::NotOpened { whom: C::MANY, opened: tally.opened, wanted, first_reason });
+            return Err(LoadError::NotOpened { whom: M::MANY, opened: tally.opened, wanted, first_reason });
         }
         Ok(tally.opened)
     }

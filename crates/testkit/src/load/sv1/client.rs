@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::super::crowd::{self, Lost, Step};
+use super::super::crowd::{self, Lost, Member, Step};
 use super::super::pace::Pace;
 use super::Plan;
 use super::machine::{Heard, Machine};
@@ -60,7 +60,7 @@ pub(super) struct Client {
     turn: Option<OwnedSemaphorePermit>,
 }
 
-impl crowd::Client for Client {
+impl Member for Client {
     type Plan = Terms;
     const MANY: &'static str = "machines";
     /// So many are on their way from connecting to work at once; more would wait in the kernel's queue of the translator's socket, which has a
