@@ -1,4 +1,5 @@
 //! `adit bench` as a user runs it, in small: a server of its own, shares, new tips, and a report that says so.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
