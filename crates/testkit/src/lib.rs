@@ -1,4 +1,4 @@
-//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes, simulated miners, attackers and the load generator.
+//! What tests of the whole stack share: the bodies of the fuzz targets, real nodes, pools in memory, simulated miners, attackers and the load generator.
 #![forbid(unsafe_code)]
 
 pub mod bitcoind;
@@ -7,3 +7,5 @@ pub mod fuzz;
 pub mod load;
 pub mod mining;
 pub mod session_model;
+#[cfg(feature = "stage")]
+pub mod stage;

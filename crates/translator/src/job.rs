@@ -228,4 +228,6 @@ fn body(job: &Job, fixed: &Extranonce, ntime: u32) -> Box<[u8]> {
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

@@ -1,17 +1,16 @@
 //! How much memory a machine takes: none for a share, little for a connection.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../src/job/fixture.rs"]
+mod fixture;
+
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_share::{Extranonce, Job, JobParts, Tip};
-use adit_translator::upstream::{ChannelWork, Source};
 use adit_translator::{Lender, Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Sv1Job};
-use adit_units::{Difficulty, Height, JobId, Monotonic, Now, Target, UnixTime};
-use bitcoin::hashes::Hash as _;
-use bitcoin::{BlockHash, CompactTarget};
+use adit_units::{Difficulty, Monotonic, Now, Target, UnixTime};
 
-const TIME: u32 = 1_780_000_000;
+use self::fixture::{Given, TIME};
 
 /// Most bytes that a connection may take in all; the core has the most of it when it is busy, and the shell around it the rest.
 const CONNECTION: u64 = 24 * 1024;
@@ -41,29 +40,16 @@ fn now(seconds: u64) -> Now {
 
 /// A job that every hash meets for machines; half of them for the upstream.
 fn job(number: u32, tip: u8) -> Arc<Sv1Job> {
-    let nbits = CompactTarget::from_consensus(0x0300_0001);
-    let parts = JobParts {
-        id: JobId(number),
-        tip: Tip::new(BlockHash::from_byte_array([tip; 32]), Height(101), nbits, TIME),
-        min_ntime: TIME,
-        version: 0x2000_0000,
-        version_rolling_allowed: true,
-        coinbase_prefix: &[1; 60],
-        coinbase_suffix: &[2; 300],
-        extranonce_len: 20,
+    let given = Given {
+        number,
+        tip,
+        coinbase: [60, 300],
         merkle_path: vec![[3; 32]; 12],
-    };
-    let work = ChannelWork {
-        key: 0,
-        job: Arc::new(Job::from_parts(parts).unwrap()),
-        source: Source { channel: 1, job: number, generation: tip.into() },
-        prefix: Extranonce::join(&[9; 6], &[]),
-        extranonce_size: 14,
         target: Target::from_le_bytes([0x7f; 32]),
-        is_new_tip: false,
+        ..Given::default()
     };
     let floor = u64::from(tip) << 32;
-    Arc::new(Sv1Job::new(&work, 1, (floor + u64::from(number) * NUMBER_STEP, floor), 8).unwrap())
+    Arc::new(Sv1Job::new(&given.work(), 1, (floor + u64::from(number) * NUMBER_STEP, floor), 8).unwrap())
 }
 
 /// Any device may have the lowest difficulty that there is.

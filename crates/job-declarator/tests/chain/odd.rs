@@ -12,7 +12,7 @@ use bitcoin::{Amount, TxOut, consensus};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::stage::{identity, script};
+use crate::stage::{identity, script, url};
 
 /// More than any message of a client in these tests has.
 const PAYLOAD_MAX: usize = 1 << 20;
@@ -53,7 +53,7 @@ impl OddDeclarator {
     }
 
     pub(crate) fn url(&self) -> Url {
-        Url::new(self.address.ip().to_string(), self.address.port(), Some(self.authority)).unwrap()
+        url(self.address, Some(self.authority))
     }
 
     /// How many connections there have been.

@@ -1,42 +1,15 @@
 //! The parts of a job as machines put them together, against the pool's own way.
 
-use adit_share::{JobParts, MAX_EXTRANONCE_LEN, Tip};
-use adit_units::{Height, JobId};
+use adit_share::MAX_EXTRANONCE_LEN;
 use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::hex::FromHex as _;
-use bitcoin::{BlockHash, CompactTarget};
 
+use super::fixture::{Given, TIME};
 use super::*;
 
-const TIME: u32 = 1_780_000_000;
-
-fn work(prefix: &[u8], size: u16) -> ChannelWork {
-    let tip = Tip::new(
-        BlockHash::from_byte_array([7; 32]),
-        Height(101),
-        CompactTarget::from_consensus(0x207f_ffff),
-        TIME,
-    );
-    let parts = JobParts {
-        id: JobId(5),
-        tip,
-        min_ntime: TIME,
-        version: 0x2000_0000,
-        version_rolling_allowed: true,
-        coinbase_prefix: &[1; 50],
-        coinbase_suffix: &[2; 60],
-        extranonce_len: prefix.len() + usize::from(size),
-        merkle_path: vec![[3; 32], [4; 32]],
-    };
-    ChannelWork {
-        key: 0,
-        job: Arc::new(Job::from_parts(parts).unwrap()),
-        source: Source { channel: 1, job: 5, generation: 1 },
-        prefix: Extranonce::join(prefix, &[]),
-        extranonce_size: size,
-        target: Target::DIFFICULTY_1,
-        is_new_tip: true,
-    }
+fn work(prefix: &[u8], extranonce_size: u16) -> ChannelWork {
+    let merkle_path = vec![[3; 32], [4; 32]];
+    Given { prefix: prefix.into(), extranonce_size, merkle_path, ..Given::default() }.work()
 }
 
 #[test]

@@ -19,14 +19,11 @@ impl Machine {
 mod tests {
     use std::sync::Arc;
 
-    use adit_share::{Extranonce, Job, JobParts, Tip};
-    use adit_units::{Height, JobId, Monotonic, Now, Target, UnixTime};
-    use bitcoin::hashes::Hash as _;
-    use bitcoin::{BlockHash, CompactTarget};
+    use adit_units::{Monotonic, Now, UnixTime};
 
     use super::*;
+    use crate::job::fixture::{Given, TIME};
     use crate::machine::{Lender, MachineConfig, MachineTerms};
-    use crate::upstream::{ChannelWork, Source};
 
     struct Nobody;
 
@@ -38,33 +35,19 @@ mod tests {
 
     /// A job with 12 bytes of extranonce and coinbases of that length.
     fn job(number: u64, length: usize) -> Arc<Sv1Job> {
-        let bits = CompactTarget::from_consensus(0x207f_ffff);
-        let parts = JobParts {
-            id: JobId(1),
-            tip: Tip::new(BlockHash::from_byte_array([7; 32]), Height(101), bits, 1_780_000_000),
-            min_ntime: 1_780_000_000,
-            version: 0x2000_0000,
-            version_rolling_allowed: true,
-            coinbase_prefix: &[1; 50],
-            coinbase_suffix: &vec![2; length - 62],
-            extranonce_len: 12,
-            merkle_path: Vec::new(),
-        };
-        let work = ChannelWork {
-            key: 0,
-            job: Arc::new(Job::from_parts(parts).unwrap()),
-            source: Source { channel: 1, job: 1, generation: 1 },
-            prefix: Extranonce::join(&[], &[]),
+        let given = Given {
+            coinbase: [50, length - 62],
+            prefix: Vec::new(),
             extranonce_size: 12,
-            target: Target::DIFFICULTY_1,
-            is_new_tip: true,
+            ..Given::default()
         };
+        let work = given.work();
         Arc::new(Sv1Job::new(&work, 0, (number, 0), 8).unwrap())
     }
 
     /// A machine that calls itself that, and what it has been noted for after each of some jobs.
     fn noted(user_agent: &str, lengths: &[usize]) -> (Vec<Event>, Option<usize>) {
-        let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(1_780_000_000) };
+        let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(TIME) };
         let terms = MachineTerms { extranonce1: [0, 0, 0, 1], seen_key: [0; 16] };
         let mut machine = Machine::new(Arc::new(MachineConfig::default()), terms, now.monotonic);
         let subscribe = format!("{{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"{user_agent}\"]}}");

@@ -5,17 +5,12 @@
 //! the dialogues do with machines that really hash. Difficulties, what goes up and what is counted are the machine's own.
 
 use adit_channel::{TargetSteps, VardiffConfig};
-use adit_share::{Job, JobParts, Tip};
-use adit_units::{Height, JobId, UnixTime};
-use bitcoin::hashes::Hash as _;
-use bitcoin::{BlockHash, CompactTarget};
+use adit_units::UnixTime;
 
 use super::shares::{Candidate, Found};
 use super::*;
+use crate::job::fixture::{Given, TIME};
 use crate::sv1::Extranonce2;
-use crate::upstream::{ChannelWork, Source};
-
-const TIME: u32 = 1_780_000_000;
 
 /// Seconds from one job to the next.
 const JOB_SECONDS: u32 = 120;
@@ -74,32 +69,7 @@ impl Pool {
         self.vardiff.handle_job(now);
         self.target = self.vardiff.target();
         self.number += NUMBER_STEP;
-        let tip = Tip::new(
-            BlockHash::from_byte_array([7; 32]),
-            Height(101),
-            CompactTarget::from_consensus(0x0300_0001),
-            TIME,
-        );
-        let parts = JobParts {
-            id: JobId(1),
-            tip,
-            min_ntime: TIME,
-            version: 0x2000_0000,
-            version_rolling_allowed: true,
-            coinbase_prefix: &[1; 50],
-            coinbase_suffix: &[2; 60],
-            extranonce_len: 20,
-            merkle_path: Vec::new(),
-        };
-        let work = ChannelWork {
-            key: 0,
-            job: Arc::new(Job::from_parts(parts).unwrap()),
-            source: Source { channel: 1, job: 1, generation: 1 },
-            prefix: Extranonce::join(&[9; 6], &[]),
-            extranonce_size: 14,
-            target: self.target,
-            is_new_tip: false,
-        };
+        let work = Given { target: self.target, ..Given::default() }.work();
         Arc::new(Sv1Job::new(&work, 1, (self.number, NUMBER_STEP), 8).unwrap())
     }
 }

@@ -18,7 +18,9 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use crate::SOME;
-use crate::stage::{Machine, Pool, chain, config, eventually, status, translator, translator_with_tls};
+use crate::stage::{
+    Machine, Pool, chain, config, eventually, status, translator, translator_with_tls, upstream,
+};
 
 /// The beginning of a session in plain text.
 const SUBSCRIBE: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
@@ -70,7 +72,7 @@ async fn stop(translator: Translator, pool: Pool) {
 async fn machines_mine_over_tls_and_in_plain_text_at_once() {
     let node = chain();
     let pool = Pool::start(&node);
-    let translator = translator_with_tls(config(Mode::Aggregated, &[pool.target()]), tls());
+    let translator = translator_with_tls(config(Mode::Aggregated, &[upstream(&pool)]), tls());
     let address = translator.tls_address().unwrap();
     let over = |version, user| {
         Machine::start_over(async move { shake(connect(address, b"").await, version).await }, user)
@@ -94,7 +96,7 @@ async fn machines_mine_over_tls_and_in_plain_text_at_once() {
 async fn whoever_speaks_no_tls_is_not_served_over_it() {
     let node = chain();
     let pool = Pool::start(&node);
-    let translator = translator_with_tls(config(Mode::Aggregated, &[pool.target()]), tls());
+    let translator = translator_with_tls(config(Mode::Aggregated, &[upstream(&pool)]), tls());
     let stream = connect(translator.tls_address().unwrap(), SUBSCRIBE).await;
     let answer = everything(stream).await;
     assert!(!answer.contains("result"), "{answer}");
@@ -111,7 +113,7 @@ async fn a_proxy_says_where_machines_come_from() {
     let node = chain();
     let pool = Pool::start(&node);
     let open = |config| TranslatorConfig { expects_proxy: true, allows_public: true, ..config };
-    let translator = translator_with_tls(open(config(Mode::PerMachine, &[pool.target()])), tls());
+    let translator = translator_with_tls(open(config(Mode::PerMachine, &[upstream(&pool)])), tls());
     let (plain, encrypted) = (translator.address(), translator.tls_address().unwrap());
     let status = status(&translator);
     let v1 = b"PROXY TCP4 203.0.113.7 10.0.0.9 56324 34255\r\n";
@@ -143,12 +145,12 @@ async fn whom_a_proxy_names_is_judged_and_without_a_proxy_nobody_is_named() {
     let node = chain();
     let pool = Pool::start(&node);
     let header = [b"PROXY TCP4 203.0.113.7 10.0.0.9 56324 34255\r\n", SUBSCRIBE].concat();
-    let behind = TranslatorConfig { expects_proxy: true, ..config(Mode::Aggregated, &[pool.target()]) };
+    let behind = TranslatorConfig { expects_proxy: true, ..config(Mode::Aggregated, &[upstream(&pool)]) };
     let behind = translator(behind);
     assert_eq!(everything(connect(behind.address(), &header).await).await, "", "a public address");
     behind.shutdown().await;
 
-    let direct = translator(config(Mode::Aggregated, &[pool.target()]));
+    let direct = translator(config(Mode::Aggregated, &[upstream(&pool)]));
     let mut stream = connect(direct.address(), &header).await;
     let mut answer = vec![0; 1024];
     let count = timeout(Duration::from_secs(30), stream.read(&mut answer)).await.unwrap().unwrap();

@@ -1,6 +1,7 @@
 //! The whole chain over sockets: SV1 machines on a translator on pools, on a chain in memory.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod legacy;
 mod listeners;
 mod stage;
 
@@ -11,7 +12,7 @@ use adit_translator::UpstreamState;
 use adit_translator::server::{Mode, UpstreamTarget};
 use adit_translator::upstream::payout::Expectation;
 
-use self::stage::{Machine, Pool, chain, config, eventually, height, script, status, translator};
+use self::stage::{Machine, Pool, chain, config, eventually, height, script, status, translator, upstream};
 
 /// Shares that show that it goes on.
 const SOME: u64 = 20;
@@ -21,7 +22,7 @@ async fn translate_sv1_to_sv2_successfully() {
     let node = chain();
     for (mode, channels) in [(Mode::Aggregated, 1), (Mode::PerMachine, 2)] {
         let pool = Pool::start(&node);
-        let translator = translator(config(mode, &[pool.target()]));
+        let translator = translator(config(mode, &[upstream(&pool)]));
         let machines = ["alice.rig1", "bob.rig2"].map(|user| Machine::start(&translator, user));
         eventually("both have shares", || machines.iter().all(|machine| machine.accepted() > SOME)).await;
         let before = height(&node);
@@ -57,8 +58,8 @@ async fn machines_stay_connected_while_pools_die_and_come_back() {
     for mode in [Mode::Aggregated, Mode::PerMachine] {
         let (first, second) = (Pool::start(&node), Pool::start(&node));
         let address = first.address();
-        let barn = UpstreamTarget { user: "barn.loft".to_owned(), ..second.target() };
-        let translator = translator(config(mode, &[first.target(), barn]));
+        let barn = UpstreamTarget { user: "barn.loft".to_owned(), ..upstream(&second) };
+        let translator = translator(config(mode, &[upstream(&first), barn]));
         let machine = Machine::start(&translator, "rig");
         eventually("the first has shares", || first.records().len() as u64 > SOME).await;
         let keys = first.stop().await;
@@ -83,7 +84,7 @@ async fn with_one_pool_the_translator_waits_until_it_is_back() {
     let node = chain();
     let pool = Pool::start(&node);
     let address = pool.address();
-    let translator = translator(config(Mode::Aggregated, &[pool.target()]));
+    let translator = translator(config(Mode::Aggregated, &[upstream(&pool)]));
     let status = status(&translator);
     let machine = Machine::start(&translator, "rig");
     eventually("the pool has shares", || pool.records().len() as u64 > SOME).await;
@@ -111,8 +112,8 @@ async fn translator_falls_back_when_payout_does_not_match_user_identity() {
     let node = chain();
     let (first, second) = (Pool::start(&node), Pool::start(&node));
     let expects = |of| Some(Expectation { script: script(of), least_percent: 90 });
-    let miserly = UpstreamTarget { expects: expects("somebody else"), ..first.target() };
-    let fair = UpstreamTarget { expects: expects("pool"), ..second.target() };
+    let miserly = UpstreamTarget { expects: expects("somebody else"), ..upstream(&first) };
+    let fair = UpstreamTarget { expects: expects("pool"), ..upstream(&second) };
     let translator = translator(config(Mode::Aggregated, &[miserly, fair]));
     let status = status(&translator);
     let machine = Machine::start(&translator, "rig");
@@ -136,7 +137,7 @@ async fn machines_hear_of_a_quiet_job_again_under_another_id() {
     let pool = Pool::start(&node);
     let config = adit_translator::server::TranslatorConfig {
         keepalive: Duration::from_secs(2),
-        ..config(Mode::Aggregated, &[pool.target()])
+        ..config(Mode::Aggregated, &[upstream(&pool)])
     };
     let translator = translator(config);
     // It only listens, so no block ends the job.
@@ -153,7 +154,7 @@ async fn machines_hear_of_a_quiet_job_again_under_another_id() {
 async fn a_machine_that_leaves_takes_its_channel_along() {
     let node = chain();
     let pool = Pool::start(&node);
-    let translator = translator(config(Mode::PerMachine, &[pool.target()]));
+    let translator = translator(config(Mode::PerMachine, &[upstream(&pool)]));
     let machines = ["a.one", "a.two", "a.three"].map(|user| Machine::start(&translator, user));
     eventually("all have channels", || pool.channels() == 3).await;
     let [one, ..] = machines;
@@ -167,7 +168,7 @@ async fn a_machine_that_leaves_takes_its_channel_along() {
 async fn what_became_of_shares_above_is_told_for_each_machine() {
     let node = chain();
     let pool = Pool::start(&node);
-    let translator = translator(config(Mode::Aggregated, &[pool.target()]));
+    let translator = translator(config(Mode::Aggregated, &[upstream(&pool)]));
     let status = status(&translator);
     let machine = Machine::start(&translator, "farm.rig");
     // What machines say of themselves and what their upstream says come at different times.

@@ -1,139 +1,44 @@
 //! Pools, a translator and SV1 machines to test with.
 
-use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_channel::ShareRecord;
-use adit_ledger::segment::Position;
-use adit_ledger::storage::faulty::FaultyStorage;
-use adit_ledger::{BlockStore, LogConfig, Opened, open_in, read_in};
-use adit_net::{Bound, Clock, Limits, OsRng, Url};
-use adit_node::{DevnetConfig, Node, Pace};
-use adit_pool::PoolConfig;
-use adit_pool::server::{FoundBlocks, Parts, Server, ServerConfig};
+use adit_net::{Bound, Limits};
+use adit_node::Node;
+use adit_testkit::stage::{self, RATE, SPEED, free};
+pub(crate) use adit_testkit::stage::{Pool, eventually, height, script};
 use adit_translator::server::{Doors, Mode, Tls, Translator, TranslatorConfig, UpstreamTarget};
 use adit_translator::{MachineConfig, Status};
-use adit_transport::{AuthorityKeyPair, Identity, StaticKeyPair};
-use adit_units::{Difficulty, Hashrate, ShareRate, Target, UnixTime, Work};
+use adit_units::{Difficulty, Target, Work};
 use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
-use bitcoin::{Network, ScriptBuf, WPubkeyHash};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
 
-/// Longer than anything should take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-/// What a block costs, in expected hashes: few enough for a processor, and many times what a share costs.
-const BLOCK_HASHES: u128 = 1 << 23;
-
-pub(crate) fn script(of: &str) -> ScriptBuf {
-    ScriptBuf::new_p2wpkh(&WPubkeyHash::hash(of.as_bytes()))
-}
-
-fn free() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
+/// What a block costs: little enough for a processor, and many times what a share costs.
+const BLOCK: Work = Work::from_hashes(1 << 23);
 
 /// A chain on which blocks are found every few seconds.
 pub(crate) fn chain() -> Node {
-    let mut seed = [0; 32];
-    rand_core::Rng::fill_bytes(&mut OsRng, &mut seed);
-    let config =
-        DevnetConfig { pace: Pace::Fixed(Work::from_hashes(BLOCK_HASHES)), ..DevnetConfig::new(seed) };
-    Node::devnet(&config, || Clock.now())
+    stage::chain(BLOCK)
 }
 
-/// Height of the block that is mined now.
-pub(crate) fn height(node: &Node) -> u32 {
-    node.templates().borrow().as_ref().map_or(0, |template| template.tip.height.0)
-}
-
-/// Waits until something is so.
-pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not in time: {what}"));
-}
-
-/// A pool.
-pub(crate) struct Pool {
-    server: Server,
-    log: FaultyStorage,
-    authority: AuthorityKeyPair,
-}
-
-impl Pool {
-    pub(crate) fn start(node: &Node) -> Self {
-        Self::start_again(node, free(), AuthorityKeyPair::generate(&mut OsRng))
-    }
-
-    /// Starts at an address that it may have had before.
-    pub(crate) fn start_again(node: &Node, address: SocketAddr, authority: AuthorityKeyPair) -> Self {
-        let (own, end) = (StaticKeyPair::generate(&mut OsRng), UnixTime::from_secs(u32::MAX));
-        let identity = Arc::new(Identity::new(&authority, own, UnixTime::default(), end).unwrap());
-        let log = FaultyStorage::default();
-        let Opened { log: shares, boot, outcome, .. } =
-            open_in(log.clone(), LogConfig::new(1), Clock.unix()).unwrap();
-        let blocks =
-            FoundBlocks::open(node.clone(), BlockStore::open_in(FaultyStorage::default()).unwrap()).unwrap();
-        let mut pool = PoolConfig {
-            network: Network::Regtest,
-            halving_interval: 150,
-            ..PoolConfig::new(1, script("pool"))
-        };
-        pool.vardiff.rate = ShareRate::from_shares_per_minute(600);
-        let node = node.clone();
-        let parts =
-            Parts { pool, boot, node, log: shares, outcome, blocks, identity, relay: None, declared: None };
-        let server = Server::start(ServerConfig::new(address), parts).unwrap();
-        Self { server, log, authority }
-    }
-
-    /// As a translator names it.
-    pub(crate) fn target(&self) -> UpstreamTarget {
-        let (address, key) = (self.server.address(), self.authority.public_key());
-        let pool = Url::new(address.ip().to_string(), address.port(), Some(key)).unwrap();
-        UpstreamTarget { pool: pool.into(), user: "farm.house".to_owned(), expects: None }
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
-    /// Channels that are open.
-    pub(crate) fn channels(&self) -> u64 {
-        self.server.metrics().channels
-    }
-
-    /// What is in the share log.
-    pub(crate) fn records(&self) -> Vec<ShareRecord> {
-        let records = read_in(self.log.after_kill(), Position(0)).unwrap();
-        records.map(|record| record.unwrap().1).collect()
-    }
-
-    pub(crate) async fn stop(self) -> AuthorityKeyPair {
-        self.server.shutdown().await;
-        self.authority
-    }
+/// A pool as a translator names it.
+pub(crate) fn upstream(pool: &Pool) -> UpstreamTarget {
+    UpstreamTarget { pool: pool.url().into(), user: "farm.house".to_owned(), expects: None }
 }
 
 /// What a translator goes by in these tests: shares that a processor finds several of in a second.
 pub(crate) fn config(mode: Mode, upstreams: &[UpstreamTarget]) -> TranslatorConfig {
-    let machine = MachineConfig { rate: ShareRate::from_shares_per_minute(600), ..MachineConfig::default() };
+    let machine = MachineConfig { rate: RATE, ..MachineConfig::default() };
     TranslatorConfig {
         upstreams: upstreams.to_vec(),
         mode,
         machine,
         keepalive: Duration::from_secs(30),
-        first_guess: Hashrate::from_hashes_per_second(100_000),
+        first_guess: SPEED,
         limits: Limits::default(),
         insecure: false,
         allows_public: false,
@@ -226,6 +131,8 @@ struct Rig<S> {
     next_id: u64,
     extranonce1: Vec<u8>,
     extranonce2: u64,
+    /// Bytes of it, as the server wants them.
+    extranonce2_len: usize,
     target: Target,
     job: Option<Value>,
 }
@@ -233,8 +140,17 @@ struct Rig<S> {
 impl<S: Stream> Rig<S> {
     fn new(stream: S, user: String, note: tokio::sync::watch::Sender<Seen>) -> Self {
         let lines = BufReader::new(stream);
-        let (extranonce1, target) = (Vec::new(), Target::ZERO);
-        Self { lines, user, note, next_id: 0, extranonce1, extranonce2: 0, target, job: None }
+        Self {
+            lines,
+            user,
+            note,
+            next_id: 0,
+            extranonce1: Vec::new(),
+            extranonce2: 0,
+            extranonce2_len: 0,
+            target: Target::ZERO,
+            job: None,
+        }
     }
 
     async fn log_in(&mut self) {
@@ -243,6 +159,7 @@ impl<S: Stream> Rig<S> {
         let subscribed = self.call("mining.subscribe", &json!(["cpuminer/2.5.1"])).await.unwrap();
         let extranonce1 = subscribed["result"][1].as_str().unwrap().to_owned();
         self.extranonce1 = Vec::from_hex(&extranonce1).unwrap();
+        self.extranonce2_len = subscribed["result"][2].as_u64().unwrap().try_into().unwrap();
         self.note.send_modify(|seen| seen.extranonces.push(extranonce1));
         let user = self.user.clone();
         let answer = self.call("mining.authorize", &json!([user, "x"])).await.unwrap();
@@ -253,8 +170,9 @@ impl<S: Stream> Rig<S> {
     async fn mine(&mut self) -> Option<()> {
         let Some(job) = self.job.clone() else { return self.listen().await };
         self.extranonce2 += 1;
-        let extranonce2 = self.extranonce2.to_be_bytes();
-        let mut header = header(&job, &self.extranonce1, &extranonce2);
+        let counted = self.extranonce2.to_be_bytes();
+        let extranonce2 = &counted[counted.len() - self.extranonce2_len..];
+        let mut header = header(&job, &self.extranonce1, extranonce2);
         // Version bits of every kind are rolled.
         let rolled = u16::try_from(self.extranonce2 & 0xffff).unwrap();
         let bits = u32::from(rolled) << 13 & 0x1fff_e000;

@@ -5,6 +5,8 @@ mod bounds;
 mod credit;
 mod devices;
 mod errors;
+#[path = "../../src/job/fixture.rs"]
+mod fixture;
 mod jobs;
 mod messages;
 mod names;

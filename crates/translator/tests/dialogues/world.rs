@@ -5,22 +5,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use adit_channel::LinkId;
-use adit_share::{Extranonce, Job, JobParts, Tip};
-use adit_translator::upstream::{ChannelWork, Source};
+use adit_translator::upstream::ChannelWork;
 use adit_translator::{
     Disconnect, Event, Lender, Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Share, Sv1Job,
 };
-use adit_units::{Difficulty, Height, JobId, Monotonic, Now, Target, UnixTime};
+use adit_units::{Difficulty, Monotonic, Now, Target, UnixTime};
 use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
-use bitcoin::{BlockHash, CompactTarget};
 use serde_json::{Value, json};
 
-/// The wall clock when a world begins, in seconds.
-pub(crate) const START: u32 = 1_780_000_000;
-
-/// A network target that no share of a test meets.
-pub(crate) const HARD: u32 = 0x0300_0001;
+use crate::fixture::Given;
+pub(crate) use crate::fixture::{HARD, TIME as START};
 
 /// A network target that every second hash meets.
 pub(crate) const EASY: u32 = 0x207f_ffff;
@@ -155,29 +150,20 @@ impl World {
     }
 
     fn work(&self) -> ChannelWork {
-        let nbits = CompactTarget::from_consensus(self.nbits);
         let extranonce2_len = u16::from(self.config.extranonce2_len);
-        let size = LEFT.max(4 + extranonce2_len);
-        let parts = JobParts {
-            id: JobId(self.jobs),
-            tip: Tip::new(BlockHash::from_byte_array([self.tip; 32]), Height(101), nbits, START),
-            min_ntime: START,
+        let given = Given {
+            number: self.jobs,
+            tip: self.tip,
+            nbits: self.nbits,
             version: VERSION,
             version_rolling_allowed: self.rolling,
-            coinbase_prefix: &[1; 50],
-            coinbase_suffix: &[2; 60],
-            extranonce_len: self.prefix.len() + usize::from(size),
             merkle_path: vec![[3; 32], [self.jobs.to_le_bytes()[0]; 32]],
-        };
-        ChannelWork {
-            key: 9,
-            job: Arc::new(Job::from_parts(parts).unwrap()),
-            source: Source { channel: 4, job: self.jobs, generation: self.tip.into() },
-            prefix: Extranonce::join(&self.prefix, &[]),
-            extranonce_size: size,
+            prefix: self.prefix.into(),
+            extranonce_size: LEFT.max(4 + extranonce2_len),
             target: self.target,
-            is_new_tip: true,
-        }
+            ..Given::default()
+        };
+        given.work()
     }
 }
 
