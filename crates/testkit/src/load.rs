@@ -3,11 +3,17 @@
 //! Works against any pool by its URL. Where every hash is a share nothing is hashed; elsewhere real shares are looked for. A server
 //! on this machine can be watched from outside ([`Watched`]), and one that the run started itself ([`OwnServer`]) makes new tips on
 //! order. Latencies are measured in this process, so they contain what it takes to receive and open the frames.
+//!
+//! SV1 machines below a translator ([`sv1`]) are a crowd, too: what all connections do alike is in `crowd` and `pace`, what they count in
+//! `tally`, and what their reports show alike in `figures`.
 
 mod channel;
 mod client;
+mod crowd;
+mod figures;
 mod flooding;
 mod histogram;
+mod pace;
 mod process;
 mod report;
 pub mod sv1;
@@ -16,21 +22,21 @@ mod visitors;
 
 use core::num::NonZeroU32;
 use core::time::Duration;
-use std::sync::Arc;
 
 use adit_miner::{ChannelKind, Url};
 use adit_net::Clock;
 use adit_units::{Hashrate, Monotonic};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use client::{Run, Step};
+use client::Client;
+use crowd::{ANSWER_PATIENCE, Step};
+pub use figures::{FanOut, ShareCounts};
+use figures::{bytes_each, micros, nanos_each};
 pub use flooding::{FloodResults, FloodRound, Flooding, ROUNDS};
 pub use histogram::{Histogram, Quantiles};
+use process::CpuMeter;
 pub use process::{OwnServer, SERVER_PATIENCE, ServerError, Watched};
 pub use report::{Asked, Handshakes, Memory, Opening, Report, ShareResults, TipResult, TipSummary, Visits};
-use report::{micros, nanos_each};
 use tally::Tally;
 use visitors::Visitors;
 
@@ -42,12 +48,6 @@ const OPENING_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a server has to settle before its memory is read.
 const SETTLING: Duration = Duration::from_secs(1);
-
-/// How long the last shares have to be answered, and a tip to reach everybody.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often progress is looked at.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// What a run does.
 #[derive(Clone, Debug)]
@@ -124,10 +124,12 @@ pub enum LoadError {
     NoAcknowledgements,
     /// Too few connections came about.
     #[error(
-        "only {opened} of {wanted} connections came to have work{}",
+        "only {opened} of {wanted} {whom} came to have work{}",
         first_reason.as_ref().map_or(String::new(), |reason| format!("; one was lost: {reason}"))
     )]
     NotOpened {
+        /// What they are called.
+        whom: &'static str,
         /// With work.
         opened: usize,
         /// Asked for.
@@ -145,8 +147,9 @@ impl Subject<'_> {
         }
     }
 
-    fn cpu(&self) -> Result<Option<Duration>, ServerError> {
-        self.watched().map(|watched| watched.cpu()).transpose()
+    /// Begins to measure its processor time.
+    fn cpu(&self) -> Result<CpuMeter, ServerError> {
+        CpuMeter::start(self.watched())
     }
 
     fn resident(&self) -> Result<Option<u64>, ServerError> {
@@ -169,38 +172,10 @@ struct Mined {
     flood: Option<FloodResults>,
 }
 
-/// One crowd of connections.
-struct Crowd {
-    run: Arc<Run>,
-    steps: watch::Sender<Step>,
-    members: JoinSet<()>,
-}
+/// Stratum V2 connections.
+type Crowd = crowd::Crowd<Client>;
 
 impl Crowd {
-    fn new(plan: &Plan) -> Self {
-        let (steps, _) = watch::channel(Step::Greet);
-        Self { run: Arc::new(Run::new(plan.clone(), true)), steps, members: JoinSet::new() }
-    }
-
-    /// Lets connections come until there are `count`.
-    fn grow(&mut self, count: usize) {
-        for place in self.members.len()..count {
-            self.members.spawn(client::follow(Arc::clone(&self.run), place, self.steps.subscribe()));
-        }
-    }
-
-    /// Waits until `done`, or until it is clear that it will not come to pass.
-    async fn until(&self, patience: Duration, done: impl Fn(&Tally) -> bool) -> bool {
-        let deadline = Clock.monotonic() + patience;
-        while Clock.monotonic() < deadline {
-            if done(&self.run.tally()) {
-                return true;
-            }
-            sleep(LOOK).await;
-        }
-        false
-    }
-
     /// Has all connections come, in two waves if the first is to be held before its setup.
     async fn open(&mut self, subject: &Subject<'_>) -> Result<Opened, LoadError> {
         let wanted = self.run.plan.connections;
@@ -211,34 +186,22 @@ impl Crowd {
             self.grow(count);
             let held = |tally: &Tally| tally.greeted as u64 + tally.failed() >= count as u64;
             self.until(OPENING_PATIENCE, held).await;
-            let (cpu_now, span) = (subject.cpu()?, Clock.monotonic() - start);
-            handshakes = cpu_now.zip(cpu).and_then(|(now, before)| {
-                let server_cpu_ns_each = nanos_each(now.saturating_sub(before), count as u64)?;
-                Some(Handshakes { count, micros: micros(span), server_cpu_ns_each })
+            let (spent, span) = (cpu.spent()?, Clock.monotonic() - start);
+            handshakes = nanos_each(spent, count as u64).map(|server_cpu_ns_each| Handshakes {
+                count,
+                micros: micros(span),
+                server_cpu_ns_each,
             });
-            stranger_each = each(subject.resident()?, before, count);
+            stranger_each = bytes_each(subject.resident()?, before, count);
         }
         self.steps.send_replace(Step::Open);
-        self.grow(wanted);
-        let done = |tally: &Tally| tally.opened as u64 + tally.failed() >= wanted as u64;
-        self.until(OPENING_PATIENCE, done).await;
-        let (span, cpu_now) = (Clock.monotonic() - start, subject.cpu()?);
-        let opened = self.all_opened()?;
-        let spent = cpu_now.zip(cpu).map(|(now, before)| now.saturating_sub(before));
-        let server_cpu_ns_each = spent.and_then(|spent| nanos_each(spent, opened as u64));
+        self.gather(wanted, OPENING_PATIENCE).await;
+        let (span, spent) = (Clock.monotonic() - start, cpu.spent()?);
+        let opened = self.all_opened(wanted)?;
+        let server_cpu_ns_each = nanos_each(spent, opened as u64);
         sleep(SETTLING).await;
         let opening = Opening { connections: opened, micros: micros(span), server_cpu_ns_each };
         Ok(Opened { handshakes, stranger_each, opening, resident: subject.resident()? })
-    }
-
-    /// How many connections have work, if it is all.
-    fn all_opened(&self) -> Result<usize, LoadError> {
-        let (tally, wanted) = (self.run.tally(), self.run.plan.connections);
-        if tally.opened < wanted {
-            let first_reason = tally.failures.keys().next().cloned();
-            return Err(LoadError::NotOpened { opened: tally.opened, wanted, first_reason });
-        }
-        Ok(tally.opened)
     }
 
     /// Submits shares for as long as planned, with new tips spread over that time.
@@ -258,16 +221,14 @@ impl Crowd {
             None => None,
         };
         sleep_until(start + duration).await;
-        let (span, in_time) = (Clock.monotonic() - start, self.run.tally().accepted);
-        self.steps.send_replace(Step::Rest);
         let for_ever = self.run.plan.unanswered_for_ever();
-        self.until(ANSWER_PATIENCE, |tally| tally.unanswered() <= for_ever).await;
-        let spent = subject.cpu()?.zip(cpu).map(|(now, before)| now.saturating_sub(before));
+        let per_second = self.rest(start, |tally| tally.unanswered() <= for_ever).await;
+        let spent = cpu.spent()?;
         let visits = match visitors {
             Some(visitors) => Some(visitors.end().await),
             None => None,
         };
-        let shares = ShareResults::new(&self.run.tally(), for_ever, per_second(in_time, span), spent);
+        let shares = ShareResults::new(&self.run.tally(), for_ever, per_second, spent);
         Ok(Mined { shares, visits, flood })
     }
 
@@ -284,12 +245,6 @@ impl Crowd {
         self.run.tally().ordered = None;
         Ok(())
     }
-
-    /// Has everybody leave.
-    async fn leave(mut self) {
-        self.steps.send_replace(Step::Leave);
-        while self.members.join_next().await.is_some() {}
-    }
 }
 
 /// Runs a plan against a server.
@@ -301,26 +256,26 @@ pub async fn run(plan: &Plan, mut subject: Subject<'_>) -> Result<Report, LoadEr
     let before = subject.resident()?;
     let mut generations = Vec::new();
     for _ in 1..plan.generations.max(1) {
-        let mut crowd = Crowd::new(plan);
+        let mut crowd = Crowd::new(plan.clone(), Step::Greet);
         generations.extend(crowd.open(&subject).await?.resident);
         crowd.leave().await;
         sleep(SETTLING).await;
     }
-    let mut crowd = Crowd::new(plan);
+    let mut crowd = Crowd::new(plan.clone(), Step::Greet);
     let opened = crowd.open(&subject).await?;
     generations.extend(opened.resident);
     let Mined { shares, visits, flood } = crowd.mine(&mut subject).await?;
     let after = subject.resident()?;
-    let (tips, lost): (Vec<_>, _) = {
+    let (tips, tip_summary, lost) = {
         let tally = crowd.run.tally();
-        (tally.tips.iter().filter_map(TipResult::new).collect(), tally.failures.clone())
+        let tips = tally.tips.iter().filter_map(TipResult::new).collect();
+        (tips, TipSummary::new(&tally.tips, plan.connections), tally.failures.clone())
     };
-    let tip_summary = TipSummary::new(&tips, plan.connections);
     crowd.leave().await;
     let memory = before.zip(after).map(|(before, after)| Memory {
         before,
         stranger_each: opened.stranger_each,
-        idle_each: each(generations.first().copied(), Some(before), plan.connections).unwrap_or(0),
+        idle_each: bytes_each(generations.first().copied(), Some(before), plan.connections).unwrap_or(0),
         generations,
         after,
     });
@@ -347,17 +302,6 @@ fn asked(plan: &Plan) -> Asked {
         ack_batch: plan.ack_batch,
         reconnects: plan.reconnects.map_or(0, NonZeroU32::get),
     }
-}
-
-/// How many in a second.
-fn per_second(count: u64, span: Duration) -> u64 {
-    let each = u128::from(count) * 1_000_000 / span.as_micros().max(1);
-    u64::try_from(each).unwrap_or(u64::MAX)
-}
-
-/// What of the memory that came each of `count` connections takes.
-fn each(now: Option<u64>, before: Option<u64>, count: usize) -> Option<u64> {
-    now?.saturating_sub(before?).checked_div(count as u64)
 }
 
 async fn sleep_until(moment: Monotonic) {

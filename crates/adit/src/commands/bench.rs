@@ -86,10 +86,7 @@ async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
     if args.flood.is_some() && args.rate == Rate::Max {
         bail!("acknowledgements beside a flood are those of paced shares; give --rate a number");
     }
-    let (wanted, allowed) = (usize::try_from(args.connections)?, raise_descriptor_limit());
-    if wanted + DESCRIPTORS_RESERVED > allowed {
-        bail!("{wanted} connections need more open files than the {allowed} that the system allows");
-    }
+    reserve_descriptors(args.connections, "connections")?;
     if let Some(url) = &args.url {
         let plan = plan(args, url)?;
         return Ok(load::run(&plan, Subject::Foreign(args.pid.map(Watched::new))).await?);
@@ -105,6 +102,15 @@ async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
     let report = load::run(&plan, Subject::Own(&mut server)).await;
     server.stop().await?;
     Ok(report?)
+}
+
+/// Sees to it that so many of those, as they are called, can be connected at once.
+fn reserve_descriptors(wanted: u32, whom: &str) -> anyhow::Result<()> {
+    let allowed = raise_descriptor_limit();
+    if usize::try_from(wanted)? + DESCRIPTORS_RESERVED > allowed {
+        bail!("{wanted} {whom} need more open files than the {allowed} that the system allows");
+    }
+    Ok(())
 }
 
 /// How to start a server for these arguments.

@@ -403,6 +403,9 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
         role.vardiff.rate = rate;
     }
     role.empty_jobs = empty_jobs("pool.empty_jobs", written.empty_jobs.as_deref(), mistakes);
+    if let Some(channels) = written.channels_per_connection {
+        role.channels_per_connection = channels;
+    }
     role.require_worker_names = written.require_worker_names.unwrap_or(false);
     role.solo = written.solo.unwrap_or(true);
     role.successor = written.successor.as_deref().and_then(|text| successor(text, mistakes));
@@ -415,6 +418,7 @@ fn role(written: &WrittenPool, payout_script: ScriptBuf, mistakes: &mut Vec<Mist
                 }
                 PoolConfigError::PayoutScript => "pool.payout_address",
                 PoolConfigError::Successor => "pool.successor",
+                PoolConfigError::NoChannels => "pool.channels_per_connection",
                 _ => "pool",
             };
             mistakes.push(Mistake::at(path, error.to_string()));

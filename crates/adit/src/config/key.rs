@@ -15,6 +15,7 @@ pub(crate) struct Key {
 /// The keys that a running pool takes anew when it is told to reload; all others need a restart.
 pub(crate) const LIVE: &[&str] = &[
     "log",
+    "pool.channels_per_connection",
     "pool.connections",
     "pool.connections_per_address",
     "pool.empty_jobs",
@@ -154,6 +155,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: Some("4096"),
         example: "4096",
         meaning: "Most connections from one address, at most pool.connections; a quarter of them if left out.",
+    },
+    Key {
+        path: "pool.channels_per_connection",
+        default: Some("256"),
+        example: "256",
+        meaning: "Most channels in one connection; a proxy that opens one for each machine behind it needs as many.",
     },
     Key {
         path: "pool.server_key",

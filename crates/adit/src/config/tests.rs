@@ -118,6 +118,15 @@ fn worker_names_can_be_required() {
 }
 
 #[test]
+fn a_connection_may_have_as_many_channels_as_a_large_proxy_needs() {
+    assert_eq!(parse_with(GOOD, &[]).unwrap().pool.role.channels_per_connection, 256);
+    let with = |count: &str| GOOD.replace("[pool]", &format!("[pool]\nchannels_per_connection = {count}"));
+    assert_eq!(parse_with(&with("20000"), &[]).unwrap().pool.role.channels_per_connection, 20_000);
+    let answer = parse_with(&with("0"), &[]).unwrap_err();
+    assert!(answer.contains("pool.channels_per_connection: "), "{answer}");
+}
+
+#[test]
 fn empty_blocks_can_be_turned_off() {
     let config = parse_with(&GOOD.replace("[pool]", "[pool]\nempty_jobs = \"never\""), &[]).unwrap();
     assert_eq!(config.pool.role.empty_jobs, adit_pool::EmptyJobs::Never);

@@ -83,6 +83,7 @@ pub(super) struct WrittenPool {
     pub(super) successor: Option<String>,
     pub(super) connections: Option<u32>,
     pub(super) connections_per_address: Option<u32>,
+    pub(super) channels_per_connection: Option<u16>,
     pub(super) server_key: Option<String>,
     pub(super) token_key: Option<String>,
     pub(super) api: Option<String>,

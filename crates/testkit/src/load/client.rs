@@ -1,21 +1,19 @@
 //! One connection of a load run, from its handshake to its end.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use core::time::Duration;
+use std::sync::Arc;
 
 use adit_messages::flags::MiningSetupFlags;
 use adit_messages::types::{Str0255, U256};
 use adit_messages::{Message, PROTOCOL_VERSION, Protocol, Side, common, decode, encode, limits, mining};
 use adit_miner::ChannelKind;
-use adit_net::{Clock, Connection, Intake, Timer, connect, connect_unauthenticated};
+use adit_net::{Clock, Connection, Intake, connect, connect_unauthenticated};
 use adit_transport::FrameQueue;
 use adit_units::{Monotonic, Target};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::yield_now;
 
 use super::channel::{Channel, Job, Root};
-use super::tally::Tally;
+use super::crowd::{self, Lost, Member, Step};
+use super::pace::Pace;
 use super::{Plan, Shares};
 
 /// Bytes of sealed shares that may wait to be written before no more are made.
@@ -27,50 +25,14 @@ const BURST: usize = 128;
 /// Most requests for channels that wait for their answer.
 const REQUESTS_MAX: usize = 16;
 
-/// Handshakes under way at once.
-const DOOR: usize = 64;
+/// How long a connection has to close.
+const CLOSING: Duration = Duration::from_secs(1);
 
-/// How far a run has come; connections follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Step {
-    /// Shake hands and wait.
-    Greet,
-    /// Set up, open channels and wait.
-    Open,
-    /// Submit shares.
-    Mine,
-    /// Submit nothing more, and hear what became of the last shares.
-    Rest,
-    /// Close.
-    Leave,
-}
-
-/// What all connections of a run share.
-pub(super) struct Run {
-    pub(super) plan: Plan,
-    pub(super) tally: Mutex<Tally>,
-    /// How many handshakes may be under way at once.
-    door: Semaphore,
-    /// Whether connections stay until they are told to leave, and do not leave as soon as they have work.
-    stays: bool,
-}
-
-impl Run {
-    pub(super) fn new(plan: Plan, stays: bool) -> Self {
-        Self { plan, tally: Mutex::default(), door: Semaphore::new(DOOR), stays }
-    }
-
-    /// The counts; a connection that panicked leaves them as good as they were.
-    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Why a connection ended before its time.
-type Lost = String;
+/// What all connections share.
+pub(super) type Run = crowd::Run<Client>;
 
 /// One connection after its handshake.
-struct Client {
+pub(super) struct Client {
     run: Arc<Run>,
     connection: Connection,
     frames: FrameQueue,
@@ -81,28 +43,28 @@ struct Client {
     /// Channels that were asked for.
     requested: usize,
     prev_hash: Option<[u8; 32]>,
-    /// When the next share of a paced run is due.
-    due: Option<Monotonic>,
+    /// Where shares are paced.
+    pace: Option<Pace>,
     /// The channel whose turn it is.
     turn: usize,
     /// When it set out to connect.
     since: Monotonic,
-    is_ready: bool,
+    has_work: bool,
 }
 
-/// Follows the run's steps with one connection; `place` is its number among all, from zero.
-pub(super) async fn follow(run: Arc<Run>, place: usize, steps: watch::Receiver<Step>) {
-    let tally = Arc::clone(&run);
-    if let Err(lost) = Client::live(run, place, steps).await {
-        tally.tally().fail(lost);
-    }
-}
+impl Member for Client {
+    type Plan = Plan;
+    const MANY: &'static str = "connections";
+    /// So many handshakes are under way at once.
+    const DOOR: usize = 64;
 
-impl Client {
-    async fn live(run: Arc<Run>, place: usize, mut steps: watch::Receiver<Step>) -> Result<(), Lost> {
+    async fn connect(run: Arc<Run>, place: usize) -> Result<Self, Lost> {
         let since = Clock.monotonic();
         let connection = greet(&run).await?;
-        run.tally().greeted += 1;
+        let pace = match run.plan.shares {
+            Shares::Paced(rate) => Some(Pace::new(rate, place, run.plan.connections)),
+            Shares::None | Shares::Saturated => None,
+        };
         let unopened = run.plan.channels;
         let mut client = Self {
             run,
@@ -112,40 +74,53 @@ impl Client {
             unopened,
             requested: 0,
             prev_hash: None,
-            due: None,
+            pace,
             turn: 0,
             since,
-            is_ready: false,
+            has_work: false,
         };
-        let gone = |_| "the run was broken off".to_owned();
-        let mut step = *steps.wait_for(|step| *step >= Step::Open).await.map_err(gone)?;
         client.set_up()?;
-        let mut timer = Timer::default();
-        while step < Step::Leave {
-            let has_more = client.settle(step, place)?;
-            if client.is_ready && !client.run.stays {
-                break;
-            }
-            timer.set(client.due.filter(|_| step == Step::Mine));
-            tokio::select! {
-                biased;
-                changed = steps.changed() => {
-                    changed.map_err(|_| "the run was broken off".to_owned())?;
-                    step = *steps.borrow_and_update();
-                }
-                () = timer.fired() => {}
-                done = client.connection.io(Intake::Open) => {
-                    done.map_err(|error| error.to_string())?;
-                    client.take_frames()?;
-                }
-                // Only after the socket was asked, so that shares and answers keep step.
-                () = yield_now(), if has_more => {}
-            }
-        }
-        client.connection.close(Duration::from_secs(1)).await;
-        Ok(())
+        Ok(client)
     }
 
+    fn settle(&mut self, step: Step) -> Result<bool, Lost> {
+        let mut has_more = false;
+        self.request_channels()?;
+        let is_ready = self.unopened == 0 && self.channels.iter().all(Channel::has_work);
+        if is_ready && !self.has_work {
+            self.has_work = true;
+            self.run.tally().open(self.since, Clock.monotonic());
+        }
+        if step == Step::Mine && is_ready {
+            match self.run.plan.shares {
+                Shares::None => {}
+                Shares::Paced(_) => self.submit_due()?,
+                Shares::Saturated => has_more = self.submit_all()?,
+            }
+        }
+        self.connection.queue(&mut self.frames).map_err(|error| error.to_string())?;
+        Ok(has_more)
+    }
+
+    fn has_work(&self) -> bool {
+        self.has_work
+    }
+
+    fn due(&self) -> Option<Monotonic> {
+        self.pace.as_ref().and_then(Pace::due)
+    }
+
+    async fn io(&mut self) -> Result<(), Lost> {
+        self.connection.io(Intake::Open).await.map_err(|error| error.to_string())?;
+        self.take_frames()
+    }
+
+    async fn close(self) {
+        self.connection.close(CLOSING).await;
+    }
+}
+
+impl Client {
     fn send<'a>(&mut self, message: impl Into<Message<'a>>) {
         encode(message, &mut self.frames).expect("no message of a load run is longer than a frame can carry");
     }
@@ -201,36 +176,12 @@ impl Client {
         Ok(())
     }
 
-    /// Makes the shares that are due and hands everything to the connection; whether there are more to be made at once.
-    fn settle(&mut self, step: Step, place: usize) -> Result<bool, Lost> {
-        let mut has_more = false;
-        self.request_channels()?;
-        let is_ready = self.unopened == 0 && self.channels.iter().all(Channel::has_work);
-        if is_ready && !self.is_ready {
-            self.is_ready = true;
-            self.run.tally().open(Clock.monotonic() - self.since);
-        }
-        if step == Step::Mine && is_ready {
-            match self.run.plan.shares {
-                Shares::None => {}
-                Shares::Paced(rate) => self.submit_paced(rate.get(), place)?,
-                Shares::Saturated => has_more = self.submit_all()?,
-            }
-        }
-        self.connection.queue(&mut self.frames).map_err(|error| error.to_string())?;
-        Ok(has_more)
-    }
-
-    /// Submits what has become due; the rate is that of all connections together, whose turns are spread evenly.
-    fn submit_paced(&mut self, rate: u32, place: usize) -> Result<(), Lost> {
+    /// Submits what has become due.
+    fn submit_due(&mut self) -> Result<(), Lost> {
         let now = Clock.monotonic();
-        let turn = |shares: usize| Duration::from_micros(shares as u64 * 1_000_000 / u64::from(rate));
-        let mut due = self.due.unwrap_or_else(|| now + turn(place + 1));
-        while due <= now {
+        while let Some(due) = self.pace.as_mut().and_then(|pace| pace.take(now)) {
             self.submit_one(due)?;
-            due = due + turn(self.run.plan.connections);
         }
-        self.due = Some(due);
         Ok(())
     }
 
@@ -357,9 +308,8 @@ impl Miner<'_> {
         let Some(channel) = self.channel(success.channel_id) else { return };
         let mut dues = Vec::new();
         channel.accepted(success.last_sequence_number, |due| dues.push(due));
-        let mut tally = self.run.tally();
-        tally.accepted += u64::from(success.new_submits_accepted_count);
-        dues.into_iter().for_each(|due| tally.acknowledge(now - due));
+        let after = dues.into_iter().map(|due| now - due);
+        self.run.tally().accept(success.new_submits_accepted_count, after);
     }
 
     fn handle_refused(&mut self, error: &mining::SubmitSharesError<'_>) {
@@ -377,7 +327,7 @@ impl Miner<'_> {
 
 /// Connects, when there is room at the door.
 async fn greet(run: &Run) -> Result<Connection, Lost> {
-    let _turn = run.door.acquire().await.map_err(|_| "the run was broken off".to_owned())?;
+    let _turn = run.turn().await?;
     let (url, address) = (&run.plan.url, run.plan.url.address());
     let connected = match url.authority() {
         None if run.plan.insecure => connect_unauthenticated(&address).await,

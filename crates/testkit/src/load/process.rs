@@ -84,6 +84,27 @@ impl Watched {
     }
 }
 
+/// The processor time of a process from some moment on.
+#[derive(Debug)]
+pub(super) struct CpuMeter {
+    watched: Option<Watched>,
+    start: Option<Duration>,
+}
+
+impl CpuMeter {
+    /// Starts now; of a process that is not known, nothing is measured.
+    pub(super) fn start(watched: Option<Watched>) -> Result<Self, ServerError> {
+        let start = watched.map(|watched| watched.cpu()).transpose()?;
+        Ok(Self { watched, start })
+    }
+
+    /// What the process has used since.
+    pub(super) fn spent(&self) -> Result<Option<Duration>, ServerError> {
+        let now = self.watched.map(|watched| watched.cpu()).transpose()?;
+        Ok(now.zip(self.start).map(|(now, start)| now.saturating_sub(start)))
+    }
+}
+
 /// The sum of `utime` and `stime` (proc(5)), which Linux counts for programs in hundredths of a second on every platform it runs on.
 fn cpu_of_stat(stat: &str) -> Option<Duration> {
     // The second field is the program's name in parentheses, which may hold anything.
@@ -225,7 +246,9 @@ mod tests {
     fn this_process_can_be_watched() {
         let own = Watched::new(std::process::id());
         assert!(own.resident().unwrap() > 0);
-        own.cpu().unwrap();
+        let meter = CpuMeter::start(Some(own)).unwrap();
+        assert!(meter.spent().unwrap().unwrap() <= own.cpu().unwrap());
+        assert_eq!(CpuMeter::start(None).unwrap().spent().unwrap(), None);
         let nobody = Watched::new(u32::MAX);
         assert!(matches!(nobody.cpu(), Err(ServerError::Unseen { .. })));
     }

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::figures::{
+    FanOut, Kib, Millis, ShareCounts, Thousandths, micros, nanos_each, write_lost, write_warning,
+};
 use super::flooding::{FloodResults, FloodRound};
-use super::histogram::{Histogram, Quantiles};
-use super::tally::{Tally, TipSeen};
+use super::histogram::Quantiles;
+use super::tally::{News, Spread, Tally};
 
 /// The code for a share on work whose tip is no longer the newest.
 const STALE: &str = "stale-share";
@@ -102,18 +105,11 @@ pub struct Memory {
 /// What became of shares.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShareResults {
-    /// Sent.
-    pub submitted: u64,
-    /// Acknowledged.
-    pub accepted: u64,
-    /// Refused, by code.
-    pub refused: BTreeMap<String, u64>,
-    /// Neither, a few seconds after the last one was sent.
-    pub unanswered: u64,
-    /// How many of those a pool that gathers shares for its acknowledgements may leave without an answer.
+    /// How many.
+    #[serde(flatten)]
+    pub counts: ShareCounts,
+    /// How many a pool that gathers shares for its acknowledgements may leave without an answer.
     pub unanswered_allowed: u64,
-    /// Acknowledged in a second, on average.
-    pub accepted_per_second: u64,
     /// From the moment that a share was due to its acknowledgement.
     pub ack_micros: Option<Quantiles>,
     /// Processor time of the server for each that was acknowledged, everything that it did meanwhile included.
@@ -140,28 +136,16 @@ pub struct TipResult {
 pub struct TipSummary {
     /// How many.
     pub tips: usize,
-    /// Of how many everybody was told.
-    pub told_everybody: usize,
-    /// From the order until the first heard.
-    pub first_micros: Quantiles,
-    /// From the order until the last heard.
-    pub last_micros: Quantiles,
+    /// How they reached the connections, from the order on.
+    #[serde(flatten)]
+    pub fan_out: FanOut,
 }
 
 impl TipSummary {
     /// A summary of the ordered tips, if there are any; `everybody` is how many connections there are.
-    pub(super) fn new(tips: &[TipResult], everybody: usize) -> Option<Self> {
-        let (mut first, mut last) = (Histogram::default(), Histogram::default());
-        let (mut count, mut told_everybody) = (0, 0);
-        for tip in tips {
-            let Some(first_micros) = tip.first_micros else { continue };
-            count += 1;
-            told_everybody += usize::from(tip.told == everybody);
-            first.record(Duration::from_micros(first_micros));
-            last.record(Duration::from_micros(tip.last_micros));
-        }
-        let (first_micros, last_micros) = (first.quantiles()?, last.quantiles()?);
-        Some(Self { tips: count, told_everybody, first_micros, last_micros })
+    pub(super) fn new<K>(tips: &[News<K>], everybody: usize) -> Option<Self> {
+        let ordered = || tips.iter().filter(|tip| tip.start.is_some());
+        Some(Self { tips: ordered().count(), fan_out: FanOut::new(ordered(), everybody)? })
     }
 }
 
@@ -186,17 +170,14 @@ impl Visits {
 }
 
 impl TipResult {
-    pub(super) fn new(tip: &TipSeen) -> Option<Self> {
-        let arrivals = &tip.arrivals;
-        let start = tip.ordered.or_else(|| arrivals.first().copied())?;
-        let after = |place: usize| arrivals.get(place).map(|moment| micros(*moment - start));
-        let last = arrivals.len().checked_sub(1)?;
+    pub(super) fn new<K>(tip: &News<K>) -> Option<Self> {
+        let Spread { first, median, p99, last } = tip.spread()?;
         Some(Self {
-            told: arrivals.len(),
-            first_micros: tip.ordered.and_then(|_| after(0)),
-            median_micros: after(last / 2)?,
-            p99_micros: after(last * 99 / 100)?,
-            last_micros: after(last)?,
+            told: tip.arrivals.len(),
+            first_micros: tip.start.map(|_| micros(first)),
+            median_micros: micros(median),
+            p99_micros: micros(p99),
+            last_micros: micros(last),
         })
     }
 }
@@ -209,14 +190,10 @@ impl ShareResults {
         cpu: Option<Duration>,
     ) -> Self {
         Self {
-            submitted: tally.submitted,
-            accepted: tally.accepted,
-            refused: tally.refused.clone(),
-            unanswered: tally.unanswered(),
+            counts: ShareCounts::new(tally, accepted_per_second),
             unanswered_allowed,
-            accepted_per_second,
-            ack_micros: tally.acks.quantiles(),
-            server_cpu_ns_each: cpu.and_then(|cpu| nanos_each(cpu, tally.accepted)),
+            ack_micros: tally.answers.quantiles(),
+            server_cpu_ns_each: nanos_each(cpu, tally.accepted),
         }
     }
 }
@@ -228,52 +205,12 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         let Self { shares, tip_summary, visits, flood, lost, .. } = self;
         let may_be_refused = |code: &String| code == STALE && !self.tips.is_empty();
-        let are_refused_rightly = shares.refused.keys().all(may_be_refused);
-        let shares_are = are_refused_rightly && shares.unanswered <= shares.unanswered_allowed;
-        let tips_are = tip_summary.is_none_or(|summary| summary.told_everybody == summary.tips);
+        let are_refused_rightly = shares.counts.refused.keys().all(may_be_refused);
+        let shares_are = are_refused_rightly && shares.counts.unanswered <= shares.unanswered_allowed;
+        let tips_are = tip_summary.is_none_or(|summary| summary.fan_out.told_everybody == summary.tips);
         let visits_are = visits.as_ref().is_none_or(|visits| visits.served == visits.set_out);
         let floods_are = flood.as_ref().is_none_or(|flood| flood.felt.acts > 0);
         lost.is_empty() && shares_are && tips_are && visits_are && floods_are
-    }
-}
-
-/// Whole microseconds.
-pub(super) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// One share of a duration, in nanoseconds.
-pub(super) fn nanos_each(duration: Duration, count: u64) -> Option<u64> {
-    let each = duration.as_nanos().checked_div(u128::from(count))?;
-    u64::try_from(each).ok()
-}
-
-/// Thousandths as a decimal fraction: nanoseconds as microseconds, microseconds as milliseconds.
-pub(super) struct Thousandths(pub(super) u64);
-
-impl Display for Thousandths {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:02}", self.0 / 1000, self.0 % 1000 / 10)
-    }
-}
-
-/// Quantiles in milliseconds.
-pub(super) struct Millis(pub(super) Quantiles);
-
-impl Display for Millis {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Quantiles { p50, p90, p99, max } = self.0;
-        let [p50, p90, p99, max] = [p50, p90, p99, max].map(Thousandths);
-        write!(f, "p50 {p50}, p90 {p90}, p99 {p99}, max {max}")
-    }
-}
-
-/// Bytes in kibibytes.
-pub(super) struct Kib(pub(super) u64);
-
-impl Display for Kib {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{} KiB", self.0 / 1024, self.0 % 1024 * 10 / 1024)
     }
 }
 
@@ -287,16 +224,8 @@ impl Display for Report {
         self.fmt_tips(f)?;
         self.fmt_visits(f)?;
         self.fmt_flood(f)?;
-        for (reason, count) in &self.lost {
-            writeln!(f, "LOST        {count} connections: {reason}")?;
-        }
-        if !self.is_clean() {
-            writeln!(
-                f,
-                "NOT CLEAN   something was refused, unanswered, lost or missed; do not quote these numbers"
-            )?;
-        }
-        Ok(())
+        write_lost(f, &self.lost, "connections")?;
+        write_warning(f, self.is_clean())
     }
 }
 
@@ -330,15 +259,15 @@ impl Report {
 
     fn fmt_shares(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let shares = &self.shares;
-        if shares.submitted == 0 {
+        let ShareCounts { submitted, accepted, refused, unanswered, accepted_per_second } = &shares.counts;
+        if *submitted == 0 {
             return Ok(());
         }
-        let (submitted, accepted, unanswered) = (shares.submitted, shares.accepted, shares.unanswered);
         write!(f, "shares      {submitted} sent, {accepted} accepted, {unanswered} unanswered")?;
-        for (code, count) in &shares.refused {
+        for (code, count) in refused {
             write!(f, ", {count} REFUSED {code}")?;
         }
-        write!(f, "\nthroughput  {} shares/s", shares.accepted_per_second)?;
+        write!(f, "\nthroughput  {accepted_per_second} shares/s")?;
         match shares.server_cpu_ns_each {
             Some(each) => writeln!(f, ", server CPU {} us each", Thousandths(each))?,
             None => writeln!(f)?,
@@ -361,7 +290,8 @@ impl Report {
                 )?;
             }
         }
-        if let Some(TipSummary { tips, told_everybody, first_micros, last_micros }) = self.tip_summary {
+        if let Some(TipSummary { tips, fan_out }) = self.tip_summary {
+            let FanOut { told_everybody, first_micros, last_micros, .. } = fan_out;
             writeln!(f, "tips        {tips} ordered, everybody told of {told_everybody}")?;
             writeln!(f, "tip, first  ms: {}", Millis(first_micros))?;
             writeln!(f, "tip, last   ms: {}", Millis(last_micros))?;
@@ -391,10 +321,7 @@ impl Report {
         if let Some(quantiles) = work_micros {
             writeln!(f, "to work     ms: {}", Millis(*quantiles))?;
         }
-        for (reason, count) in lost {
-            writeln!(f, "LOST        {count} visitors: {reason}")?;
-        }
-        Ok(())
+        write_lost(f, lost, "visitors")
     }
 }
 
@@ -402,6 +329,7 @@ impl Report {
 mod tests {
     use adit_units::Monotonic;
 
+    use super::super::tally::tests::news;
     use super::*;
 
     #[test]
@@ -454,36 +382,32 @@ mod tests {
         tally.refuse(STALE.to_owned());
         report.shares = ShareResults::new(&tally, 0, 1, None);
         assert!(!report.is_clean(), "there was no tip");
-        report.tips = vec![tip(None, 1)];
+        report.tips = vec![TipResult::new(&news(None, &[10])).unwrap()];
         assert!(report.is_clean());
         report.tips.clear();
         tally.refused.clear();
         report.shares = ShareResults::new(&tally, 1, 1, None);
         assert!(report.is_clean() && !report.to_string().contains("NOT CLEAN"), "one may stay unanswered");
-        let missed = [tip(Some(5), 2), tip(None, 1)];
+        let missed = [news(Some(0), &[5, 20]), news(None, &[20])];
         report.tip_summary = TipSummary::new(&missed, 2);
         assert!(report.is_clean(), "only ordered tips are waited for");
         report.tip_summary = TipSummary::new(&missed, 3);
         assert!(!report.is_clean());
         report.tip_summary = None;
-        tally.open(Duration::from_millis(3));
+        tally.open(Monotonic::from_micros(0), Monotonic::from_micros(3_000));
         report.visits = Some(Visits::new(1, &tally));
         assert!(report.is_clean());
         report.visits = Some(Visits::new(2, &tally));
         assert!(!report.is_clean() && report.to_string().contains("2 came, 1 got work"), "{report}");
     }
 
-    fn tip(first_micros: Option<u64>, told: usize) -> TipResult {
-        TipResult { told, first_micros, median_micros: 10, p99_micros: 20, last_micros: 20 }
-    }
-
     #[test]
     fn ordered_tips_are_summed_up() {
-        let tips = [tip(Some(5), 2), tip(Some(7), 1), tip(None, 2)];
-        let summary = TipSummary::new(&tips, 2).unwrap();
-        assert_eq!((summary.tips, summary.told_everybody), (2, 1));
-        assert_eq!((summary.first_micros.p50, summary.first_micros.max), (5, 7));
-        assert_eq!(summary.last_micros.p99, 20);
+        let tips = [news(Some(0), &[5, 20]), news(Some(0), &[7]), news(None, &[10, 20])];
+        let TipSummary { tips: ordered, fan_out } = TipSummary::new(&tips, 2).unwrap();
+        assert_eq!((ordered, fan_out.told_everybody), (2, 1));
+        assert_eq!((fan_out.first_micros.p50, fan_out.first_micros.max), (5, 7));
+        assert_eq!(fan_out.last_micros.p99, 20);
         assert!(TipSummary::new(&tips[2..], 2).is_none());
     }
 }

@@ -9,7 +9,6 @@ mod job;
 mod machine;
 mod pool;
 mod report;
-mod tally;
 
 use core::net::SocketAddr;
 use core::num::NonZeroU32;
@@ -18,18 +17,19 @@ use std::sync::Arc;
 
 use adit_net::Clock;
 use adit_units::{Target, Work};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use self::client::{Run, Step};
+use self::client::{Client, Terms};
 use self::pool::Order;
 pub use self::pool::Upstream;
 pub use self::report::{Asked, Memory, Reach, Report, ShareResults, Storm};
-use self::tally::Tally;
-use super::process::{SERVER_PATIENCE, ServerError, Watched};
-use super::report::{micros, nanos_each};
-use super::{ANSWER_PATIENCE, LOOK, OPENING_PATIENCE, SETTLING, each, per_second, sleep_until};
+use super::crowd::{self, ANSWER_PATIENCE, Step};
+use super::figures::{bytes_each, micros, nanos_each};
+use super::process::{CpuMeter, SERVER_PATIENCE, Watched};
+use super::tally::Tally;
+use super::{LoadError, OPENING_PATIENCE, SETTLING, sleep_until};
 
 /// Hashes that a machine's share takes: few enough to cost the generator nothing, and more than one, so that there are worse hashes.
 const SHARE_HASHES: u32 = 16;
@@ -86,74 +86,14 @@ pub struct Subject {
     pub watched: Watched,
 }
 
-/// Why a run came to nothing.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The translator is not there any more.
-    #[error(transparent)]
-    Gone(#[from] ServerError),
-    /// Too few machines came to have work.
-    #[error(
-        "only {opened} of {wanted} machines came to have work{}",
-        reason.as_ref().map_or(String::new(), |reason| format!("; one was lost: {reason}"))
-    )]
-    NotOpened {
-        /// With work.
-        opened: usize,
-        /// Asked for.
-        wanted: usize,
-        /// What a lost machine said.
-        reason: Option<String>,
-    },
-}
-
-/// The machines, and the pool that gives them work.
-struct Crowd {
-    run: Arc<Run>,
-    steps: watch::Sender<Step>,
-    members: JoinSet<()>,
-}
+/// SV1 machines.
+type Crowd = crowd::Crowd<Client>;
 
 impl Crowd {
-    fn new(plan: &Plan, address: SocketAddr) -> Self {
-        let (steps, _) = watch::channel(Step::Open);
-        Self { run: Arc::new(Run::new(plan.clone(), address)), steps, members: JoinSet::new() }
-    }
-
-    fn come(&mut self, count: usize) {
-        for place in 0..count {
-            self.members.spawn(client::follow(Arc::clone(&self.run), place, self.steps.subscribe()));
-        }
-    }
-
-    /// Waits until `done`, or until it is clear that it will not come to pass.
-    async fn until(&self, patience: Duration, done: impl Fn(&Tally) -> bool) -> bool {
-        let deadline = Clock.monotonic() + patience;
-        while Clock.monotonic() < deadline {
-            if done(&self.run.tally()) {
-                return true;
-            }
-            sleep(LOOK).await;
-        }
-        false
-    }
-
     /// Has all machines come, subscribe, authorize and get work.
     async fn open(&mut self, count: usize, patience: Duration) -> Result<(), LoadError> {
-        self.come(count);
-        self.until(patience, |tally| tally.opened as u64 + tally.failed() >= count as u64).await;
-        let tally = self.run.tally();
-        if tally.opened < count {
-            let reason = tally.failures.keys().next().cloned();
-            return Err(LoadError::NotOpened { opened: tally.opened, wanted: count, reason });
-        }
-        Ok(())
-    }
-
-    async fn leave(mut self) {
-        self.steps.send_replace(Step::Leave);
-        while self.members.join_next().await.is_some() {}
+        self.gather(count, patience).await;
+        self.all_opened(count).map(drop)
     }
 }
 
@@ -176,16 +116,16 @@ impl Drop for Above {
 /// If the translator ends, or machines do not get work. Machines and shares lost later stand in the report.
 pub async fn run(plan: &Plan, upstream: Upstream, subject: Subject) -> Result<Report, LoadError> {
     let Subject { address, watched } = subject;
-    let mut crowd = Crowd::new(plan, address);
+    let mut crowd = Crowd::new(Terms::new(plan, address), Step::Open);
     let (orders, ordered) = mpsc::channel(1);
     let task = tokio::spawn(upstream.serve(Arc::clone(&crowd.run), ordered));
     let above = Above { orders, task };
     wait_for_work(plan, subject).await?;
 
-    let (before, cpu, start) = (watched.resident()?, watched.cpu()?, Clock.monotonic());
+    let (before, cpu, start) = (watched.resident()?, CpuMeter::start(Some(watched))?, Clock.monotonic());
     crowd.open(plan.machines, OPENING_PATIENCE).await?;
     let span = crowd.run.tally().last_opened.map_or(Duration::ZERO, |last| last - start);
-    let spent = watched.cpu()?.saturating_sub(cpu);
+    let spent = cpu.spent()?;
     sleep(SETTLING).await;
     let idle = watched.resident()?;
     let storm = Storm {
@@ -194,10 +134,10 @@ pub async fn run(plan: &Plan, upstream: Upstream, subject: Subject) -> Result<Re
         work_micros: crowd.run.tally().openings.quantiles(),
         cpu_ns_each: nanos_each(spent, plan.machines as u64),
     };
-    let jobs = reach(&crowd, &above, subject, Order::Job).await?;
-    let tips = reach(&crowd, &above, subject, Order::Tip).await?;
-    let shares = mine(&crowd, subject).await?;
-    let idle_each = each(Some(idle), Some(before), plan.machines).unwrap_or(0);
+    let jobs = reach(&crowd, &above, watched, Order::Job, plan.jobs).await?;
+    let tips = reach(&crowd, &above, watched, Order::Tip, plan.tips).await?;
+    let shares = mine(plan, &crowd, watched).await?;
+    let idle_each = bytes_each(Some(idle), Some(before), plan.machines).unwrap_or(0);
     let memory = Memory { before, idle_each, after: watched.resident()? };
     let lost = crowd.run.tally().failures.clone();
     crowd.leave().await;
@@ -209,7 +149,7 @@ async fn wait_for_work(plan: &Plan, subject: Subject) -> Result<(), LoadError> {
     let deadline = Clock.monotonic() + SERVER_PATIENCE;
     loop {
         subject.watched.resident()?;
-        let mut scout = Crowd::new(plan, subject.address);
+        let mut scout = Crowd::new(Terms::new(plan, subject.address), Step::Open);
         let found = scout.open(1, OPENING_PATIENCE.min(deadline - Clock.monotonic())).await;
         scout.leave().await;
         if found.is_ok() || Clock.monotonic() >= deadline {
@@ -220,72 +160,62 @@ async fn wait_for_work(plan: &Plan, subject: Subject) -> Result<(), LoadError> {
     }
 }
 
-/// Orders jobs of one kind, one after another, and sees how each reaches the machines.
+/// Orders so many jobs of one kind, one after another, and sees how each reaches the machines.
 async fn reach(
     crowd: &Crowd,
     above: &Above,
-    subject: Subject,
+    watched: Watched,
     order: Order,
+    count: u32,
 ) -> Result<Option<Reach>, LoadError> {
-    let plan = &crowd.run.plan;
-    let count = match order {
-        Order::Job => plan.jobs,
-        Order::Tip => plan.tips,
-    };
-    let processes = [subject.watched, Watched::new(std::process::id())];
-    let (first, cpu) = (crowd.run.tally().news.len(), cpu_of(processes)?);
+    let (machines, first) = (crowd.run.plan.machines, crowd.run.tally().jobs.len());
+    let generator = Watched::new(std::process::id());
+    let (cpu, own_cpu) = (CpuMeter::start(Some(watched))?, CpuMeter::start(Some(generator))?);
     for number in 1..=count as usize {
         // The pool ends with this run, not before.
         let _ = above.orders.send(order).await;
         let told = |tally: &Tally| {
-            tally.news.get(first + number - 1).is_some_and(|news| news.arrivals.len() >= plan.machines)
+            tally.jobs.get(first + number - 1).is_some_and(|job| job.arrivals.len() >= machines)
         };
         crowd.until(ANSWER_PATIENCE, told).await;
         sleep(PAUSE).await;
     }
-    let cpu_now = cpu_of(processes)?;
-    let spent = core::array::from_fn(|process| cpu_now[process].saturating_sub(cpu[process]));
+    let spent = [cpu.spent()?, own_cpu.spent()?];
     let tally = crowd.run.tally();
-    Ok(Reach::new(tally.news.get(first..).unwrap_or_default(), plan.machines, spent))
+    Ok(Reach::new(tally.jobs.get(first..).unwrap_or_default(), machines, spent))
 }
 
-fn cpu_of([translator, generator]: [Watched; 2]) -> Result<[Duration; 2], ServerError> {
-    Ok([translator.cpu()?, generator.cpu()?])
-}
-
-/// Has shares submitted for as long as planned.
-async fn mine(crowd: &Crowd, subject: Subject) -> Result<Option<ShareResults>, LoadError> {
-    let Plan { duration, rate: Some(_), .. } = crowd.run.plan else { return Ok(None) };
-    let (cpu, start) = (subject.watched.cpu()?, Clock.monotonic());
+/// Has shares submitted for as long as planned, if any are.
+async fn mine(plan: &Plan, crowd: &Crowd, watched: Watched) -> Result<Option<ShareResults>, LoadError> {
+    if plan.rate.is_none() {
+        return Ok(None);
+    }
+    let (cpu, start) = (CpuMeter::start(Some(watched))?, Clock.monotonic());
     crowd.steps.send_replace(Step::Mine);
-    sleep_until(start + duration).await;
-    let (span, in_time) = (Clock.monotonic() - start, crowd.run.tally().accepted);
-    crowd.steps.send_replace(Step::Rest);
+    sleep_until(start + plan.duration).await;
     let settled = |tally: &Tally| tally.unanswered() == 0 && tally.went_up >= tally.due_up;
-    crowd.until(ANSWER_PATIENCE, settled).await;
-    let spent = subject.watched.cpu()?.saturating_sub(cpu);
-    Ok(Some(ShareResults::new(&crowd.run.tally(), per_second(in_time, span), spent)))
+    let per_second = crowd.rest(start, settled).await;
+    let spent = cpu.spent()?;
+    Ok(Some(ShareResults::new(&crowd.run.tally(), per_second, spent)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A plan for a machine that has nothing to do.
+    pub(super) fn idle_plan(one_up_in: u32) -> Plan {
+        let one_up_in = NonZeroU32::new(one_up_in).unwrap();
+        Plan { machines: 1, jobs: 0, tips: 0, rate: None, duration: Duration::ZERO, one_up_in }
+    }
+
     #[test]
     fn the_password_asks_for_what_a_share_takes() {
-        let plan = Plan {
-            machines: 1,
-            jobs: 0,
-            tips: 0,
-            rate: None,
-            duration: Duration::ZERO,
-            one_up_in: NonZeroU32::MIN,
-        };
+        let plan = idle_plan(1);
         assert_eq!(plan.password(), "d=0.000000003725");
         let asked: f64 = plan.password().trim_start_matches("d=").parse().unwrap();
         let machine = machine::target_of(asked).unwrap();
         assert!(machine <= plan.pool_target(), "each share is one for the pool, too");
-        let hundredth = Plan { one_up_in: NonZeroU32::new(100).unwrap(), ..plan };
-        assert_eq!(hundredth.pool_target().to_work(), Work::from_hashes(1_600));
+        assert_eq!(idle_plan(100).pool_target().to_work(), Work::from_hashes(1_600));
     }
 }

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::client::{Run, Step, follow};
+use super::client::Run;
+use super::crowd::{ANSWER_PATIENCE, Step, follow};
 use super::report::Visits;
-use super::{ANSWER_PATIENCE, Plan, sleep_until};
+use super::{Plan, sleep_until};
 
 /// Visits under way, and what has come of those that are over.
 pub(super) struct Visitors {

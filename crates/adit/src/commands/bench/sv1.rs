@@ -7,15 +7,15 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use adit_net::{OsRng, raise_descriptor_limit};
+use adit_net::OsRng;
 use adit_testkit::load::Watched;
 use adit_testkit::load::sv1::{self, Plan, Report, Subject, Upstream};
 use adit_transport::AuthorityKeyPair;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::process::Command;
 
 use super::child::{self, Child};
-use super::{DESCRIPTORS_RESERVED, free_address};
+use super::{free_address, reserve_descriptors};
 use crate::cli::BenchSv1Args;
 use crate::commands::keys;
 
@@ -37,12 +37,9 @@ const RATE_MAX: u32 = 600;
 ///
 /// If the translator cannot be started or does not give the machines work.
 pub(super) async fn measure(args: &BenchSv1Args) -> anyhow::Result<Report> {
-    let (wanted, allowed) = (usize::try_from(args.machines)?, raise_descriptor_limit());
-    if wanted + DESCRIPTORS_RESERVED > allowed {
-        bail!("{wanted} machines need more open files than the {allowed} that the system allows");
-    }
+    reserve_descriptors(args.machines, "machines")?;
     let plan = Plan {
-        machines: wanted,
+        machines: usize::try_from(args.machines)?,
         jobs: args.jobs,
         tips: args.tips,
         rate: NonZeroU32::new(args.rate),

@@ -1,21 +1,20 @@
 //! One SV1 machine of a run, from connecting to its end.
 
 use core::net::{Ipv4Addr, SocketAddr};
-use core::time::Duration;
+use core::num::NonZeroU32;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use adit_net::{Clock, Timer};
+use adit_net::Clock;
 use adit_units::{Monotonic, Target};
+use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::super::crowd::{self, Lost, Member, Step};
+use super::super::pace::Pace;
 use super::Plan;
 use super::machine::{Heard, Machine};
-use super::tally::Tally;
-
-/// Machines at once on their way from connecting to work; more would wait in the kernel's queue of the translator's socket, which has a thousand places.
-const DOOR: usize = 512;
 
 /// Longest line of a translator.
 const LINE_MAX: usize = 64 * 1024;
@@ -23,104 +22,88 @@ const LINE_MAX: usize = 64 * 1024;
 /// Bytes that one read takes.
 const READ_MAX: usize = 8 * 1024;
 
-/// How far a run has come; machines follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Step {
-    /// Connect, and wait for jobs.
-    Open,
-    /// Submit shares.
-    Mine,
-    /// Submit nothing more, and hear what became of the last shares.
-    Rest,
-    /// Close.
-    Leave,
-}
+/// What all machines share.
+pub(super) type Run = crowd::Run<Client>;
 
-/// What all machines of a run share.
-pub(super) struct Run {
-    pub(super) plan: Plan,
+/// What machines are told, and the pool above them.
+pub(super) struct Terms {
+    /// How many machines there are.
+    pub(super) machines: usize,
+    /// How many shares a second, from all of them together.
+    rate: Option<NonZeroU32>,
     /// Where the translator listens.
     address: SocketAddr,
     password: String,
     /// What a share must meet to be one for the pool.
     pub(super) pool_target: Target,
-    tally: Mutex<Tally>,
-    door: Semaphore,
 }
 
-impl Run {
-    pub(super) fn new(plan: Plan, address: SocketAddr) -> Self {
+impl Terms {
+    pub(super) fn new(plan: &Plan, address: SocketAddr) -> Self {
         let (password, pool_target) = (plan.password(), plan.pool_target());
-        Self { plan, address, password, pool_target, tally: Mutex::default(), door: Semaphore::new(DOOR) }
-    }
-
-    /// The counts; a machine that panicked leaves them as good as they were.
-    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Why a machine ended before its time.
-type Lost = String;
-
-/// Follows the run's steps with one machine; `place` is its number among all, from zero.
-pub(super) async fn follow(run: Arc<Run>, place: usize, steps: watch::Receiver<Step>) {
-    if let Err(lost) = Client::live(&run, place, steps).await {
-        run.tally().fail(lost);
+        Self { machines: plan.machines, rate: plan.rate, address, password, pool_target }
     }
 }
 
 /// A machine that is connected.
-struct Client<'a> {
-    run: &'a Run,
-    place: usize,
+pub(super) struct Client {
+    run: Arc<Run>,
     stream: TcpStream,
     machine: Machine,
     /// The start of a line whose end has not come.
     partial: Vec<u8>,
-    /// When the next share is due.
-    due: Option<Monotonic>,
+    /// Where there are shares to be sent.
+    pace: Option<Pace>,
     /// When it set out to connect.
     since: Monotonic,
     /// Held until it has work.
-    turn: Option<SemaphorePermit<'a>>,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
-impl<'a> Client<'a> {
-    async fn live(run: &'a Run, place: usize, mut steps: watch::Receiver<Step>) -> Result<(), Lost> {
-        let gone = "the run was broken off";
-        let turn = Some(run.door.acquire().await.map_err(|_| gone)?);
+impl Member for Client {
+    type Plan = Terms;
+    const MANY: &'static str = "machines";
+    /// So many are on their way from connecting to work at once; more would wait in the kernel's queue of the translator's socket, which has a
+    /// thousand places.
+    const DOOR: usize = 512;
+
+    async fn connect(run: Arc<Run>, place: usize) -> Result<Self, Lost> {
+        let turn = Some(run.turn().await?);
         let since = Clock.monotonic();
-        let stream = connect(run.address, place).await.map_err(|error| format!("cannot connect: {error}"))?;
-        let machine = Machine::new(&format!("bench.{place}"), &run.password);
-        let mut client = Self { run, place, stream, machine, partial: Vec::new(), due: None, since, turn };
-        let mut timer = Timer::default();
-        let mut step = *steps.borrow_and_update();
-        while step < Step::Leave {
-            if step == Step::Mine {
-                client.submit_due()?;
-            }
-            client.write()?;
-            timer.set(client.due.filter(|_| step == Step::Mine));
-            tokio::select! {
-                biased;
-                changed = steps.changed() => {
-                    changed.map_err(|_| gone)?;
-                    step = *steps.borrow_and_update();
-                }
-                () = timer.fired() => {}
-                ready = client.stream.readable() => {
-                    ready.map_err(|error| error.to_string())?;
-                    client.read()?;
-                }
-                ready = client.stream.writable(), if !client.machine.out.is_empty() => {
-                    ready.map_err(|error| error.to_string())?;
-                }
-            }
-        }
-        Ok(())
+        let Terms { machines, rate, address, ref password, .. } = run.plan;
+        let stream = connect(address, place).await.map_err(|error| format!("cannot connect: {error}"))?;
+        let machine = Machine::new(&format!("bench.{place}"), password);
+        let pace = rate.map(|rate| Pace::new(rate, place, machines));
+        Ok(Self { run, stream, machine, partial: Vec::new(), pace, since, turn })
     }
 
+    fn settle(&mut self, step: Step) -> Result<bool, Lost> {
+        if step == Step::Mine {
+            self.submit_due()?;
+        }
+        self.write().map(|()| false)
+    }
+
+    fn has_work(&self) -> bool {
+        self.turn.is_none()
+    }
+
+    fn due(&self) -> Option<Monotonic> {
+        self.pace.as_ref().and_then(Pace::due)
+    }
+
+    async fn io(&mut self) -> Result<(), Lost> {
+        let waits_to_write = !self.machine.out.is_empty();
+        let interest =
+            if waits_to_write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let ready = self.stream.ready(interest).await.map_err(|error| error.to_string())?;
+        if ready.is_readable() { self.read() } else { Ok(()) }
+    }
+
+    async fn close(self) {}
+}
+
+impl Client {
     /// Writes what there is to be written, as far as the socket takes it.
     fn write(&mut self) -> Result<(), Lost> {
         while !self.machine.out.is_empty() {
@@ -175,34 +158,30 @@ impl<'a> Client<'a> {
             return Ok(());
         }
         match self.machine.take(line)? {
-            Heard::Job(number) => self.run.tally().hear(number, now),
-            Heard::Accepted(due) => self.run.tally().accept(now - due),
+            Heard::Job(number) => self.run.tally().see_job(number, now),
+            Heard::Accepted(due) => self.run.tally().accept(1, [now - due]),
             Heard::Refused(reason) => self.run.tally().refuse(reason),
             Heard::Other => {}
         }
         if self.turn.is_some() && self.machine.has_work() {
             self.turn = None;
-            self.run.tally().open(now, now - self.since);
+            self.run.tally().open(self.since, now);
         }
         Ok(())
     }
 
-    /// Submits what has become due; the rate is that of all machines together, whose turns are spread evenly.
+    /// Submits what has become due.
     fn submit_due(&mut self) -> Result<(), Lost> {
-        let Some(rate) = self.run.plan.rate else { return Ok(()) };
         let now = Clock.monotonic();
-        let turn = |shares: usize| Duration::from_micros(shares as u64 * 1_000_000 / u64::from(rate.get()));
-        let mut due = self.due.unwrap_or_else(|| now + turn(self.place + 1));
-        while due <= now {
-            let found = self.machine.submit(due, &self.run.pool_target).map_err(|error| error.to_string())?;
+        while let Some(due) = self.pace.as_mut().and_then(|pace| pace.take(now)) {
+            let target = &self.run.plan.pool_target;
+            let found = self.machine.submit(due, target).map_err(|error| error.to_string())?;
             if let Some(meets_the_pools) = found {
                 let mut tally = self.run.tally();
                 tally.submitted += 1;
                 tally.due_up += u64::from(meets_the_pools);
             }
-            due = due + turn(self.run.plan.machines);
         }
-        self.due = Some(due);
         Ok(())
     }
 }

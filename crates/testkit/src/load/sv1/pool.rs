@@ -217,7 +217,7 @@ impl Session {
                     let order = order.ok_or("the run has ended")?;
                     let number = self.obey(order)?;
                     connection.queue(&mut self.queue).map_err(|error| error.to_string())?;
-                    self.run.tally().send(number, Clock.monotonic());
+                    self.run.tally().send_job(number, Clock.monotonic());
                     connection.flush().await.map_err(|error| error.to_string())?;
                 }
                 done = connection.io(Intake::Open) => {
@@ -305,7 +305,7 @@ impl Session {
         self.next_channel += 1;
         let [a, b, c, d] = id.to_be_bytes();
         let prefix = [0xad, 0x17, a, b, c, d];
-        let target = self.run.pool_target.to_le_bytes();
+        let target = self.run.plan.pool_target.to_le_bytes();
         say(
             &mut self.queue,
             mining::OpenExtendedMiningChannelSuccess {
@@ -329,7 +329,7 @@ impl Session {
         let place = self.channels.binary_search_by_key(&channel_id, |channel| channel.id).ok();
         let channel = place.and_then(|place| self.channels.get(place));
         let job = usize::try_from(share.job_id).ok().and_then(|number| self.jobs.get(number));
-        let target = &self.run.pool_target;
+        let target = &self.run.plan.pool_target;
         if channel.zip(job).is_some_and(|(channel, job)| is_good(share, channel, job, target)) {
             self.run.tally().went_up += 1;
             self.count(channel_id, sequence_number);

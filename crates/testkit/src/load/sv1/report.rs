@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::super::histogram::{Histogram, Quantiles};
-use super::super::report::{Kib, Millis, Thousandths, nanos_each};
+use super::super::figures::{
+    FanOut, Kib, Millis, ShareCounts, Thousandths, nanos_each, write_lost, write_warning,
+};
+use super::super::histogram::Quantiles;
+use super::super::tally::{News, Tally};
 use super::Plan;
-use super::tally::{News, Tally};
 
 /// The results of one run. Durations are whole microseconds or nanoseconds, as their names say; memory is in bytes; processor time is the
 /// translator's.
@@ -78,14 +80,9 @@ pub struct Memory {
 pub struct Reach {
     /// How many jobs.
     pub sent: usize,
-    /// Of how many all machines were told.
-    pub told_everybody: usize,
-    /// Until the first machine had read of it.
-    pub first_micros: Quantiles,
-    /// Until half of them had.
-    pub median_micros: Quantiles,
-    /// Until the last one had.
-    pub last_micros: Quantiles,
+    /// Until machines had read of them.
+    #[serde(flatten)]
+    pub fan_out: FanOut,
     /// Processor time for each job and machine.
     pub cpu_ns_each: Option<u64>,
     /// What the machines and the pool, which are one process, took for the same. It is the least that a job can take to the last machine.
@@ -95,16 +92,9 @@ pub struct Reach {
 /// What became of shares.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShareResults {
-    /// Sent to the translator.
-    pub submitted: u64,
-    /// Accepted by it.
-    pub accepted: u64,
-    /// Refused by it, by reason.
-    pub refused: BTreeMap<String, u64>,
-    /// Neither, a few seconds after the last one was sent.
-    pub unanswered: u64,
-    /// Accepted in a second, on average.
-    pub accepted_per_second: u64,
+    /// How many, and what the translator said.
+    #[serde(flatten)]
+    pub counts: ShareCounts,
     /// From the moment that a share was due to its answer.
     pub answer_micros: Option<Quantiles>,
     /// Processor time for each that was accepted.
@@ -133,37 +123,18 @@ impl Asked {
 impl Reach {
     /// A summary of these jobs, if there are any; `machines` is how many should have heard, `cpu` what it took the translator and the
     /// generator.
-    pub(super) fn new(news: &[News], machines: usize, cpu: [Duration; 2]) -> Option<Self> {
-        let mut told_everybody = 0;
-        let [mut first, mut median, mut last] = [(); 3].map(|()| Histogram::default());
-        for News { sent, arrivals, .. } in news {
-            told_everybody += usize::from(arrivals.len() == machines);
-            let Some(end) = arrivals.len().checked_sub(1) else { continue };
-            for (place, histogram) in [(0, &mut first), (end / 2, &mut median), (end, &mut last)] {
-                arrivals.get(place).into_iter().for_each(|arrival| histogram.record(*arrival - *sent));
-            }
-        }
-        let each = cpu.map(|cpu| nanos_each(cpu, (news.len() * machines) as u64));
-        Some(Self {
-            sent: news.len(),
-            told_everybody,
-            first_micros: first.quantiles()?,
-            median_micros: median.quantiles()?,
-            last_micros: last.quantiles()?,
-            cpu_ns_each: each[0],
-            generator_cpu_ns_each: each[1],
-        })
+    pub(super) fn new<K>(news: &[News<K>], machines: usize, cpu: [Option<Duration>; 2]) -> Option<Self> {
+        let fan_out = FanOut::new(news.iter(), machines)?;
+        let [cpu_ns_each, generator_cpu_ns_each] =
+            cpu.map(|cpu| nanos_each(cpu, (news.len() * machines) as u64));
+        Some(Self { sent: news.len(), fan_out, cpu_ns_each, generator_cpu_ns_each })
     }
 }
 
 impl ShareResults {
-    pub(super) fn new(tally: &Tally, accepted_per_second: u64, cpu: Duration) -> Self {
+    pub(super) fn new(tally: &Tally, accepted_per_second: u64, cpu: Option<Duration>) -> Self {
         Self {
-            submitted: tally.submitted,
-            accepted: tally.accepted,
-            refused: tally.refused.clone(),
-            unanswered: tally.unanswered(),
-            accepted_per_second,
+            counts: ShareCounts::new(tally, accepted_per_second),
             answer_micros: tally.answers.quantiles(),
             cpu_ns_each: nanos_each(cpu, tally.accepted),
             due_up: tally.due_up,
@@ -175,7 +146,7 @@ impl ShareResults {
     /// Whether every share was accepted, and exactly those went up that should.
     fn are_clean(&self) -> bool {
         let goes_up_rightly = self.went_up == self.due_up && self.worthless_up == 0;
-        goes_up_rightly && self.refused.is_empty() && self.unanswered == 0
+        goes_up_rightly && self.counts.refused.is_empty() && self.counts.unanswered == 0
     }
 }
 
@@ -186,7 +157,7 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         let Self { asked, jobs, tips, shares, lost, .. } = self;
         let reached = |reach: &Option<Reach>, count| match reach {
-            Some(reach) => reach.told_everybody == reach.sent && reach.sent == count as usize,
+            Some(reach) => reach.fan_out.told_everybody == reach.sent && reach.sent == count as usize,
             None => count == 0,
         };
         let shares_are = shares.as_ref().is_none_or(ShareResults::are_clean);
@@ -221,37 +192,29 @@ impl Display for Report {
                 f,
                 "{name:12}{} sent, {} to everybody; {} us CPU for each machine, the generator {}",
                 reach.sent,
-                reach.told_everybody,
+                reach.fan_out.told_everybody,
                 Cpu(reach.cpu_ns_each),
                 Cpu(reach.generator_cpu_ns_each)
             )?;
-            writeln!(f, "  first     ms {}", Millis(reach.first_micros))?;
-            writeln!(f, "  median    ms {}", Millis(reach.median_micros))?;
-            writeln!(f, "  last      ms {}", Millis(reach.last_micros))?;
+            writeln!(f, "  first     ms {}", Millis(reach.fan_out.first_micros))?;
+            writeln!(f, "  median    ms {}", Millis(reach.fan_out.median_micros))?;
+            writeln!(f, "  last      ms {}", Millis(reach.fan_out.last_micros))?;
         }
         if let Some(shares) = &self.shares {
             shares.fmt_table(f)?;
         }
-        for (reason, count) in &self.lost {
-            writeln!(f, "LOST        {count} machines: {reason}")?;
-        }
-        if !self.is_clean() {
-            writeln!(
-                f,
-                "NOT CLEAN   something was refused, unanswered, lost or missed; do not quote these numbers"
-            )?;
-        }
-        Ok(())
+        write_lost(f, &self.lost, "machines")?;
+        write_warning(f, self.is_clean())
     }
 }
 
 impl ShareResults {
     fn fmt_table(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { submitted, accepted, accepted_per_second, cpu_ns_each, .. } = self;
+        let ShareCounts { submitted, accepted, refused, unanswered, accepted_per_second } = &self.counts;
         writeln!(
             f,
             "shares      {submitted} submitted, {accepted} accepted, {accepted_per_second}/s, {} us CPU each",
-            Cpu(*cpu_ns_each)
+            Cpu(self.cpu_ns_each)
         )?;
         if let Some(quantiles) = self.answer_micros {
             writeln!(f, "answers     ms {}", Millis(quantiles))?;
@@ -260,11 +223,11 @@ impl ShareResults {
         if self.worthless_up > 0 {
             writeln!(f, "            {} WORTHLESS", self.worthless_up)?;
         }
-        for (reason, count) in &self.refused {
+        for (reason, count) in refused {
             writeln!(f, "            {count} REFUSED {reason}")?;
         }
-        if self.unanswered > 0 {
-            writeln!(f, "            {} UNANSWERED", self.unanswered)?;
+        if *unanswered > 0 {
+            writeln!(f, "            {unanswered} UNANSWERED")?;
         }
         Ok(())
     }
@@ -284,23 +247,21 @@ impl Display for Cpu {
 
 #[cfg(test)]
 mod tests {
-    use adit_units::Monotonic;
-
+    use super::super::super::tally::tests::news;
     use super::*;
 
-    fn news(number: u32, arrivals: &[u64]) -> News {
-        let at = Monotonic::from_micros;
-        News { number, sent: at(100), arrivals: arrivals.iter().copied().map(at).collect() }
-    }
+    const NO_TIME: [Option<Duration>; 2] = [Some(Duration::ZERO); 2];
 
     #[test]
     fn a_job_is_timed_from_its_sending() {
-        let news = [news(1, &[110, 120, 400]), news(2, &[130, 140])];
-        let reach = Reach::new(&news, 3, [12, 6].map(Duration::from_micros)).unwrap();
-        assert_eq!((reach.sent, reach.told_everybody), (2, 1));
+        let news = [news(Some(100), &[110, 120, 400]), news(Some(100), &[130, 140])];
+        let cpu = [12, 6].map(|micros| Some(Duration::from_micros(micros)));
+        let reach = Reach::new(&news, 3, cpu).unwrap();
+        let FanOut { told_everybody, first_micros, median_micros, last_micros } = reach.fan_out;
+        assert_eq!((reach.sent, told_everybody), (2, 1));
         assert_eq!((reach.cpu_ns_each, reach.generator_cpu_ns_each), (Some(2_000), Some(1_000)));
-        assert_eq!((reach.first_micros.p50, reach.median_micros.max, reach.last_micros.max), (10, 30, 300));
-        assert!(Reach::new(&[], 3, [Duration::ZERO; 2]).is_none());
+        assert_eq!((first_micros.p50, median_micros.max, last_micros.max), (10, 30, 300));
+        assert!(Reach::new(&news[..0], 3, NO_TIME).is_none());
     }
 
     #[test]
@@ -309,21 +270,21 @@ mod tests {
         let asked = Asked { machines: 2, jobs: 1, tips: 0, rate: 1, seconds: 1, one_up_in: 2 };
         let storm = Storm { machines: 2, micros: 1, work_micros: None, cpu_ns_each: None };
         let memory = Memory { before: 1, idle_each: 1, after: 1 };
-        let jobs = Reach::new(&[news(1, &[110, 120])], 2, [Duration::ZERO; 2]);
-        let shares = Some(ShareResults::new(&tally, 2, Duration::from_micros(5)));
+        let jobs = Reach::new(&[news(Some(100), &[110, 120])], 2, NO_TIME);
+        let shares = Some(ShareResults::new(&tally, 2, Some(Duration::from_micros(5))));
         let good = Report { asked, storm, memory, jobs, tips: None, shares, lost: BTreeMap::new() };
         assert!(good.is_clean() && good.to_string().contains("2.50 us CPU each"), "{good}");
 
         let mut bad = good.clone();
-        bad.jobs = Reach::new(&[news(1, &[110])], 2, [Duration::ZERO; 2]);
+        bad.jobs = Reach::new(&[news(Some(100), &[110])], 2, NO_TIME);
         assert!(!bad.is_clean() && bad.to_string().contains("NOT CLEAN"), "{bad}");
         bad.jobs = None;
         assert!(!bad.is_clean(), "it was asked for");
         for spoil in [
             |shares: &mut ShareResults| shares.went_up = 0,
             |shares: &mut ShareResults| shares.worthless_up = 1,
-            |shares: &mut ShareResults| shares.unanswered = 1,
-            |shares: &mut ShareResults| shares.refused = BTreeMap::from([("Other".to_owned(), 1)]),
+            |shares: &mut ShareResults| shares.counts.unanswered = 1,
+            |shares: &mut ShareResults| shares.counts.refused = BTreeMap::from([("Other".to_owned(), 1)]),
         ] {
             let mut bad = good.clone();
             spoil(bad.shares.as_mut().unwrap());

@@ -1,26 +1,17 @@
 //! The pool as a translator meets it.
 
-use core::num::NonZeroU32;
-use core::time::Duration;
-
 use adit_messages::types::Str0255;
 use adit_miner::HeaderHasher;
 use bitcoin::Transaction;
 use bitcoin::consensus::deserialize;
 
-use super::super::Plan;
+use super::super::client::Terms;
+use super::super::tests::idle_plan;
 use super::*;
 
 fn session(one_up_in: u32) -> Session {
-    let plan = Plan {
-        machines: 1,
-        jobs: 0,
-        tips: 0,
-        rate: None,
-        duration: Duration::ZERO,
-        one_up_in: NonZeroU32::new(one_up_in).unwrap(),
-    };
-    Session::new(Arc::new(Run::new(plan, (Ipv4Addr::LOCALHOST, 0).into())))
+    let terms = Terms::new(&idle_plan(one_up_in), (Ipv4Addr::LOCALHOST, 0).into());
+    Session::new(Arc::new(Run::new(terms, true)))
 }
 
 /// The names of what is said since the last time.
@@ -96,7 +87,7 @@ fn good_shares_are_acknowledged_together_and_others_refused() {
     let mut session = session(100);
     open(&mut session, 12);
     said(&mut session);
-    let (channel, target) = (GROUP + 1, session.run.pool_target);
+    let (channel, target) = (GROUP + 1, session.run.plan.pool_target);
     submit(&mut session, channel, &[1; 14], target);
     submit(&mut session, channel, &[2; 14], target);
     session.acknowledge();

@@ -1,0 +1,195 @@
+//! A crowd of connections that follow the steps of a run together, whatever they speak.
+
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use adit_net::{Clock, Timer};
+use adit_units::Monotonic;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::sleep;
+
+use super::LoadError;
+use super::figures::per_second;
+use super::tally::Tally;
+
+/// How long the last shares have to be answered, and news to reach everybody.
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a connection says that outlives its run.
+const BROKEN_OFF: &str = "the run was broken off";
+
+/// How far a run has come; connections follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    /// Connect and wait.
+    Greet,
+    /// Get work, and hear of what is new.
+    Open,
+    /// Submit shares.
+    Mine,
+    /// Submit nothing more, and hear what became of the last shares.
+    Rest,
+    /// Close.
+    Leave,
+}
+
+/// Why a connection ended before its time.
+pub(super) type Lost = String;
+
+/// One connection as its crowd sees it.
+pub(super) trait Member: Sized + Send + 'static {
+    /// What all of them are told.
+    type Plan: Send + Sync + 'static;
+
+    /// What several of them are called.
+    const MANY: &'static str;
+
+    /// How many may hold a turn ([`Run::turn`]) at once.
+    const DOOR: usize;
+
+    /// Connects, and says nothing more before [`Self::settle`]; `place` is its number among all, from zero.
+    fn connect(run: Arc<Run<Self>>, place: usize) -> impl Future<Output = Result<Self, Lost>> + Send;
+
+    /// Does what the step asks for at this moment and hands it to the socket; whether there is more to be done at once.
+    fn settle(&mut self, step: Step) -> Result<bool, Lost>;
+
+    /// Whether it has come to have work.
+    fn has_work(&self) -> bool;
+
+    /// When its next share is due, if shares are paced.
+    fn due(&self) -> Option<Monotonic>;
+
+    /// Waits for the socket and takes in what has come. Cancel safe.
+    fn io(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
+
+    /// Ends in order.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What all connections of a run share.
+pub(super) struct Run<M: Member> {
+    pub(super) plan: M::Plan,
+    tally: Mutex<Tally>,
+    door: Arc<Semaphore>,
+    /// Whether connections stay until they are told to leave, and do not leave as soon as they have work.
+    stays: bool,
+}
+
+impl<M: Member> Run<M> {
+    pub(super) fn new(plan: M::Plan, stays: bool) -> Self {
+        Self { plan, tally: Mutex::default(), door: Arc::new(Semaphore::new(M::DOOR)), stays }
+    }
+
+    /// The counts; a connection that panicked leaves them as good as they were.
+    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place among those that may be on their way at once.
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Lost> {
+        Arc::clone(&self.door).acquire_owned().await.map_err(|_| BROKEN_OFF.to_owned())
+    }
+}
+
+/// Follows the run's steps with one connection; `place` is its number among all, from zero.
+pub(super) async fn follow<M: Member>(run: Arc<Run<M>>, place: usize, steps: watch::Receiver<Step>) {
+    if let Err(lost) = live(&run, place, steps).await {
+        run.tally().fail(lost);
+    }
+}
+
+async fn live<M: Member>(
+    run: &Arc<Run<M>>,
+    place: usize,
+    mut steps: watch::Receiver<Step>,
+) -> Result<(), Lost> {
+    let gone = |_| BROKEN_OFF.to_owned();
+    let mut member = M::connect(Arc::clone(run), place).await?;
+    run.tally().greeted += 1;
+    let mut step = *steps.wait_for(|step| *step >= Step::Open).await.map_err(gone)?;
+    let mut timer = Timer::default();
+    while step < Step::Leave {
+        let has_more = member.settle(step)?;
+        if member.has_work() && !run.stays {
+            break;
+        }
+        timer.set(member.due().filter(|_| step == Step::Mine));
+        tokio::select! {
+            biased;
+            changed = steps.changed() => {
+                changed.map_err(gone)?;
+                step = *steps.borrow_and_update();
+            }
+            () = timer.fired() => {}
+            done = member.io() => done?,
+            // Only after the socket was asked, so that shares and answers keep step.
+            () = yield_now(), if has_more => {}
+        }
+    }
+    member.close().await;
+    Ok(())
+}
+
+/// Connections with one run to follow.
+pub(super) struct Crowd<M: Member> {
+    pub(super) run: Arc<Run<M>>,
+    pub(super) steps: watch::Sender<Step>,
+    members: JoinSet<()>,
+}
+
+impl<M: Member> Crowd<M> {
+    /// Nobody yet; those who come begin with that step.
+    pub(super) fn new(plan: M::Plan, step: Step) -> Self {
+        let (steps, _) = watch::channel(step);
+        Self { run: Arc::new(Run::new(plan, true)), steps, members: JoinSet::new() }
+    }
+
+    /// Lets connections come until there are `count`.
+    pub(super) fn grow(&mut self, count: usize) {
+        for place in self.members.len()..count {
+            self.members.spawn(follow(Arc::clone(&self.run), place, self.steps.subscribe()));
+        }
+    }
+
+    /// Waits until `done`, or until it is clear that it will not come to pass.
+    pub(super) async fn until(&self, patience: Duration, done: impl Fn(&Tally) -> bool) {
+        let deadline = Clock.monotonic() + patience;
+        while Clock.monotonic() < deadline && !done(&self.run.tally()) {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Lets connections come until there are `count`, and waits until each has work or is lost.
+    pub(super) async fn gather(&mut self, count: usize, patience: Duration) {
+        self.grow(count);
+        self.until(patience, |tally| tally.opened as u64 + tally.failed() >= count as u64).await;
+    }
+
+    /// How many connections have work, if it is all that were wanted.
+    pub(super) fn all_opened(&self, wanted: usize) -> Result<usize, LoadError> {
+        let tally = self.run.tally();
+        if tally.opened < wanted {
+            let first_reason = tally.failures.keys().next().cloned();
+            return Err(LoadError::NotOpened { whom: M::MANY, opened: tally.opened, wanted, first_reason });
+        }
+        Ok(tally.opened)
+    }
+
+    /// Has everybody submit nothing more and waits until the last shares are `settled`; how many were accepted in a second from `start` on.
+    pub(super) async fn rest(&self, start: Monotonic, settled: impl Fn(&Tally) -> bool) -> u64 {
+        let (span, in_time) = (Clock.monotonic() - start, self.run.tally().accepted);
+        self.steps.send_replace(Step::Rest);
+        self.until(ANSWER_PATIENCE, settled).await;
+        per_second(in_time, span)
+    }
+
+    /// Has everybody leave.
+    pub(super) async fn leave(mut self) {
+        self.steps.send_replace(Step::Leave);
+        while self.members.join_next().await.is_some() {}
+    }
+}
