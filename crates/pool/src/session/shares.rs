@@ -148,8 +148,7 @@ impl Session {
             worker,
             custom: None,
         };
-        open.patience.handle_accepted();
-        open.tally.accept(&record, now.monotonic);
+        open.accept(&record, now.monotonic);
         self.count(record, now);
         Ok(())
     }

@@ -164,7 +164,7 @@ impl Tally {
     }
 
     /// A share was good.
-    pub(super) fn accept(&mut self, record: &ShareRecord, now: Monotonic) {
+    fn accept(&mut self, record: &ShareRecord, now: Monotonic) {
         let shares = &mut self.shares;
         shares.accepted += 1;
         shares.blocks += u32::from(record.kind == ShareKind::Block);
@@ -206,7 +206,8 @@ impl Pace {
     fn turn(&mut self, now: Monotonic) {
         let lasted = now.saturating_since(self.since);
         if lasted >= 2 * SPAN {
-            let before = Monotonic::from_micros(now.to_micros() - SPAN.as_micros() as u64);
+            // As if the last span had been one of silence.
+            let before = self.since + (lasted - SPAN);
             *self = Self { since: now, before, work: 0, former: 0 };
         } else if lasted >= SPAN {
             *self = Self { since: now, before: self.since, work: 0, former: self.work };
@@ -261,6 +262,14 @@ impl Workers {
         let before = self.known.len();
         self.known.retain(|(_, _, shares)| now.saturating_since(shares.heard) < FORGOTTEN_AFTER);
         self.known.len() < before
+    }
+}
+
+impl OpenChannel {
+    /// A share of it was good.
+    pub(super) fn accept(&mut self, record: &ShareRecord, now: Monotonic) {
+        self.patience.handle_accepted();
+        self.tally.accept(record, now);
     }
 }
 

@@ -93,8 +93,7 @@ impl Session {
             worker,
             custom: Some(worth.clone()),
         };
-        open.patience.handle_accepted();
-        open.tally.accept(&record, now.monotonic);
+        open.accept(&record, now.monotonic);
         self.count(record, now);
         Ok(())
     }
