@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_messages::{Message, Protocol, Side, decode};
-use adit_node::tdp::{Client, ClientConfig, Event, Offers, Room, Session};
+use adit_node::tdp::{Client, ClientConfig, Event, Offers, Pulse, Room, Session};
 use adit_node::{Devnet, DevnetConfig, Pace};
 use adit_transport::{Frame, FrameQueue};
 use adit_units::{Monotonic, Now, UnixTime, Work};
@@ -89,6 +89,9 @@ impl Server {
             return Err(());
         }
         let heard = self.session.handle_frame(frame, self.now);
+        if self.session.awaits_pulse() && self.now.unix.to_secs().is_multiple_of(2) {
+            self.session.handle_pulse();
+        }
         while let Some(block) = self.session.poll_block() {
             // It has the work; the rest is for the node to say, which must not fail over it.
             let _ = self.chain.submit_block(&block.to_bytes(), self.now);
@@ -128,7 +131,7 @@ struct Peer {
 impl Peer {
     fn new() -> Self {
         let room = Room { bytes: 200, sigops: 40 };
-        let config = ClientConfig { host: "tp.example".into(), port: 8442, room, may_ping: true };
+        let config = ClientConfig { host: "tp.example".into(), port: 8442, room, pulse: Pulse::Unknown };
         Self { now: START, client: Client::new(&config, START), asked: None }
     }
 
@@ -139,6 +142,8 @@ impl Peer {
             if self.client.handle_timeout(self.now).is_err() {
                 break;
             }
+            let due = self.client.poll_timeout();
+            assert!(due.is_none_or(|due| due > self.now.monotonic), "what was due is done");
             if action & 0x10 != 0 {
                 self.client.ping(self.now.monotonic);
             }
