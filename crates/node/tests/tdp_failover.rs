@@ -193,7 +193,10 @@ async fn a_provider_whose_node_dies_is_left_in_time_and_sends_its_clients_away()
 async fn a_block_that_the_node_cannot_place_yet_is_handed_over_again() {
     let stage = Stage::start().await;
     stage.first.trick("submitblock", Trick::Result(json!("prev-blk-not-found")));
-    let block = solved(&Arc::new(stage.far.templates().borrow().as_deref().unwrap().clone()));
+    let mut template = stage.far.templates().borrow().as_deref().unwrap().clone();
+    // The node's time, which stands still in another year.
+    (template.time, template.tip.min_ntime) = (stage.first.template().time, 0);
+    let block = solved(&Arc::new(template));
     let submitting = tokio::spawn({
         let (far, block) = (stage.far.clone(), block.clone());
         async move { far.submit(&block).await }
