@@ -232,11 +232,11 @@ async fn end(server: Server, failure: Option<Failure>, signals: &mut StopSignals
 }
 
 /// Gives the node time to answer for the blocks that are on their way, although the pool cannot start.
-async fn see_blocks_out(blocks: &FoundBlocks, signals: &mut StopSignals) {
+pub(super) async fn see_blocks_out(blocks: &FoundBlocks, signals: &mut StopSignals) {
     if blocks.answered(Duration::ZERO).await {
         return;
     }
-    tracing::info!("the pool cannot start; waiting for the node to answer for blocks of an earlier run");
+    tracing::info!("cannot start; waiting for the node to answer for blocks of an earlier run");
     tokio::select! {
         answered = blocks.answered(ANSWER_PATIENCE) => if !answered {
             tracing::warn!("no answer from the node; the blocks go out again at the next start");
@@ -246,7 +246,7 @@ async fn see_blocks_out(blocks: &FoundBlocks, signals: &mut StopSignals) {
 }
 
 /// Writes out blocks that would be lost with this process, so that a person can hand them over with `submitblock`.
-fn rescue(blocks: &FoundBlocks, out: &mut impl io::Write) {
+pub(super) fn rescue(blocks: &FoundBlocks, out: &mut impl io::Write) {
     for SavedBlock { hash, height, bytes } in blocks.only_copies() {
         let hash = BlockHash::from_byte_array(hash);
         tracing::error!(%hash, height = height.0, "this block is neither on disk nor with a node; hand it over with submitblock");

@@ -65,6 +65,8 @@ pub(crate) struct PoolSettings {
 pub(crate) struct ProviderSettings {
     /// The chain to mine on.
     pub(crate) network: Network,
+    /// Where found blocks are kept. Its own part of the data folder, so that a pool can be beside it.
+    pub(crate) data_dir: PathBuf,
     /// How much is logged.
     pub(crate) log: Option<LogLevels>,
     /// The Bitcoin nodes, the most preferred first, told how much room clients need; at least one.
@@ -156,14 +158,23 @@ impl Common {
         Some(ClientConfig { network, data_dir, log, nodes, listen, solo, upstreams, server_key })
     }
 
-    fn with_provider(self, provider: Option<Provider>) -> Option<ProviderSettings> {
+    fn with_provider(self, provider: Option<Provider>, data_dir: &Path) -> Option<ProviderSettings> {
         let Provider { listen, server_key, coinbase_bytes, empty_templates } = provider?;
         let Self { network, log, nodes } = self;
         let mut nodes = nodes?;
         for node in &mut nodes {
             node.coinbase().weight = FIXED_COINBASE_WEIGHT + 4 * u64::from(coinbase_bytes);
         }
-        Some(ProviderSettings { network: network?, log, nodes, listen, empty_templates, server_key })
+        let data_dir = data_dir.join("template-provider");
+        Some(ProviderSettings {
+            network: network?,
+            data_dir,
+            log,
+            nodes,
+            listen,
+            empty_templates,
+            server_key,
+        })
     }
 }
 
@@ -182,7 +193,8 @@ pub(super) fn check_provider(
     mistakes: &mut Vec<Mistake>,
 ) -> Option<ProviderSettings> {
     let common = Common::take(&mut written, folder, mistakes);
-    common.with_provider(provider(written.template_provider, folder, mistakes))
+    let data_dir = data_dir(written.data_dir, folder);
+    common.with_provider(provider(written.template_provider, folder, mistakes), &data_dir)
 }
 
 /// Checks what a job declarator server needs, which may stand alone in a config without a pool.
@@ -224,7 +236,8 @@ pub(super) fn check_roles(mut written: Written, folder: &Path, mistakes: &mut Ve
     let common = Common::take(&mut written, folder, mistakes);
     let again = || Common { network: common.network, log: common.log.clone(), nodes: common.nodes.clone() };
     let provider = provider(written.template_provider.take(), folder, mistakes);
-    let provider = if is_for_provider { Some(again().with_provider(provider)?) } else { None };
+    let data = data_dir(written.data_dir.clone(), folder);
+    let provider = if is_for_provider { Some(again().with_provider(provider, &data)?) } else { None };
     let client =
         if is_for_client { Some(again().with_client(written.client(), folder, mistakes)?) } else { None };
     if is_for_declarator {

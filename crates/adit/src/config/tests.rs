@@ -255,6 +255,7 @@ fn a_template_provider_needs_no_pool() {
         "others are let in only where that was asked for"
     );
     assert_eq!(provider.server_key, Path::new("/etc/adit/keys/server.key"));
+    assert_eq!(provider.data_dir, Path::new("/etc/adit/adit-data/template-provider"));
     assert_eq!(provider.network, bitcoin::Network::Regtest);
     assert_eq!(rpc(&provider.nodes[0]).coinbase.weight, 836 + 4 * 1000);
 

@@ -7,24 +7,22 @@ mod config;
 mod draft;
 mod follow;
 mod memory;
+mod templates;
 
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use adit_messages::error_code::RequestTransactionDataError as DataError;
 use adit_messages::template_distribution::{
-    CoinbaseOutputConstraints, NewTemplate, RequestTransactionData, RequestTransactionDataError,
-    RequestTransactionDataSuccess, SetNewPrevHash, SubmitSolution,
+    CoinbaseOutputConstraints, RequestTransactionData, SubmitSolution,
 };
-use adit_messages::types::{B016M, B064K, Str0255};
+use adit_messages::types::{B064K, Str0255};
 use adit_messages::{
     DecodeError, Message, MessageInfo, PROTOCOL_VERSION, Protocol, Side, common, decode, encode, info, limits,
 };
 use adit_share::Tip;
 use adit_transport::{Frame, FrameQueue, Header};
-use adit_units::{Monotonic, Now, Target, TemplateId};
+use adit_units::{Monotonic, Now, TemplateId};
 use bitcoin::block::Header as BlockHeader;
-use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget};
 
 pub use config::TdpConfig;
@@ -35,6 +33,7 @@ pub(crate) use draft::{share as share_transactions, split_prefix};
 pub(crate) use follow::{Provider, follow, probe};
 pub use memory::{HANDED_KEPT, OFFERED_KEPT, Offered, TIPS_KEPT};
 
+use super::NO_TEMPLATE;
 use crate::rpc::TemplateRefused;
 use draft::Draft;
 
@@ -53,15 +52,17 @@ pub const REQUEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a provider may say nothing before it is asked for a sign of life, and how long it then has for that.
 pub const QUIET_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long a provider may take over the template that its new block names (spec 7.3), where it has not sent that first.
+pub const NAMED_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a provider may call each template outdated that it is asked about, and give no other on the same block.
+pub const STALE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Most templates for a block to come that are remembered (spec 7.3 sets no bound); the oldest are forgotten.
 pub const FUTURES_KEPT: usize = 8;
 
 /// Most requests for transactions that are open at once: one on the newest tip beside one that a new tip has outdated.
 const REQUESTS_MAX: usize = 2;
-
-/// A template that no provider has, because ids only grow from below. Asking for its transactions costs a line in answer (spec 7.6), which is
-/// the sign of life that this protocol otherwise lacks.
-const NO_TEMPLATE: TemplateId = TemplateId(u64::MAX);
 
 /// How far ahead of this machine's clock a block's time may be: as far as nodes accept.
 const TIME_AHEAD_MAX: u32 = 7_200;
@@ -84,8 +85,19 @@ pub struct ClientConfig {
     pub port: u16,
     /// Room for our outputs.
     pub room: Room,
-    /// Whether the provider may be asked for signs of life.
-    pub may_ping: bool,
+    /// What is known of the provider's answers to questions for a sign of life.
+    pub pulse: Pulse,
+}
+
+/// What is known of a provider's answers to questions about templates that it does not have, each a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// Nothing: its answer would be good to have, and no answer means nothing yet.
+    Unknown,
+    /// It gives them, so its silence means that it hangs.
+    Given,
+    /// It does not, and is not asked again before this.
+    NotBefore(Monotonic),
 }
 
 /// What happened.
@@ -149,19 +161,6 @@ pub enum ClientEnd {
 #[error("the coinbase has over 65535 bytes, which template distribution cannot carry")]
 pub struct CoinbaseTooLong;
 
-/// Whether the provider answers questions about templates that it does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pings {
-    /// Nobody has asked.
-    Untried,
-    /// It was asked, and has never answered yet.
-    Tried,
-    /// It does.
-    Answered,
-    /// It does not, or may not be asked.
-    Mute,
-}
-
 /// One connection to a template provider.
 #[derive(Debug)]
 pub struct Client {
@@ -169,7 +168,10 @@ pub struct Client {
     state: State,
     frames: FrameQueue,
     events: VecDeque<Event>,
-    pings: Pings,
+    pulse: Pulse,
+    /// Whether it was asked for a sign of life on this connection, and whether it has given one.
+    was_asked: bool,
+    has_answered: bool,
     /// When something was last heard.
     heard: Monotonic,
     /// When the question that is open was asked.
@@ -192,6 +194,10 @@ struct Serving {
     last_id: Option<TemplateId>,
     standing: Option<Standing>,
     futures: VecDeque<Draft>,
+    /// A new block whose template has not come yet, and until when it must.
+    named: Option<(NewEnd, Monotonic)>,
+    /// Since when each template that it was asked about is outdated, on this block.
+    stale_since: Option<Monotonic>,
     /// The newest template on the tip, while its transactions are not asked for.
     wanted: Option<Draft>,
     /// Not before this are transactions asked for again.
@@ -205,6 +211,15 @@ struct Standing {
     tip: Tip,
     header_time: u32,
     told: Monotonic,
+}
+
+/// What a `SetNewPrevHash` says.
+#[derive(Clone, Copy, Debug)]
+struct NewEnd {
+    id: TemplateId,
+    prev_hash: BlockHash,
+    nbits: CompactTarget,
+    header_time: u32,
 }
 
 /// Transactions that were asked for.
@@ -225,7 +240,9 @@ impl Client {
             state: State::ExpectSetup { deadline: now.monotonic + SETUP_PATIENCE },
             frames: FrameQueue::default(),
             events: VecDeque::new(),
-            pings: if config.may_ping { Pings::Untried } else { Pings::Mute },
+            pulse: config.pulse,
+            was_asked: false,
+            has_answered: false,
             heard: now.monotonic,
             asked: None,
         };
@@ -256,23 +273,21 @@ impl Client {
         if is_data && !serving.awaits_transactions() { 0 } else { limit }
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] wants to be called; `None` if nothing comes due by itself. What it has been called for is not due again
+    /// at the same moment.
     #[must_use]
-    pub fn poll_timeout(&self) -> Monotonic {
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
         let serving = match &self.state {
-            State::ExpectSetup { deadline } => return *deadline,
+            State::ExpectSetup { deadline } => return Some(*deadline),
             State::Serving(serving) => serving,
         };
         let first = serving.standing.is_none().then_some(serving.deadline);
+        let named = serving.named.map(|(_, deadline)| deadline);
         let request = serving.wanted.is_some().then_some(serving.next_request);
+        let request = request.filter(|_| serving.may_request());
         let open = serving.requests.iter().filter_map(|request| request.open.as_ref());
         let open = open.map(|(_, deadline)| *deadline).min();
-        [first, request.filter(|_| serving.may_request()), open, self.ping_due()]
-            .into_iter()
-            .flatten()
-            .min()
-            // Nothing is due; a look once in a while costs nothing.
-            .unwrap_or(self.heard + TRANSACTIONS_PATIENCE)
+        [first, named, request, open, self.pulse_due()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -291,6 +306,9 @@ impl Client {
             State::Serving(serving) => {
                 if serving.standing.is_none() && now >= serving.deadline {
                     return Err(late("a template and the block that it stands on", FIRST_TEMPLATE_PATIENCE));
+                }
+                if serving.named.is_some_and(|(_, deadline)| now >= deadline) {
+                    return Err(late("the template that its new block names", NAMED_PATIENCE));
                 }
                 let passed = |request: &Request| request.open.as_ref().is_some_and(|(_, at)| now >= *at);
                 if serving.requests.iter().any(passed) {
@@ -363,23 +381,28 @@ impl Client {
     ///
     /// A provider counts on being asked only once it has answered, so the first question is no pulse.
     pub fn ping(&mut self, now: Monotonic) -> bool {
-        if self.tip().is_none() || self.pings == Pings::Mute {
+        let is_too_early = matches!(self.pulse, Pulse::NotBefore(then) if now < then);
+        if self.tip().is_none() || is_too_early {
             return false;
         }
         if self.asked.is_none() {
             self.asked = Some(now);
+            self.was_asked = true;
             self.send(RequestTransactionData { template_id: NO_TEMPLATE.0 });
         }
-        if self.pings == Pings::Untried {
-            self.pings = Pings::Tried;
-        }
-        self.pings == Pings::Answered
+        self.pulse == Pulse::Given
     }
 
-    /// Whether the provider was asked for a sign of life and has never given one; if the connection ends now, it may be for that.
+    /// Whether the provider was asked for a sign of life and has given none; if the connection ends now, it may be for that.
     #[must_use]
-    pub fn is_ping_untested(&self) -> bool {
-        self.pings == Pings::Tried
+    pub const fn has_left_unanswered(&self) -> bool {
+        self.was_asked && !self.has_answered
+    }
+
+    /// Whether the provider was asked for a sign of life and has given one.
+    #[must_use]
+    pub const fn has_answered(&self) -> bool {
+        self.has_answered
     }
 
     /// Tells the provider of a block that was found on one of its templates; `coinbase` with its witness.
@@ -424,6 +447,8 @@ impl Client {
             last_id: None,
             standing: None,
             futures: VecDeque::new(),
+            named: None,
+            stale_since: None,
             wanted: None,
             next_request: now,
             requests: VecDeque::new(),
@@ -438,10 +463,10 @@ impl Client {
         now: Now,
     ) -> Result<(), ClientEnd> {
         match message {
-            Message::NewTemplate(new) => self.handle_template(new)?,
+            Message::NewTemplate(new) => self.handle_template(new, now.monotonic)?,
             Message::TemplateSetNewPrevHash(tip) => self.handle_tip(tip, now)?,
             Message::RequestTransactionDataSuccess(data) => self.handle_transactions(data, now)?,
-            Message::RequestTransactionDataError(error) => self.handle_no_transactions(error),
+            Message::RequestTransactionDataError(error) => self.handle_no_transactions(error, now.monotonic),
             Message::Reconnect(_) => return Err(ClientEnd::SentAway),
             Message::SetupConnectionSuccess(_) | Message::SetupConnectionError(_) => {
                 return Err(ClientEnd::Misbehaved("it answered SetupConnection twice"));
@@ -466,171 +491,28 @@ impl Client {
         }
     }
 
-    /// Takes in a template (spec 7.2).
-    fn handle_template(&mut self, new: &NewTemplate<'_>) -> Result<(), ClientEnd> {
-        let State::Serving(serving) = &mut self.state else { return Ok(()) };
-        let id = TemplateId(new.template_id);
-        // With an id that has been there, nobody could tell what a solution is of.
-        if id == NO_TEMPLATE || serving.last_id.is_some_and(|last| last >= id) {
-            return Err(ClientEnd::Misbehaved("a template's id is not greater than the one before"));
+    /// When the provider has been quiet for too long; `None` before it has given a template.
+    fn pulse_due(&self) -> Option<Monotonic> {
+        self.tip()?;
+        let quiet = self.asked.unwrap_or(self.heard) + QUIET_PATIENCE;
+        match self.pulse {
+            Pulse::NotBefore(then) if self.asked.is_none() => Some(quiet.max(then)),
+            Pulse::Unknown | Pulse::Given | Pulse::NotBefore(_) => Some(quiet),
         }
-        let draft = Draft::read(new)?;
-        serving.last_id = Some(id);
-        if new.future_template {
-            if serving.futures.len() >= FUTURES_KEPT {
-                serving.futures.pop_front();
-            }
-            serving.futures.push_back(draft);
-            return Ok(());
-        }
-        let Some(standing) = &serving.standing else {
-            return Err(ClientEnd::Misbehaved("it sent a template before the block that it stands on"));
-        };
-        if draft.height != standing.tip.height {
-            return Err(ClientEnd::Misbehaved(
-                "a template is not of the height of the block that it stands on",
-            ));
-        }
-        self.events.push_back(Event::Offered(draft.on(standing.tip.prev_hash)));
-        serving.wanted = Some(draft);
-        Ok(())
     }
 
-    /// Takes in the end of the chain, and which template stands on it (spec 7.3).
-    fn handle_tip(&mut self, new: &SetNewPrevHash<'_>, now: Now) -> Result<(), ClientEnd> {
-        let State::Serving(serving) = &mut self.state else { return Ok(()) };
-        let ahead = new.header_timestamp.saturating_sub(now.unix.to_secs());
-        if ahead > TIME_AHEAD_MAX {
-            return Err(ClientEnd::Time(ahead));
-        }
-        let prev_hash = BlockHash::from_slice(new.prev_hash.as_bytes())
-            .map_err(|_| ClientEnd::Misbehaved("a block hash has not 32 bytes"))?;
-        let known = serving.standing.map(|standing| standing.tip).filter(|tip| tip.prev_hash == prev_hash);
-        let named = serving.futures.iter().position(|draft| draft.id.0 == new.template_id);
-        let Some(draft) = named.and_then(|at| serving.futures.remove(at)) else {
-            // It may say again what is known.
-            return known
-                .map(drop)
-                .ok_or(ClientEnd::Misbehaved("a new block names a template that was not sent for it"));
-        };
-        let nbits = CompactTarget::from_consensus(new.n_bits);
-        // What it says of the target is for weak blocks, which nobody here makes; blocks are what meets the difficulty.
-        let tip = match known.filter(|tip| (tip.height, tip.nbits) == (draft.height, nbits)) {
-            Some(tip) => tip,
-            None => Tip::new(prev_hash, draft.height, nbits, new.header_timestamp),
-        };
-        if tip.target == Target::ZERO {
-            return Err(ClientEnd::Misbehaved("no hash can meet the difficulty of its next block"));
-        }
-        serving.futures.clear();
-        serving.standing = Some(Standing { tip, header_time: new.header_timestamp, told: now.monotonic });
-        if known != Some(tip) {
-            serving.next_request = now.monotonic;
-            self.events.push_back(Event::Tip(tip));
-        }
-        self.events.push_back(Event::Offered(draft.on(prev_hash)));
-        serving.wanted = Some(draft);
-        Ok(())
-    }
-
-    /// Takes in transactions that were asked for (spec 7.5).
-    fn handle_transactions(
-        &mut self,
-        data: &RequestTransactionDataSuccess<'_>,
-        now: Now,
-    ) -> Result<(), ClientEnd> {
-        let State::Serving(serving) = &mut self.state else { return Ok(()) };
-        let of = |request: &&mut Request| request.id.0 == data.template_id && request.open.is_some();
-        let request = serving.requests.iter_mut().find(of);
-        let Some((draft, _)) = request.and_then(|request| request.open.take()) else {
-            return Err(ClientEnd::Misbehaved("it sent transactions that were not asked for"));
-        };
-        let prev_hash_of = |request: &Request| (request.id == draft.id).then_some(request.prev_hash);
-        let prev_hash = serving.requests.iter().find_map(prev_hash_of);
-        match &serving.standing {
-            Some(standing) if Some(standing.tip.prev_hash) == prev_hash => {
-                let elapsed = now.monotonic.saturating_since(standing.told).as_secs();
-                let candidate = Candidate {
-                    draft,
-                    tip: standing.tip,
-                    time: standing.header_time.saturating_add(u32::try_from(elapsed).unwrap_or(u32::MAX)),
-                    room: self.room,
-                    transactions: data
-                        .transaction_list
-                        .iter()
-                        .map(B016M::as_bytes)
-                        .map(<[u8]>::to_vec)
-                        .collect(),
-                };
-                self.events.push_back(Event::Candidate(Box::new(candidate)));
-            }
-            // The chain has moved on meanwhile.
-            Some(_) | None => serving.requests.retain(|request| request.id != draft.id),
-        }
-        Ok(())
-    }
-
-    /// Takes in that there are no transactions (spec 7.6).
-    fn handle_no_transactions(&mut self, error: &RequestTransactionDataError<'_>) {
-        if error.template_id == NO_TEMPLATE.0 {
-            if self.pings == Pings::Tried {
-                self.pings = Pings::Answered;
-            }
-            return;
-        }
-        let State::Serving(serving) = &mut self.state else { return };
-        let of = |request: &Request| request.id.0 == error.template_id && request.open.is_some();
-        let Some(request) = serving.requests.iter().find(|request| of(request)) else { return };
-        let is_current =
-            serving.standing.as_ref().is_some_and(|standing| standing.tip.prev_hash == request.prev_hash);
-        // A template that was outdated before the question arrived has a newer one on its way.
-        let is_outdated = DataError::from_wire(&error.error_code) == Some(DataError::StaleTemplateId);
-        if is_current && !is_outdated && serving.wanted.is_none() {
-            self.events.push_back(Event::Withheld(printable(&error.error_code)));
-        }
-        serving.requests.retain(|request| !of(request));
-    }
-
-    /// Asks for the transactions of the newest template, if that is due.
-    fn request(&mut self, now: Monotonic) {
-        let State::Serving(serving) = &mut self.state else { return };
-        if now < serving.next_request || !serving.may_request() {
-            return;
-        }
-        let (Some(standing), Some(draft)) = (&serving.standing, serving.wanted.take()) else { return };
-        let (id, prev_hash) = (draft.id, standing.tip.prev_hash);
-        let open = Some((draft, now + TRANSACTIONS_PATIENCE));
-        serving.requests.push_back(Request { id, prev_hash, open });
-        serving.next_request = now + REQUEST_PAUSE;
-        self.send(RequestTransactionData { template_id: id.0 });
-    }
-
-    /// When the provider has been quiet for too long; `None` if that says nothing.
-    fn ping_due(&self) -> Option<Monotonic> {
-        let is_told = self.tip().is_some() && self.pings != Pings::Mute;
-        is_told.then_some(self.asked.unwrap_or(self.heard) + QUIET_PATIENCE)
-    }
-
-    /// Asks a quiet provider for a sign of life, or gives it up.
+    /// Asks a quiet provider for a sign of life, or gives it up: one that hangs and one that does not answer such questions look the same, but
+    /// the first gives no template on the next connection.
     fn look_for_life(&mut self, now: Monotonic) -> Result<(), ClientEnd> {
-        if self.ping_due().is_none_or(|due| now < due) {
+        if self.pulse_due().is_none_or(|due| now < due) {
             return Ok(());
         }
-        match (self.asked, self.pings) {
-            (None, _) => {
-                self.ping(now);
-                Ok(())
-            }
-            (Some(_), Pings::Answered) => {
-                let what = "a sign of life";
-                Err(ClientEnd::Late { what, secs: QUIET_PATIENCE.as_secs() })
-            }
-            // Its silence says nothing: it may not answer what others do.
-            (Some(_), Pings::Untried | Pings::Tried | Pings::Mute) => {
-                (self.pings, self.asked) = (Pings::Mute, None);
-                Ok(())
-            }
+        if self.asked.is_some() {
+            let what = "a sign of life";
+            return Err(ClientEnd::Late { what, secs: QUIET_PATIENCE.as_secs() });
         }
+        self.ping(now);
+        Ok(())
     }
 
     fn send<'a>(&mut self, message: impl Into<Message<'a>>) {
@@ -653,13 +535,6 @@ impl Serving {
         let Some(standing) = &self.standing else { return false };
         let on_tip = |request: &Request| request.prev_hash == standing.tip.prev_hash;
         self.requests.len() < REQUESTS_MAX && !self.requests.iter().any(on_tip)
-    }
-}
-
-impl Draft {
-    /// What is remembered of it, once it is known what it stands on.
-    fn on(&self, prev_hash: BlockHash) -> Offered {
-        Offered { id: self.id, prev_hash, merkle_path: self.merkle_path.clone() }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod blocks;
 mod client;
+mod vigil;
 
 use core::time::Duration;
 use std::io;
@@ -27,6 +28,8 @@ use tokio::time::{timeout, timeout_at};
 
 use super::Offers;
 use crate::Node;
+pub use blocks::{BLOCKS_UNDER_WAY, BlockDesk, REPEAT_PAUSE};
+use vigil::Vigil;
 
 /// How long found blocks may take at shutdown until the node has answered for them.
 pub const BLOCKS_PATIENCE: Duration = Duration::from_secs(30);
@@ -92,6 +95,7 @@ pub struct TemplateProvider {
     acceptor: JoinHandle<()>,
     offers: JoinHandle<()>,
     blocks: JoinHandle<()>,
+    vigil: JoinHandle<()>,
 }
 
 /// What the tasks of all clients share.
@@ -102,6 +106,7 @@ struct Hall {
     identity: Arc<Identity>,
     outbox: OutboxLimits,
     connections: AtomicU64,
+    vigil: Vigil,
 }
 
 impl Hall {
@@ -114,7 +119,8 @@ impl Hall {
 impl TemplateProvider {
     /// Takes the address, waits for the node's first template, and then serves clients with what `node` gives.
     ///
-    /// Nobody is let in before there is a template, so that clients turn to another provider meanwhile. Cancel safe.
+    /// Nobody is let in before there is a template, or while the node is away or hangs, so that clients turn to another provider meanwhile.
+    /// Found blocks are handed to the node for some minutes, and kept nowhere. Cancel safe.
     ///
     /// # Errors
     ///
@@ -127,6 +133,33 @@ impl TemplateProvider {
         config: ProviderConfig,
         node: Node,
         identity: Arc<Identity>,
+    ) -> Result<Self, ProviderStartError> {
+        Self::start_over(config, node, identity, None).await
+    }
+
+    /// As [`Self::start`], with someone else to see to found blocks, who still has them when the provider has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::start`].
+    pub async fn start_with(
+        config: ProviderConfig,
+        node: Node,
+        identity: Arc<Identity>,
+        desk: Arc<dyn BlockDesk>,
+    ) -> Result<Self, ProviderStartError> {
+        Self::start_over(config, node, identity, Some(desk)).await
+    }
+
+    async fn start_over(
+        config: ProviderConfig,
+        node: Node,
+        identity: Arc<Identity>,
+        desk: Option<Arc<dyn BlockDesk>>,
     ) -> Result<Self, ProviderStartError> {
         let bound = Bound::new(config.listen)?;
         let lane = HandshakeLane::start(HANDSHAKES_WAITING).map_err(ProviderStartError::Thread)?;
@@ -142,6 +175,7 @@ impl TemplateProvider {
         let (publish, offers) = watch::channel(Arc::new(first));
         let (hand_over, found) = mpsc::channel(BLOCKS_WAITING);
         let (shutdown, draining) = Shutdown::new();
+        let (vigil, keep_vigil) = Vigil::new(node.clone());
         let hall = Arc::new(Hall {
             offers,
             blocks: hand_over,
@@ -149,13 +183,15 @@ impl TemplateProvider {
             identity,
             outbox: config.outbox,
             connections: AtomicU64::new(1),
+            vigil,
         });
         Ok(Self {
             address,
             shutdown,
             acceptor: tokio::spawn(accept(listener, hall, draining)),
             offers: tokio::spawn(follow(templates, tips, publish)),
-            blocks: tokio::spawn(blocks::hand_over(node, found)),
+            blocks: tokio::spawn(blocks::hand_over(node, desk, found)),
+            vigil: tokio::spawn(keep_vigil),
         })
     }
 
@@ -165,7 +201,8 @@ impl TemplateProvider {
         self.address
     }
 
-    /// Lets nobody in any more, sends clients away, and waits until the node has answered for their blocks.
+    /// Lets nobody in any more, sends clients away, and waits until the node has answered for their blocks, or whoever else sees to them
+    /// has taken them.
     ///
     /// True if it has, within [`BLOCKS_PATIENCE`].
     pub async fn shutdown(self) -> bool {
@@ -173,6 +210,7 @@ impl TemplateProvider {
         // A task that failed has said so in the log.
         let _ = self.acceptor.await;
         self.offers.abort();
+        self.vigil.abort();
         let answered = timeout(BLOCKS_PATIENCE, self.blocks).await;
         matches!(answered, Ok(Ok(())))
     }
@@ -225,6 +263,10 @@ async fn accept(mut listener: Listener, hall: Arc<Hall>, mut draining: Draining)
             () = draining.begun() => break,
             Some(ended) = clients.join_next() => note_panic(ended),
             accepted = listener.accept() => {
+                if hall.vigil.is_closed() {
+                    tracing::debug!(peer = %accepted.peer, "not let in: the node is away or hangs");
+                    continue;
+                }
                 clients.spawn(client::serve(accepted, Arc::clone(&hall), draining.clone()));
             }
         }

@@ -1,6 +1,9 @@
 //! The server's side of one connection of the template distribution protocol, as a state machine.
 //!
-//! Frames, offers and the time come in by `handle_*`; frames go out by [`Session::frames`] and blocks by [`Session::poll_block`].
+//! Frames, offers and the time come in by `handle_*`; frames go out by [`Session::frames`] and blocks by [`Session::poll_block`]. A question
+//! about the template that no provider has is one for a sign of life, and [`Session::handle_pulse`] answers it.
+
+mod patience;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -30,13 +33,20 @@ use tracing::{debug, warn};
 
 use super::offers::{Form, ISSUES_PER_OFFER, Offer};
 use super::solution::assemble;
-use super::{FIXED_WEIGHT, Offers, SolutionError};
+use super::{FIXED_WEIGHT, NO_TEMPLATE, Offers, SolutionError};
+use patience::Patience;
+pub use patience::{
+    LISTS_MAX, LISTS_PER_SECOND, WORTHLESS_LOG_INTERVAL, WORTHLESS_MAX, WORTHLESS_PER_SECOND,
+};
 
 /// How long a client has for `SetupConnection`, from the end of the handshake.
 pub const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client then has for `CoinbaseOutputConstraints`, which it must send at once (spec 7).
 pub const CONSTRAINTS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most questions for a sign of life that wait for the node; more at once are worth nothing to anybody.
+pub const PULSES_OWED_MAX: u8 = 16;
 
 /// Most characters that are kept of a client's name for the log.
 const CLIENT_NAME_MAX: usize = 96;
@@ -95,6 +105,17 @@ pub enum SessionEnd {
     /// The constraints changed too often while the template stayed the same.
     #[error("the client changed its constraints {ISSUES_PER_OFFER} times on one template")]
     TooManyConstraints,
+    /// Too many solutions made no block.
+    #[error(
+        "the client sent more than {WORTHLESS_MAX} solutions that make no block; its job maker is at fault"
+    )]
+    TooManyWorthless,
+    /// Transactions were asked for too often.
+    #[error("the client asked for the transactions of templates more than {LISTS_MAX} times in a row")]
+    TooManyLists,
+    /// More questions for a sign of life than wait.
+    #[error("the client asked for more than {PULSES_OWED_MAX} signs of life at once")]
+    TooManyPulses,
 }
 
 /// One client of a template provider.
@@ -105,6 +126,9 @@ pub struct Session {
     offers: Arc<Offers>,
     frames: FrameQueue,
     blocks: VecDeque<Block>,
+    patience: Patience,
+    /// Questions for a sign of life that are not answered yet.
+    pulses_owed: u8,
 }
 
 #[derive(Debug)]
@@ -129,7 +153,15 @@ impl Session {
     #[must_use]
     pub fn new(connection: u64, offers: Arc<Offers>, now: Now) -> Self {
         let state = State::ExpectSetup { deadline: now.monotonic + SETUP_TIMEOUT };
-        Self { connection, state, offers, frames: FrameQueue::default(), blocks: VecDeque::new() }
+        Self {
+            connection,
+            state,
+            offers,
+            frames: FrameQueue::default(),
+            blocks: VecDeque::new(),
+            patience: Patience::new(now.monotonic),
+            pulses_owed: 0,
+        }
     }
 
     /// The most payload bytes that a frame with this header may have now.
@@ -166,6 +198,19 @@ impl Session {
     /// The next block that the client has found; hand it to the node before anything else.
     pub fn poll_block(&mut self) -> Option<Block> {
         self.blocks.pop_front()
+    }
+
+    /// Whether the client waits for a sign of life. It wants to know of the node behind this server, so ask that.
+    #[must_use]
+    pub const fn awaits_pulse(&self) -> bool {
+        self.pulses_owed > 0
+    }
+
+    /// The node has given a sign of life, so the client gets its.
+    pub fn handle_pulse(&mut self) {
+        for _ in 0..core::mem::take(&mut self.pulses_owed) {
+            self.send_no_transactions(NO_TEMPLATE, DataError::TemplateIdNotFound);
+        }
     }
 
     /// Does what is due.
@@ -229,9 +274,9 @@ impl Session {
             }
             // A client may ask for what it was sent before it lost its connection, and above all bring a block.
             Message::RequestTransactionData(request) => {
-                self.handle_request(TemplateId(request.template_id));
+                return self.handle_request(TemplateId(request.template_id), now.monotonic);
             }
-            Message::SubmitSolution(solution) => self.handle_solution(&solution),
+            Message::SubmitSolution(solution) => return self.handle_solution(&solution, now.monotonic),
             Message::RequestExtensions(request) => self.handle_extensions(&request),
             // The client's only other message is SetupConnection, which has had its turn.
             _ => {
@@ -406,13 +451,28 @@ impl Session {
     }
 
     /// Answers with a template's transactions (spec 7.4).
-    fn handle_request(&mut self, id: TemplateId) {
-        let found = self.offers.find(id);
-        let code = match &found {
-            Some(found) if found.is_current => return self.send_transactions(id, &found.template),
-            Some(_) => DataError::StaleTemplateId,
-            None => DataError::TemplateIdNotFound,
-        };
+    fn handle_request(&mut self, id: TemplateId, now: Monotonic) -> Result<(), SessionEnd> {
+        if id == NO_TEMPLATE {
+            if self.pulses_owed >= PULSES_OWED_MAX {
+                return Err(SessionEnd::TooManyPulses);
+            }
+            self.pulses_owed += 1;
+            return Ok(());
+        }
+        match self.offers.find(id) {
+            Some(found) if found.is_current => {
+                if !self.patience.grants_list(now) {
+                    return Err(SessionEnd::TooManyLists);
+                }
+                self.send_transactions(id, &found.template);
+            }
+            Some(_) => self.send_no_transactions(id, DataError::StaleTemplateId),
+            None => self.send_no_transactions(id, DataError::TemplateIdNotFound),
+        }
+        Ok(())
+    }
+
+    fn send_no_transactions(&mut self, id: TemplateId, code: DataError) {
         self.send(RequestTransactionDataError { template_id: id.0, error_code: code.to_wire() });
     }
 
@@ -428,13 +488,21 @@ impl Session {
     }
 
     /// Makes a block of a solution (spec 7.7).
-    fn handle_solution(&mut self, solution: &SubmitSolution<'_>) {
+    fn handle_solution(&mut self, solution: &SubmitSolution<'_>, now: Monotonic) -> Result<(), SessionEnd> {
         let (connection, template) = (self.connection, solution.template_id);
         let found = self.offers.find(TemplateId(template)).ok_or(SolutionError::UnknownTemplate);
         match found.and_then(|found| assemble(&found.template, solution)) {
             Ok(block) => self.blocks.push_back(block),
-            Err(error) => warn!(connection, template, %error, "solution makes no block"),
+            Err(error) => {
+                if let Some(count) = self.patience.worthless_to_log(now) {
+                    warn!(connection, template, %error, count, "solution makes no block");
+                }
+                if !self.patience.forgives_worthless(now) {
+                    return Err(SessionEnd::TooManyWorthless);
+                }
+            }
         }
+        Ok(())
     }
 
     /// Answers which extensions are spoken here: none but the one that asks (extension 0x0001, section 4).

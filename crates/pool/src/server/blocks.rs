@@ -449,7 +449,9 @@ impl Follower {
 
     /// Whether so many blocks have been built since that no other chain can be expected to win.
     fn is_buried(&self) -> bool {
-        self.desk.gauges.height().is_some_and(|height| height.0 > self.block.height.0 + BURIED)
+        // The node's word, because a desk may stand without a pool's server.
+        let tip = *self.desk.node.tips().borrow();
+        tip.is_some_and(|tip| tip.height.0 > self.block.height.0 + BURIED)
     }
 
     fn accept(&mut self) {

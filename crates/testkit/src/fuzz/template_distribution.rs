@@ -1,10 +1,11 @@
 //! Frames from anybody, given to both sides of the template distribution protocol.
 
 use core::time::Duration;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use adit_messages::{Message, Protocol, Side, decode};
-use adit_node::tdp::{Client, ClientConfig, Event, Offers, Room, Session};
+use adit_node::tdp::{Client, ClientConfig, Event, Offers, Pulse, REQUEST_PAUSE, Room, Session};
 use adit_node::{Devnet, DevnetConfig, Pace};
 use adit_transport::{Frame, FrameQueue};
 use adit_units::{Monotonic, Now, UnixTime, Work};
@@ -89,6 +90,9 @@ impl Server {
             return Err(());
         }
         let heard = self.session.handle_frame(frame, self.now);
+        if self.session.awaits_pulse() && self.now.unix.to_secs().is_multiple_of(2) {
+            self.session.handle_pulse();
+        }
         while let Some(block) = self.session.poll_block() {
             // It has the work; the rest is for the node to say, which must not fail over it.
             let _ = self.chain.submit_block(&block.to_bytes(), self.now);
@@ -121,15 +125,15 @@ impl Server {
 struct Peer {
     now: Now,
     client: Client,
-    /// The template whose transactions were asked for last.
-    asked: Option<u64>,
+    /// When transactions of a template were asked for last.
+    asked: HashMap<u64, Monotonic>,
 }
 
 impl Peer {
     fn new() -> Self {
         let room = Room { bytes: 200, sigops: 40 };
-        let config = ClientConfig { host: "tp.example".into(), port: 8442, room, may_ping: true };
-        Self { now: START, client: Client::new(&config, START), asked: None }
+        let config = ClientConfig { host: "tp.example".into(), port: 8442, room, pulse: Pulse::Unknown };
+        Self { now: START, client: Client::new(&config, START), asked: HashMap::new() }
     }
 
     fn run(mut self, mut rest: &[u8]) {
@@ -139,6 +143,8 @@ impl Peer {
             if self.client.handle_timeout(self.now).is_err() {
                 break;
             }
+            let due = self.client.poll_timeout();
+            assert!(due.is_none_or(|due| due > self.now.monotonic), "what was due is done");
             if action & 0x10 != 0 {
                 self.client.ping(self.now.monotonic);
             }
@@ -167,15 +173,16 @@ impl Peer {
         }
     }
 
-    /// All that the client says is meant for servers, and transactions are asked for once for each template.
+    /// All that the client says is meant for servers, and transactions of one template are not asked for again at once.
     fn check_frames(&mut self) {
         let said = core::mem::take(self.client.frames());
         for message in messages(&said, Side::Server) {
             if let Message::RequestTransactionData(request) = message
                 && request.template_id != u64::MAX
             {
-                assert!(self.asked.is_none_or(|last| last < request.template_id), "the newest, and once");
-                self.asked = Some(request.template_id);
+                let now = self.now.monotonic;
+                let before = self.asked.insert(request.template_id, now);
+                assert!(before.is_none_or(|before| now - before >= REQUEST_PAUSE), "not again at once");
             }
         }
     }

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use adit_net::{Clock, ConnectError, Connection, Intake, Io, IoError, QueueError, Timer, connect};
 use adit_share::Template;
 use adit_transport::OpenError;
-use adit_units::{Height, TemplateId};
+use adit_units::{Height, Monotonic, TemplateId};
 use bitcoin::BlockHash;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::memory::{Memory, Solved};
-use super::{Candidate, Client, ClientConfig, ClientEnd, Event, TdpConfig};
+use super::{Candidate, Client, ClientConfig, ClientEnd, Event, Pulse, TdpConfig};
 use crate::board::Board;
 use crate::rpc::TemplateRefused;
 use crate::sources::ChainEnd;
@@ -34,6 +34,16 @@ const PULSES_WAITING: usize = 8;
 
 /// How long a connection must have lasted to be worth coming back to without a longer pause.
 const WORTHWHILE: Duration = Duration::from_secs(30);
+
+/// How many connections in a row must give a template, but never a sign of life, before a provider is taken for one that gives none; more
+/// where it has given one before. One that hangs gives no template on the next connection, and one that is restarted does not end every
+/// connection in the moment of the first question.
+const UNANSWERED_MAX: u32 = 2;
+/// See [`UNANSWERED_MAX`].
+const UNANSWERED_MAX_AFTER_ANSWERS: u32 = 8;
+
+/// How long such a provider is not asked again.
+const UNASKED_FOR: Duration = Duration::from_secs(3_600);
 
 /// How long a probe waits for a template.
 const PROBE_PATIENCE: Duration = Duration::from_secs(20);
@@ -151,11 +161,11 @@ pub(crate) async fn probe(config: &TdpConfig) -> Result<NodeInfo, NodeError> {
 /// Connects, and waits for a template with its transactions.
 async fn first_template(config: &TdpConfig) -> Result<Candidate, End> {
     let mut connection = connect(&config.url.address(), config.url.authority()).await?;
-    let mut client = Client::new(&client_config(config, false), Clock.now());
+    let mut client = Client::new(&client_config(config, Pulse::Unknown), Clock.now());
     let mut timer = Timer::default();
     loop {
         connection.queue(client.frames())?;
-        timer.set(Some(client.poll_timeout()));
+        timer.set(client.poll_timeout());
         tokio::select! {
             () = timer.fired() => client.handle_timeout(Clock.now())?,
             done = connection.io(Intake::Open) => {
@@ -173,9 +183,9 @@ async fn first_template(config: &TdpConfig) -> Result<Candidate, End> {
     }
 }
 
-fn client_config(config: &TdpConfig, may_ping: bool) -> ClientConfig {
+fn client_config(config: &TdpConfig, pulse: Pulse) -> ClientConfig {
     let (host, port) = (config.url.host().to_owned(), config.url.port());
-    ClientConfig { host, port, room: config.room(), may_ping }
+    ClientConfig { host, port, room: config.room(), pulse }
 }
 
 /// Why a connection ends.
@@ -211,7 +221,7 @@ pub(crate) async fn follow(config: TdpConfig, board: Arc<Board>, requests: mpsc:
         board,
         requests,
         memory: Memory::default(),
-        may_ping: true,
+        habit: Habit::default(),
     };
     let (first, longest) = (follower.config.timing.first_retry, follower.config.timing.max_retry);
     let mut pause = first;
@@ -233,10 +243,50 @@ struct Follower {
     board: Arc<Board>,
     requests: mpsc::Receiver<Request>,
     memory: Memory,
-    /// Cleared when a provider hangs up over the question for a sign of life.
-    may_ping: bool,
+    habit: Habit,
     /// Why there is no connection.
     absence: String,
+}
+
+/// Whether the provider answers questions for a sign of life, as far as its connections have shown.
+#[derive(Debug, Default)]
+struct Habit {
+    has_answered: bool,
+    /// Connections in a row that have given a template, but no answer.
+    unanswered: u32,
+    /// Until when it is not asked.
+    unasked_until: Option<Monotonic>,
+}
+
+impl Habit {
+    /// What a new connection is told of the provider.
+    fn pulse(&self, now: Monotonic) -> Pulse {
+        match self.unasked_until.filter(|until| now < *until) {
+            Some(until) => Pulse::NotBefore(until),
+            None if self.has_answered => Pulse::Given,
+            None => Pulse::Unknown,
+        }
+    }
+
+    /// Learns from a connection that has ended; answers whether the provider is not asked any more for a while.
+    fn note_end(&mut self, client: &Client, end: &End, now: Monotonic) -> bool {
+        if client.has_answered() {
+            *self = Self { has_answered: true, ..Self::default() };
+            return false;
+        }
+        // Of every other end the reason is known, and says nothing of these questions.
+        let is_for_that = matches!(end, End::Io(_) | End::Client(ClientEnd::Late { .. }));
+        if !client.has_left_unanswered() || !is_for_that {
+            return false;
+        }
+        self.unanswered += 1;
+        let most = if self.has_answered { UNANSWERED_MAX_AFTER_ANSWERS } else { UNANSWERED_MAX };
+        let is_mute = self.unanswered >= most;
+        if is_mute {
+            *self = Self { unasked_until: Some(now + UNASKED_FOR), ..Self::default() };
+        }
+        is_mute
+    }
 }
 
 impl Follower {
@@ -248,8 +298,9 @@ impl Follower {
             Err(error) => return error.into(),
         };
         debug!(source = self.board.source(), "connected");
+        let now = Clock.now();
         let mut line = Line {
-            client: Client::new(&client_config(&self.config, self.may_ping), Clock.now()),
+            client: Client::new(&client_config(&self.config, self.habit.pulse(now.monotonic)), now),
             connection,
             timer: Timer::default(),
             checks: JoinSet::new(),
@@ -262,12 +313,11 @@ impl Follower {
                 break end;
             }
         };
-        if line.client.is_ping_untested() && matches!(end, End::Io(_)) {
-            debug!(
+        if self.habit.note_end(&line.client, &end, Clock.monotonic()) {
+            warn!(
                 source = self.board.source(),
-                "hung up over a question for a sign of life; it is not asked again"
+                "it does not answer questions for a sign of life, and is not asked for an hour; a hang shows late"
             );
-            self.may_ping = false;
         }
         for (_, answer) in line.submits {
             // Whoever asked tries again.
@@ -312,7 +362,7 @@ impl Follower {
     async fn step(&mut self, line: &mut Line) -> Result<(), End> {
         let Line { client, connection, timer, checks, .. } = line;
         connection.queue(client.frames())?;
-        timer.set(Some(client.poll_timeout()));
+        timer.set(client.poll_timeout());
         tokio::select! {
             biased;
             Some(request) = self.requests.recv() => self.handle_request(line, request),
@@ -485,3 +535,6 @@ impl Line {
         self.submits = waiting;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use adit_messages::types::{B0255, Seq064K, Seq0255, U256};
+use adit_messages::error_code::RequestTransactionDataError as DataError;
+use adit_messages::template_distribution::{
+    NewTemplate, RequestTransactionDataError, RequestTransactionDataSuccess, SetNewPrevHash,
+};
+use adit_messages::types::{B016M, B0255, Seq064K, Seq0255, U256};
 use adit_share::Template;
 use adit_units::{Height, UnixTime, Work};
 use bitcoin::Network;
+use bitcoin::hashes::Hash as _;
 use miner::solve;
 
 use super::*;
@@ -25,7 +30,7 @@ fn devnet(seed: u8) -> Devnet {
 }
 
 fn client() -> Client {
-    let config = ClientConfig { host: "127.0.0.1".to_owned(), port: 8442, room: ROOM, may_ping: true };
+    let config = ClientConfig { host: "127.0.0.1".to_owned(), port: 8442, room: ROOM, pulse: Pulse::Unknown };
     Client::new(&config, NOW)
 }
 
@@ -36,7 +41,11 @@ fn frames_of<'a>(message: impl Into<Message<'a>>) -> FrameQueue {
 }
 
 /// Says one thing to the client.
-fn say<'a>(client: &mut Client, message: impl Into<Message<'a>>, now: Now) -> Result<(), ClientEnd> {
+pub(super) fn say<'a>(
+    client: &mut Client,
+    message: impl Into<Message<'a>>,
+    now: Now,
+) -> Result<(), ClientEnd> {
     let queue = frames_of(message);
     client.handle_frame(queue.iter().next().unwrap(), now)
 }
@@ -114,7 +123,7 @@ fn no_transactions(id: u64) -> RequestTransactionDataSuccess<'static> {
     }
 }
 
-fn no_data(id: u64, code: DataError) -> RequestTransactionDataError<'static> {
+pub(super) fn no_data(id: u64, code: DataError) -> RequestTransactionDataError<'static> {
     RequestTransactionDataError { template_id: id, error_code: code.to_wire() }
 }
 
@@ -291,7 +300,7 @@ fn of_many_templates_only_the_newest_is_asked_for_and_not_too_often() {
         say(&mut client, new_template(id, 3, false), NOW).unwrap();
     }
     assert!(said(&mut client).is_empty(), "a request was made just now");
-    assert_eq!(client.poll_timeout(), NOW.monotonic + REQUEST_PAUSE);
+    assert_eq!(client.poll_timeout(), Some(NOW.monotonic + REQUEST_PAUSE));
     client.handle_timeout(later(1)).unwrap();
     assert_eq!(said(&mut client), ["data 99"]);
     for id in 100..200 {
@@ -345,11 +354,10 @@ fn a_quiet_provider_is_asked_for_a_sign_of_life() {
     let mut client = serving();
     assert!(!client.ping(NOW.monotonic), "nobody knows whether it answers such questions");
     assert_eq!(said(&mut client), ["ping"]);
-    assert!(client.is_ping_untested());
+    assert!(client.has_left_unanswered());
     say(&mut client, no_data(NO_TEMPLATE.0, DataError::TemplateIdNotFound), later(1)).unwrap();
-    assert!(!client.is_ping_untested() && told(&mut client).is_empty());
-    let due = client.poll_timeout();
-    assert_eq!(due, later(1).monotonic + QUIET_PATIENCE);
+    assert!(client.has_answered() && !client.has_left_unanswered() && told(&mut client).is_empty());
+    assert_eq!(client.poll_timeout(), Some(later(1).monotonic + QUIET_PATIENCE));
     client.handle_timeout(later(16)).unwrap();
     assert_eq!(said(&mut client), ["ping"]);
     client.handle_sign_of_life(later(20).monotonic);
@@ -361,23 +369,130 @@ fn a_quiet_provider_is_asked_for_a_sign_of_life() {
     assert_eq!(end, ClientEnd::Late { what: "a sign of life", secs: 15 });
 }
 
+/// It was taken for one that does not answer such questions, and was believed to be alive for ever.
 #[test]
-fn a_provider_that_has_never_given_a_sign_of_life_on_demand_is_not_given_up() {
+fn a_provider_that_hangs_right_after_its_first_template_is_given_up() {
     let mut client = serving();
-    client.handle_timeout(later(15)).unwrap();
-    client.handle_timeout(later(30)).unwrap();
-    assert!(!client.ping(later(31).monotonic));
+    assert!(!client.ping(NOW.monotonic));
+    client.handle_timeout(later(14)).unwrap();
+    let end = client.handle_timeout(later(15)).unwrap_err();
+    assert_eq!(end, ClientEnd::Late { what: "a sign of life", secs: 15 });
+    assert!(client.has_left_unanswered(), "it may also be one that does not answer such questions");
+}
+
+pub(super) fn serving_with(pulse: Pulse) -> Client {
+    Client { pulse, ..serving() }
+}
+
+#[test]
+fn a_provider_that_answered_on_an_earlier_connection_is_held_to_it_from_the_start() {
+    let mut client = serving_with(Pulse::Given);
+    assert!(client.ping(NOW.monotonic), "its answer can be waited for");
+    assert!(client.has_left_unanswered());
+    assert!(client.handle_timeout(later(15)).is_err());
+}
+
+#[test]
+fn a_provider_that_does_not_answer_is_not_asked_before_its_time() {
+    let mut client = serving_with(Pulse::NotBefore(later(1000).monotonic));
+    assert!(!client.ping(NOW.monotonic));
+    client.handle_timeout(later(999)).unwrap();
+    assert!(said(&mut client).is_empty());
+    assert_eq!(client.poll_timeout(), Some(later(1000).monotonic));
     client.handle_timeout(later(1000)).unwrap();
-    assert_eq!(said(&mut client), ["ping"], "once and never again");
-    say(&mut client, new_template(2, 3, false), later(1000)).unwrap();
-    assert_eq!(told(&mut client), ["offered 2"]);
+    assert_eq!(said(&mut client), ["ping"]);
+    say(&mut client, no_data(NO_TEMPLATE.0, DataError::TemplateIdNotFound), later(1000)).unwrap();
+    assert!(client.ping(later(1001).monotonic));
+}
+
+/// A deadline that stays in the past made the task turn without end and without ever reading the socket.
+#[test]
+fn a_provider_that_is_not_asked_for_signs_of_life_leaves_no_deadline_that_is_always_due() {
+    for pulse in [Pulse::Unknown, Pulse::Given, Pulse::NotBefore(later(70).monotonic)] {
+        for said_last in 0..4 {
+            let mut client = serving_with(pulse);
+            match said_last {
+                1 => say(&mut client, new_template(2, 3, false), NOW).unwrap(),
+                2 => say(&mut client, new_tip(7, &[2; 32]), NOW).unwrap(),
+                3 => say(&mut client, new_template(2, 4, true), NOW).unwrap(),
+                _ => {}
+            }
+            for tenths in 0..2_000 {
+                let now = NOW.after(Duration::from_millis(100 * tenths));
+                if client.handle_timeout(now).is_err() {
+                    break;
+                }
+                let due = client.poll_timeout();
+                assert!(
+                    due.is_none_or(|due| due > now.monotonic),
+                    "{pulse:?} {said_last}: {due:?} at {now:?}"
+                );
+            }
+        }
+    }
+    for mut client in [client(), set_up()] {
+        while let Some(due) = client.poll_timeout() {
+            let now = Now { monotonic: due, ..NOW };
+            if client.handle_timeout(now).is_err() {
+                break;
+            }
+            assert!(client.poll_timeout().is_none_or(|next| next > due));
+        }
+    }
+}
+
+/// Spec 7.3 says that the template should come first, not that it must.
+#[test]
+fn a_new_block_may_name_a_template_that_comes_after_it() {
+    for future in [true, false] {
+        let mut client = serving();
+        say(&mut client, new_tip(5, &[2; 32]), later(2)).unwrap();
+        assert!(told(&mut client).is_empty());
+        say(&mut client, new_template(5, 4, future), later(3)).unwrap();
+        assert_eq!(told(&mut client), ["tip 4", "offered 5"]);
+        assert_eq!(said(&mut client), ["data 5"]);
+        assert_eq!(client.tip().unwrap().prev_hash, BlockHash::from_byte_array([2; 32]));
+    }
+    let mut client = serving();
+    say(&mut client, new_tip(5, &[2; 32]), later(2)).unwrap();
+    assert_eq!(client.poll_timeout(), Some(later(2).monotonic + NAMED_PATIENCE));
+    let end = client.handle_timeout(later(7)).unwrap_err();
+    assert!(matches!(end, ClientEnd::Late { secs: 5, .. }), "{end}");
+    let mut client = set_up();
+    say(&mut client, new_tip(5, &[2; 32]), NOW).unwrap();
+    say(&mut client, new_template(5, 4, true), NOW).unwrap();
+    assert_eq!(told(&mut client), ["tip 4", "offered 5"], "at the start, too");
+}
+
+/// The provider's word that a newer template follows was believed for ever.
+#[test]
+fn an_outdated_template_that_no_other_follows_is_asked_for_again_and_then_told_of() {
+    let mut client = serving();
+    say(&mut client, new_template(2, 3, false), later(2)).unwrap();
+    assert_eq!(
+        (told(&mut client), said(&mut client)),
+        (vec!["offered 2".to_owned()], vec!["data 2".to_owned()])
+    );
+    for secs in 2..7 {
+        say(&mut client, no_data(2, DataError::StaleTemplateId), later(secs)).unwrap();
+        assert!(told(&mut client).is_empty() && said(&mut client).is_empty());
+        client.handle_timeout(later(secs + 1)).unwrap();
+        assert_eq!(said(&mut client), ["data 2"]);
+    }
+    say(&mut client, no_data(2, DataError::StaleTemplateId), later(7)).unwrap();
+    assert_eq!(told(&mut client), ["withheld stale-template-id"]);
+    say(&mut client, new_template(3, 3, false), later(8)).unwrap();
+    client.handle_timeout(later(8)).unwrap();
+    assert_eq!(said(&mut client), ["data 3"], "the newer one, and not both");
+    say(&mut client, no_transactions(3), later(8)).unwrap();
+    assert_eq!(told(&mut client), ["offered 3", "candidate 3"]);
 }
 
 #[test]
 fn deadlines_pass() {
     let late = |client: &mut Client, secs: u64| {
         client.handle_timeout(NOW.after(Duration::from_secs(secs) - Duration::from_micros(1))).unwrap();
-        assert!(client.poll_timeout() <= later(secs).monotonic);
+        assert!(client.poll_timeout().is_some_and(|due| due <= later(secs).monotonic));
         client.handle_timeout(later(secs)).unwrap_err()
     };
     assert!(matches!(late(&mut client(), 10), ClientEnd::Late { secs: 10, .. }));
@@ -407,9 +522,9 @@ fn template_ids_that_do_not_grow_end_the_connection() {
 #[test]
 fn what_does_not_fit_together_ends_the_connection() {
     let ends = |message: Message<'_>| say(&mut serving(), message, later(2)).unwrap_err();
-    let unknown = new_tip(77, &[2; 32]);
+    let passed = new_tip(1, &[2; 32]);
     let future = SetNewPrevHash { header_timestamp: later(7203).unix.to_secs(), ..new_tip(1, &[1; 32]) };
-    assert!(matches!(ends(unknown.into()), ClientEnd::Misbehaved(_)));
+    assert!(matches!(ends(passed.into()), ClientEnd::Misbehaved(_)));
     assert_eq!(ends(future.into()), ClientEnd::Time(7201));
     assert!(matches!(ends(new_template(2, 4, false).into()), ClientEnd::Misbehaved(_)), "another height");
     let no_height = NewTemplate { coinbase_prefix: B0255::new(&[]).unwrap(), ..new_template(2, 3, true) };

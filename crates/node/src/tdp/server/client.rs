@@ -10,6 +10,7 @@ use adit_transport::{FrameQueue, OpenError};
 use tokio::sync::watch;
 
 use super::Hall;
+use super::vigil::{News, Vigil};
 use crate::tdp::{Offers, Session, SessionEnd};
 
 /// How long a client that is sent away has to take its leave.
@@ -26,6 +27,7 @@ struct Client {
     connection: Connection,
     session: Session,
     offers: watch::Receiver<Arc<Offers>>,
+    vigil: Vigil,
     timer: Timer,
     draining: Draining,
 }
@@ -35,6 +37,8 @@ struct Client {
 enum End {
     #[error("the server shuts down")]
     Shutdown,
+    #[error("the node is away or hangs, so there is nothing good to mine on")]
+    NodeAway,
     #[error(transparent)]
     Session(#[from] SessionEnd),
     #[error(transparent)]
@@ -64,7 +68,8 @@ pub(super) async fn serve(accepted: Accepted, hall: Arc<Hall>, mut draining: Dra
     let mut offers = hall.offers.clone();
     let session = Session::new(number, Arc::clone(&offers.borrow_and_update()), Clock.now());
     let timer = Timer::default();
-    let mut client = Client { hall, number, permit, connection, session, offers, timer, draining };
+    let vigil = hall.vigil.clone();
+    let mut client = Client { hall, number, permit, connection, session, offers, vigil, timer, draining };
     let end = client.run().await;
     client.part(&end).await;
 }
@@ -89,10 +94,15 @@ impl Client {
         // A client that lags behind is not sent every template, only the newest once it has caught up.
         let congested = self.connection.is_congested();
         let intake = if congested { Intake::Paused } else { Intake::Open };
-        let Self { connection, offers, timer, draining, .. } = self;
+        let awaits_pulse = self.session.awaits_pulse();
+        let Self { connection, offers, vigil, timer, draining, .. } = self;
         tokio::select! {
             biased;
             () = draining.begun() => return Err(End::Shutdown),
+            news = vigil.news(awaits_pulse) => match news {
+                News::NodeAway => return Err(End::NodeAway),
+                News::Pulse => self.session.handle_pulse(),
+            },
             Ok(()) = offers.changed(), if !congested => {
                 let newest = Arc::clone(&self.offers.borrow_and_update());
                 self.session.handle_offers(newest, Clock.now())?;
@@ -113,7 +123,11 @@ impl Client {
             let Some(frame) = connection.next_frame(|header| session.frame_limit(header))? else {
                 return Ok(());
             };
+            let awaited_pulse = session.awaits_pulse();
             let handled = session.handle_frame(frame, Clock.now());
+            if !awaited_pulse && session.awaits_pulse() {
+                self.vigil.ask();
+            }
             while let Some(block) = self.session.poll_block() {
                 // The receiver is there until the last client is gone.
                 let _ = self.hall.blocks.send(block).await;
@@ -141,7 +155,8 @@ impl Client {
     /// Ends the connection; a client that was sent away is told why.
     async fn part(mut self, end: &End) {
         tracing::debug!(connection = self.number, reason = %end, "disconnected");
-        let listens = matches!(end, End::Shutdown | End::Session(_) | End::Io(IoError::Closed));
+        let listens =
+            matches!(end, End::Shutdown | End::NodeAway | End::Session(_) | End::Io(IoError::Closed));
         if listens && self.connection.queue(self.session.frames()).is_ok() {
             self.connection.close(CLOSE_PATIENCE).await;
         }

@@ -459,3 +459,53 @@ fn any_message_in_any_state_is_answered_or_ends_the_session() {
     }
     assert!(ended > 10_000, "{ended}");
 }
+
+/// Each wrote a line, and the client was heard for ever.
+#[test]
+fn a_client_whose_solutions_make_no_block_is_sent_away_in_the_end() {
+    let (mut session, id) = serving(Offers::first(NOW.unix, template(&mut devnet(), 30)));
+    let garbage = || SubmitSolution {
+        template_id: id,
+        version: 0,
+        header_timestamp: 0,
+        header_nonce: 0,
+        coinbase_tx: B064K::new(&[1, 2, 3]).unwrap(),
+    };
+    for _ in 0..WORTHLESS_MAX {
+        assert!(say(&mut session, garbage()).unwrap().is_empty());
+    }
+    assert_eq!(say(&mut session, garbage()).unwrap_err(), SessionEnd::TooManyWorthless);
+}
+
+#[test]
+fn a_client_that_asks_for_the_same_block_again_and_again_is_sent_away() {
+    let (mut session, id) = serving(Offers::first(NOW.unix, template(&mut devnet(), 30)));
+    let ask = |session: &mut Session| say(session, RequestTransactionData { template_id: id });
+    for _ in 0..LISTS_MAX {
+        assert!(!ask(&mut session).unwrap().is_empty());
+    }
+    assert_eq!(ask(&mut session).unwrap_err(), SessionEnd::TooManyLists);
+}
+
+/// It was answered from memory, whatever had become of the node.
+#[test]
+fn a_question_for_a_sign_of_life_is_answered_when_the_node_has_given_one() {
+    let (mut session, _) = serving(Offers::first(NOW.unix, template(&mut devnet(), 30)));
+    let ask = |session: &mut Session| say(session, RequestTransactionData { template_id: NO_TEMPLATE.0 });
+    assert!(!session.awaits_pulse());
+    for _ in 0..PULSES_OWED_MAX {
+        assert!(ask(&mut session).unwrap().is_empty());
+    }
+    assert!(session.awaits_pulse());
+    assert_eq!(ask(&mut session).unwrap_err(), SessionEnd::TooManyPulses);
+    session.handle_pulse();
+    let answers = heard(&mut session);
+    let is_answer = |message: &Message<'_>| matches!(message, Message::RequestTransactionDataError(error) if error.template_id == NO_TEMPLATE.0);
+    assert_eq!(
+        messages(&answers).iter().filter(|message| is_answer(message)).count(),
+        usize::from(PULSES_OWED_MAX)
+    );
+    assert!(!session.awaits_pulse());
+    session.handle_pulse();
+    assert!(heard(&mut session).is_empty());
+}
