@@ -204,8 +204,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         while let Some(share) = self.machine.poll_share() {
             let uplink = self.uplinks.iter().find(|uplink| uplink.link == share.route.link);
             let up = Up { machine: self.slot.id, share };
-            if uplink.is_none_or(|uplink| uplink.shares.try_send(up).is_err()) {
+            if uplink.is_none_or(|uplink| !uplink.send(up)) {
                 self.slot.lost.fetch_add(1, Ordering::Relaxed);
+                self.hall.registry.count_unsent(share.route.link);
+                if share.is_block {
+                    tracing::error!(
+                        machine = self.slot.id,
+                        "a block was found, and its upstream cannot be told"
+                    );
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use adit_channel::LinkId;
 use adit_net::OsRng;
 use rand_core::Rng as _;
 
@@ -51,6 +52,8 @@ struct Inner {
     extranonces: Extranonces,
     /// Shares of machines that are gone.
     departed: ShareCounts,
+    /// Accepted shares that found no way up since this was asked last, by the link that they were for.
+    unsent: BTreeMap<LinkId, u64>,
 }
 
 impl Registry {
@@ -59,7 +62,8 @@ impl Registry {
         OsRng.fill_bytes(&mut random);
         let extranonces = Extranonces::new(u32::from_le_bytes(random));
         let departed = ShareCounts::default();
-        Self(Mutex::new(Inner { machines: BTreeMap::new(), last_id: 0, extranonces, departed }))
+        let (machines, unsent) = (BTreeMap::new(), BTreeMap::new());
+        Self(Mutex::new(Inner { machines, last_id: 0, extranonces, departed, unsent }))
     }
 
     /// A machine has connected.
@@ -96,6 +100,16 @@ impl Registry {
         let inner = lock(&self.0);
         let each = inner.machines.values().map(|slot| slot.hashrate());
         each.fold(0, u64::saturating_add)
+    }
+
+    /// An accepted share found no way to that link.
+    pub(super) fn count_unsent(&self, link: LinkId) {
+        *lock(&self.0).unsent.entry(link).or_default() += 1;
+    }
+
+    /// How many of them there were since this was asked last.
+    pub(super) fn take_unsent(&self) -> BTreeMap<LinkId, u64> {
+        core::mem::take(&mut lock(&self.0).unsent)
     }
 
     /// How many machines have connected, and the shares of those that are gone.

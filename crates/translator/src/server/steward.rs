@@ -208,10 +208,11 @@ impl Steward {
         if is_same {
             return;
         }
-        let all = self
-            .roster
-            .attempts()
-            .map(|attempt| Uplink { link: attempt.id, shares: attempt.link.link.shares.clone() });
+        let all = self.roster.attempts().map(|attempt| Uplink {
+            link: attempt.id,
+            shares: attempt.link.link.shares.clone(),
+            blocks: attempt.link.link.blocks.clone(),
+        });
         self.uplinks = all.collect();
         for desk in self.desks.values() {
             desk.post.send_modify(|board| board.uplinks = Arc::clone(&self.uplinks));
@@ -318,6 +319,9 @@ impl Steward {
         };
         let machines = self.desks.len();
         let Some(desk) = self.desks.get_mut(&key) else { return };
+        if was_open {
+            desk.drop_job(id);
+        }
         attempt.link.refused.insert(key);
         if attempt.link.refused.len() >= machines {
             let error = if was_open { LinkError::Closed(reason) } else { LinkError::Refused(reason) };
@@ -363,18 +367,33 @@ impl Steward {
         machines: BTreeMap<u64, UpstreamShares>,
         (channels, pending): (Vec<ChannelStatus>, u64),
     ) {
-        let owner = self.owners.iter().rfind(|(link, _)| *link == id);
-        let upstream = owner.map(|(_, upstream)| *upstream);
+        let upstream = self.owner(id);
         for (machine, shares) in machines {
             if let Some(known) = upstream.and_then(|upstream| self.known.get_mut(upstream)) {
                 add(&mut known.shares, &shares);
             }
-            add(self.machines.entry(machine).or_default(), &shares);
+            follow(self.machines.entry(machine).or_default(), &shares);
         }
         let is_used = self.roster.used().is_some_and(|used| used.id == id);
         if let Some(known) = upstream.filter(|_| is_used).and_then(|upstream| self.known.get_mut(upstream)) {
             known.channels = channels;
             known.shares.pending = pending;
+        }
+    }
+
+    /// Whose a link is or was.
+    fn owner(&self, id: LinkId) -> Option<usize> {
+        self.owners.iter().rfind(|(link, _)| *link == id).map(|(_, upstream)| *upstream)
+    }
+
+    /// Shares that were accepted here and found no way to their link are lost to its upstream, whether their machine is still there or not.
+    fn count_unsent(&mut self) {
+        for (link, count) in self.hall.registry.take_unsent() {
+            let upstream = self.owner(link);
+            tracing::warn!(upstream, count, "accepted shares found no way up");
+            if let Some(known) = upstream.and_then(|upstream| self.known.get_mut(upstream)) {
+                known.shares.lost += count;
+            }
         }
     }
 
@@ -477,6 +496,7 @@ impl Steward {
             }
             self.forget_machines();
         }
+        self.count_unsent();
         if self.overview.receiver_count() > 0 {
             let machines = Arc::new(self.machines.clone());
             self.overview.send_replace(Overview { upstreams: self.known.clone(), machines });
@@ -526,6 +546,11 @@ impl Desk {
         self.posted = now;
         self.post.send_modify(|board| board.job = Some(job));
     }
+
+    /// Shares of that link's job have nowhere to go any more, and machines are not to be told that they are good.
+    fn drop_job(&self, link: LinkId) {
+        self.post.send_if_modified(|board| board.job.take_if(|job| job.route().link == link).is_some());
+    }
 }
 
 impl TranslatorConfig {
@@ -559,6 +584,13 @@ impl TranslatorConfig {
     }
 }
 
+/// Adds what has come since to what is known of a machine; what was sent since then waits for an answer until one comes.
+fn follow(sum: &mut UpstreamShares, more: &UpstreamShares) {
+    add(sum, more);
+    let settled = more.accepted + more.refused + more.lost;
+    sum.pending = (sum.pending + more.pending).saturating_sub(settled);
+}
+
 /// Adds what has come since.
 fn add(sum: &mut UpstreamShares, more: &UpstreamShares) {
     sum.accepted += more.accepted;
@@ -569,3 +601,6 @@ fn add(sum: &mut UpstreamShares, more: &UpstreamShares) {
         count_code(&mut sum.refusals, code.clone(), *times);
     }
 }
+
+#[cfg(test)]
+mod tests;
