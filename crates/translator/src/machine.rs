@@ -41,6 +41,9 @@ pub const JOBS_KEPT: usize = 8;
 /// Shares that are remembered for each block that jobs stood on, so that none is taken twice.
 pub const SEEN_MAX: usize = 65_536;
 
+/// Bytes that each of them takes, as tables grow.
+const SEEN_COST: usize = 16;
+
 /// How long a machine may take to subscribe and to name its user.
 pub const SETUP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -179,6 +182,8 @@ pub struct Machine {
     device: Device,
     is_subscribed: bool,
     users: Vec<User>,
+    /// Bytes of all their names.
+    names_len: usize,
     /// Whether it has asked for a new extranonce1 when there is one, and was told the one it has.
     follows_extranonce: bool,
     version_mask: Option<u32>,
@@ -283,6 +288,7 @@ impl Machine {
             device,
             is_subscribed: false,
             users: Vec::new(),
+            names_len: 0,
             follows_extranonce: false,
             version_mask: None,
             told_mask: None,
@@ -334,6 +340,13 @@ impl Machine {
     #[must_use]
     pub const fn extranonce1(&self) -> [u8; EXTRANONCE1_LEN] {
         self.extranonce1
+    }
+
+    /// About how many bytes it has us hold: names, shares that are not to be taken twice, and what it has not read.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let users = self.users.len() * size_of::<User>() + self.names_len;
+        users + self.seen.len() * SEEN_COST + self.output.len()
     }
 
     /// Whether it has subscribed and named its user.

@@ -66,6 +66,7 @@ impl Machine {
             return self.reply_fault(id, Fault::Unauthorized);
         }
         if !is_known {
+            self.names_len += user.len();
             self.users.push(User {
                 name: user.into(),
                 worker: Some(worker_name(user)).filter(|name| !name.as_str().is_empty()),

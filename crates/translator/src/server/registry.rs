@@ -54,6 +54,8 @@ struct Inner {
     departed: ShareCounts,
     /// Accepted shares that found no way up since this was asked last, by the link that they were for.
     unsent: BTreeMap<LinkId, u64>,
+    /// Bytes that machines hold beyond what each may.
+    held: usize,
 }
 
 impl Registry {
@@ -63,7 +65,7 @@ impl Registry {
         let extranonces = Extranonces::new(u32::from_le_bytes(random));
         let departed = ShareCounts::default();
         let (machines, unsent) = (BTreeMap::new(), BTreeMap::new());
-        Self(Mutex::new(Inner { machines, last_id: 0, extranonces, departed, unsent }))
+        Self(Mutex::new(Inner { machines, last_id: 0, extranonces, departed, unsent, held: 0 }))
     }
 
     /// A machine has connected.
@@ -110,6 +112,13 @@ impl Registry {
     /// How many of them there were since this was asked last.
     pub(super) fn take_unsent(&self) -> BTreeMap<LinkId, u64> {
         core::mem::take(&mut lock(&self.0).unsent)
+    }
+
+    /// A machine holds that much more than each may, or less; the answer is what all do together.
+    pub(super) fn hold(&self, before: usize, now: usize) -> usize {
+        let mut inner = lock(&self.0);
+        inner.held = inner.held.saturating_sub(before).saturating_add(now);
+        inner.held
     }
 
     /// How many machines have connected, and the shares of those that are gone.

@@ -139,6 +139,7 @@ fn users_of_one_connection_are_limited_in_number() {
     for user in 0..USERS_MAX {
         assert_eq!(rig.asks(&mut world, 1, "mining.authorize", json!([format!("u.{user}")])), [fine(1)]);
     }
+    assert!(rig.machine.held() > 4 * USERS_MAX, "names are counted");
     let error = refused(1, 24, "Unauthorized worker");
     assert_eq!(rig.asks(&mut world, 1, "mining.authorize", json!(["one.more"])), [error]);
     assert_eq!(
