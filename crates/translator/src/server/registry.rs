@@ -174,7 +174,7 @@ impl Extranonces {
 }
 
 /// What is behind the lock is whole after every statement, so a panic elsewhere has not spoilt it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

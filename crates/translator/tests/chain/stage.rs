@@ -63,8 +63,8 @@ pub(crate) fn translator(config: TranslatorConfig) -> Translator {
 
 /// The numbers of a translator as they come.
 pub(crate) fn status(translator: &Translator) -> impl Fn() -> Arc<Status> + use<> {
-    let status = translator.status();
-    move || Arc::clone(&status.borrow())
+    let numbers = translator.numbers();
+    move || numbers.status()
 }
 
 /// What a machine has seen.
@@ -78,6 +78,31 @@ pub(crate) struct Seen {
     pub(crate) notifies: Vec<(Monotonic, Value)>,
     /// That it was sent away, or the connection ended.
     pub(crate) ended: bool,
+}
+
+/// How long a machine only listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    None,
+    /// Until its newest job is the one before under another number.
+    UntilRenewed,
+}
+
+impl Patience {
+    fn has_ended(self, note: &tokio::sync::watch::Sender<Seen>) -> bool {
+        match self {
+            Self::None => true,
+            Self::UntilRenewed => note.borrow().is_renewed(),
+        }
+    }
+}
+
+impl Seen {
+    /// Whether nothing is new about the newest job but its number and its time.
+    pub(crate) fn is_renewed(&self) -> bool {
+        let [.., (_, before), (_, newest)] = self.notifies.as_slice() else { return false };
+        (1..=6).all(|part| before[part] == newest[part])
+    }
 }
 
 /// A machine that mines until it is dropped.
@@ -95,13 +120,13 @@ impl Drop for Machine {
 impl Machine {
     /// Connects and mines.
     pub(crate) fn start(translator: &Translator, user: &str) -> Self {
-        Self::start_after(translator, user, 0)
+        Self::start_as(translator, user, Patience::None)
     }
 
-    /// Connects, only listens until so many jobs have come, and then mines.
-    pub(crate) fn start_after(translator: &Translator, user: &str, jobs: usize) -> Self {
+    /// Connects and mines, at once or later.
+    pub(crate) fn start_as(translator: &Translator, user: &str, patience: Patience) -> Self {
         let address = translator.address();
-        Self::run(async move { TcpStream::connect(address).await.unwrap() }, user, jobs)
+        Self::run(async move { TcpStream::connect(address).await.unwrap() }, user, patience)
     }
 
     /// Mines over a stream of any kind.
@@ -109,17 +134,21 @@ impl Machine {
         connecting: impl Future<Output = S> + Send + 'static,
         user: &str,
     ) -> Self {
-        Self::run(connecting, user, 0)
+        Self::run(connecting, user, Patience::None)
     }
 
-    fn run<S: Stream>(connecting: impl Future<Output = S> + Send + 'static, user: &str, jobs: usize) -> Self {
+    fn run<S: Stream>(
+        connecting: impl Future<Output = S> + Send + 'static,
+        user: &str,
+        patience: Patience,
+    ) -> Self {
         let (note, seen) = tokio::sync::watch::channel(Seen::default());
         let user = user.to_owned();
         let task = tokio::spawn(async move {
             let stream = connecting.await;
             let mut rig = Rig::new(stream, user, note);
             rig.log_in().await;
-            while rig.note.borrow().jobs.len() < jobs && rig.listen().await.is_some() {}
+            while !patience.has_ended(&rig.note) && rig.listen().await.is_some() {}
             while rig.mine().await.is_some() {}
             rig.note.send_modify(|seen| seen.ended = true);
         });

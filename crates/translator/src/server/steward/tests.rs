@@ -1,8 +1,9 @@
 //! What the steward makes of what its links report, without anybody at the other end of them.
 
-use adit_net::{Limits, Url};
+use adit_net::{Admission, Limits, Url};
 use adit_transport::AuthorityKeyPair;
 
+use super::super::watcher::{self, Numbers};
 use super::super::{Registry, UpstreamTarget};
 use super::*;
 use crate::job::fixture::Given;
@@ -45,7 +46,7 @@ impl Stage {
             common: Some(common.clone()),
             joining,
         };
-        let (overview, _) = watch::channel(Overview::default());
+        let overview = Overview::of(upstreams);
         let mut steward = Steward::new(Arc::new(hall), post, joined, overview);
         steward.act();
         Self { steward, boards: BTreeMap::new(), common }
@@ -69,6 +70,11 @@ impl Stage {
     fn tried(&self) -> BTreeSet<usize> {
         let attempts = self.steward.roster.attempts().filter(|attempt| !attempt.is_leaving());
         attempts.map(|attempt| attempt.upstream).collect()
+    }
+
+    /// What is told of an upstream.
+    fn known(&self, upstream: usize) -> Known {
+        lock(&self.steward.overview).upstreams[upstream].clone()
     }
 
     fn works(&mut self, link: LinkId, key: u64) {
@@ -140,9 +146,9 @@ async fn aggregated_translator_triggers_fallback_on_close_channel_message() {
     stage.works(next, COMMON);
     assert!(stage.common.borrow().is_live());
     let [UpstreamState::Failed { reason }, UpstreamState::InUse] =
-        [0, 1].map(|upstream: usize| stage.steward.known[upstream].state.clone())
+        [0, 1].map(|upstream| stage.known(upstream).state)
     else {
-        panic!("{:?}", stage.steward.known)
+        panic!("{:?}", stage.steward.overview)
     };
     assert!(reason.contains("closed the channel: no"), "{reason}");
 }
@@ -176,7 +182,7 @@ async fn shares_that_found_no_way_up_vanished() {
     }
     stage.steward.handle_tick(1);
     stage.steward.handle_tick(2);
-    assert_eq!(stage.steward.known[0].shares.lost, 3);
+    assert_eq!(stage.known(0).shares.lost, 3);
 }
 
 #[tokio::test]
@@ -186,7 +192,7 @@ async fn shares_that_wait_for_an_answer_are_counted_for_each_machine() {
     let mut tells = |shares: UpstreamShares| {
         let machines = BTreeMap::from([(7, shares)]);
         stage.steward.handle_report(link, Report::Tally { machines, channels: Vec::new(), pending: 0 });
-        stage.steward.machines[&7].clone()
+        lock(&stage.steward.overview).machines[&7].clone()
     };
     let sent = |pending| UpstreamShares { pending, ..UpstreamShares::default() };
     assert_eq!(tells(sent(5)).pending, 5);
@@ -219,4 +225,30 @@ async fn a_block_was_dropped_where_too_many_shares_waited() {
     assert!(sends(false) && sends(false) && !sends(false), "there is no room");
     assert!(sends(true), "but for a block");
     assert!(found.try_recv().unwrap().share.is_block);
+}
+
+#[tokio::test]
+async fn numbers_were_put_together_every_second_although_nobody_looked() {
+    let stage = Stage::new(Mode::Aggregated, 1);
+    let steward = &stage.steward;
+    let (hall, overview) = (Arc::clone(&steward.hall), Arc::clone(&steward.overview));
+    let numbers = Numbers::new(hall, overview, Admission::new(Limits::default()));
+    let (tell, told) = watch::channel(Arc::default());
+    let mut watcher = tokio::spawn(watcher::run(numbers.clone(), tell));
+    let mut passes = async |millis| {
+        let _ = tokio::time::timeout(Duration::from_millis(millis), &mut watcher).await;
+    };
+    passes(100).await;
+    assert!(!told.has_changed().unwrap(), "nobody is there to be told");
+    let looks = told.clone();
+    passes(3_000).await;
+    assert!(looks.has_changed().unwrap());
+    let now = Clock.monotonic() + Duration::from_secs(10);
+    let first = numbers.status_at(now);
+    steward.note(0, |known| known.shares.lost = 3);
+    assert!(
+        Arc::ptr_eq(&first, &numbers.status_at(now + Duration::from_millis(999))),
+        "not twice in a second"
+    );
+    assert_eq!(numbers.status_at(now + Duration::from_secs(1)).upstreams[0].shares.lost, 3);
 }
