@@ -24,41 +24,23 @@ pub struct Class {
 /// How devices of a class differ from others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quirks {
-    /// Many machines of changing owners stand behind one connection: many workers, thousands of shares, short connections.
-    pub rental: bool,
-    /// It understands difficulties below one.
-    pub fractions: bool,
-    /// It rounds difficulties, so only powers of two mean the same to both sides.
+    /// It rounds difficulties, so only powers of two mean the same to both sides: one that its password asks for is raised to the next.
     pub powers_of_two: bool,
-    /// It follows a new extranonce1 if it has asked for that.
-    pub follows_extranonce: bool,
-    /// It shows messages to its owner.
-    pub shows_messages: bool,
+    /// It answers `mining.ping`, so it is asked whether it is there when it has said nothing for long.
+    pub answers_pings: bool,
 }
 
 impl Quirks {
     /// An ordinary device.
-    const NONE: Self = Self {
-        rental: false,
-        fractions: false,
-        powers_of_two: false,
-        follows_extranonce: false,
-        shows_messages: false,
-    };
+    const NONE: Self = Self { powers_of_two: false, answers_pings: false };
     /// A market for hashrate.
-    const RENTAL: Self = Self { rental: true, powers_of_two: true, follows_extranonce: true, ..Self::NONE };
-    /// A small device, or one that is not known.
-    const FRACTIONS: Self = Self { fractions: true, ..Self::NONE };
+    const RENTAL: Self = Self { powers_of_two: true, ..Self::NONE };
+    /// Firmware of which it is known how it answers.
+    const ANSWERS: Self = Self { answers_pings: true, ..Self::NONE };
 
     /// What is set, as words.
     fn words(self) -> String {
-        let all = [
-            (self.rental, "many workers on a connection"),
-            (self.fractions, "difficulties below one"),
-            (self.powers_of_two, "powers of two only"),
-            (self.follows_extranonce, "follows a new extranonce1"),
-            (self.shows_messages, "shows messages"),
-        ];
+        let all = [(self.powers_of_two, "powers of two only"), (self.answers_pings, "answers pings")];
         all.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect::<Vec<_>>().join(", ")
     }
 }
@@ -93,7 +75,7 @@ const fn small(name: &'static str, patterns: &'static [&'static str], kilohashes
         nominal: Hashrate::from_hashes_per_second(kilohashes * 1000),
         least_difficulty: SMALL,
         coinbase_max: COINBASE,
-        quirks: Quirks::FRACTIONS,
+        quirks: Quirks::NONE,
     }
 }
 
@@ -123,10 +105,10 @@ pub const CLASSES: &[Class] = &[
     machine("nerdqaxe", &["nerdqaxe", "nerdoctaxe"], 5, COINBASE),
     // An ASIC of 175 GH/s on the smallest boards, some of which still start as those do.
     small("nerdnos", &["nerdnos"], 175_000_000),
-    // Longer coinbases work, but slow down the change of jobs. The option of following a new extranonce1 is the owner's.
+    // Longer coinbases work, but slow down the change of jobs.
     Class {
         nominal: Hashrate::from_hashes_per_second(500_000_000_000),
-        quirks: Quirks { follows_extranonce: true, ..Quirks::NONE },
+        quirks: Quirks::ANSWERS,
         ..machine("bitaxe", &["bitaxe", "esp-miner", "nerdaxe"], 0, 6500)
     },
     small(
@@ -145,17 +127,13 @@ pub const CLASSES: &[Class] = &[
     ),
     // Public-pool starts it at difficulty 0.1, which is a share in ten seconds at 43 MH/s.
     small("cpuminer", &["cpuminer"], 43_000),
-    // Anything from a USB stick to a whole machine. ckpool shows messages to these only.
-    Class {
-        quirks: Quirks { shows_messages: true, ..Quirks::NONE },
-        ..machine("cgminer", &["cgminer", "bfgminer"], 1, COINBASE)
-    },
+    // Anything from a USB stick to a whole machine.
+    Class { quirks: Quirks::ANSWERS, ..machine("cgminer", &["cgminer", "bfgminer"], 1, COINBASE) },
     UNKNOWN,
 ];
 
 /// All devices that are not known.
-const UNKNOWN: Class =
-    Class { least_difficulty: SMALL, quirks: Quirks::FRACTIONS, ..machine("unknown", &[], 1, COINBASE) };
+const UNKNOWN: Class = Class { least_difficulty: SMALL, ..machine("unknown", &[], 1, COINBASE) };
 
 impl Class {
     /// The class of a device that calls itself so, in letters of either case.
@@ -282,11 +260,10 @@ mod tests {
     }
 
     #[test]
-    fn difficulties_are_powers_of_two_that_the_device_understands() {
-        for Class { name, least_difficulty, quirks, nominal, .. } in CLASSES {
+    fn difficulties_are_powers_of_two() {
+        for Class { name, least_difficulty, nominal, .. } in CLASSES {
             let near = Difficulty::power_of_two_near(least_difficulty.to_target());
             assert_eq!(near, *least_difficulty, "{name}");
-            assert!(quirks.fractions || *least_difficulty >= Difficulty::ONE, "{name}");
             assert!(nominal.to_hashes_per_second() > 0, "{name}");
         }
     }
@@ -317,15 +294,10 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_all_classes() {
+    fn the_table_in_the_documentation_is_this_one() {
+        let page = include_str!("../../../docs/translator.md");
         let table = class_table();
         assert_eq!(table.lines().count(), CLASSES.len() + 2);
-        assert!(table.contains(
-            "| nicehash | `nicehash` | 225 TH/s | 524288 | 500 B | many workers on a connection, powers of two only, \
-             follows a new extranonce1 |\n"
-        ));
-        assert!(table.contains(
-            "| unknown | anything else | 1.00 TH/s | 0.00048828125 | 750 B | difficulties below one |\n"
-        ));
+        assert!(page.contains(&table), "docs/translator.md is to have this:\n{table}");
     }
 }

@@ -57,6 +57,7 @@ pub struct Sv1Job {
     job: Arc<Job>,
     route: Route,
     target: Target,
+    version_mask: u32,
     /// What a share that meets it is worth, which takes a long division to find.
     work: Work,
     /// The upstream's prefix and the zeros behind it.
@@ -98,6 +99,7 @@ impl Sv1Job {
             job,
             route,
             target: work.target,
+            version_mask: work.version_mask,
             work: work.target.to_work(),
             fixed,
             padding,
@@ -113,8 +115,9 @@ impl Sv1Job {
     pub fn renewed(&self, number: u64, ntime: u32) -> Self {
         let ntime = ntime.clamp(self.job.min_ntime(), self.job.min_ntime().saturating_add(NTIME_AHEAD_MAX));
         let body = body(&self.job, &self.fixed, ntime);
-        let Self { route, target, work, fixed, padding, floor, .. } = *self;
-        Self { job: Arc::clone(&self.job), route, target, work, fixed, padding, number, ntime, floor, body }
+        let Self { route, target, version_mask, work, fixed, padding, floor, .. } = *self;
+        let job = Arc::clone(&self.job);
+        Self { job, route, target, version_mask, work, fixed, padding, number, ntime, floor, body }
     }
 
     /// Appends the line, under `number` and with `is_clean` for its last parameter.
@@ -171,6 +174,12 @@ impl Sv1Job {
     #[must_use]
     pub const fn target(&self) -> Target {
         self.target
+    }
+
+    /// The version bits that the upstream lets machines roll.
+    #[must_use]
+    pub const fn version_mask(&self) -> u32 {
+        self.version_mask
     }
 
     /// What the upstream pays for a share that meets its target.

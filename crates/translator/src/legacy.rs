@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use adit_channel::prints;
-use adit_share::{Extranonce, MAX_EXTRANONCE_LEN};
+use adit_share::{Extranonce, MAX_EXTRANONCE_LEN, VERSION_ROLLING_MASK};
 use adit_units::{Difficulty, Hashrate, Monotonic, Target};
 
 use crate::upstream::{ChannelView, Event, Ignored, NotOpened, NotSubmitted, Outcome, UpShare};
@@ -48,6 +48,10 @@ pub const SETUP_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the pool may take to send its first job.
 pub const WORK_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the pool may leave shares without an answer to any of them. SV1 has each answered by itself, so one that goes on with jobs and
+/// answers none is as dead as one that says nothing.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+
 /// How long the pool may say nothing at all; with new jobs every minute or so that is a dead line.
 pub const QUIET_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -65,8 +69,7 @@ const EXTRANONCE_SUBSCRIBE: u64 = 4;
 pub struct LegacyConfig {
     /// Whom the pool credits.
     pub user: String,
-    /// The version bits that machines roll. A pool that does not allow all of them is one that allows none, because machines choose among
-    /// them freely.
+    /// The version bits that machines may roll; those of them that the pool allows go with each job.
     pub version_mask: u32,
 }
 
@@ -95,6 +98,8 @@ pub struct LegacyUpstream {
     /// Who has the channel.
     channel: Option<Owner>,
     pending: BTreeMap<u64, u64>,
+    /// When the first share was sent after the last answer to any.
+    waiting: Option<Monotonic>,
     last_request: u64,
     ignored: Ignored,
     malformed: u32,
@@ -133,6 +138,7 @@ impl LegacyUpstream {
             generation: 0,
             channel: None,
             pending: BTreeMap::new(),
+            waiting: None,
             last_request: EXTRANONCE_SUBSCRIBE,
             ignored: Ignored::default(),
             malformed: 0,
@@ -198,7 +204,11 @@ impl LegacyUpstream {
         }
         match self.channel {
             Some(owner) if self.jobs.is_empty() => (owner.since + WORK_PATIENCE, "a job"),
-            Some(_) | None => (self.heard + QUIET_PATIENCE, "anything"),
+            Some(_) | None => {
+                let quiet = (self.heard + QUIET_PATIENCE, "anything");
+                let waiting = self.waiting.map(|since| (since + ANSWER_PATIENCE, "an answer to any share"));
+                waiting.map_or(quiet, |waiting| waiting.min(quiet))
+            }
         }
     }
 
@@ -234,7 +244,7 @@ impl LegacyUpstream {
     /// # Errors
     ///
     /// If it cannot be sent; then it is not settled later.
-    pub fn submit(&mut self, share: &UpShare) -> Result<(), NotSubmitted> {
+    pub fn submit(&mut self, share: &UpShare, now: Monotonic) -> Result<(), NotSubmitted> {
         if self.channel.is_none_or(|owner| owner.key != share.key) {
             return Err(NotSubmitted::Closed);
         }
@@ -250,6 +260,7 @@ impl LegacyUpstream {
         self.last_request += 1;
         write::submit(&mut self.output, self.last_request, (&self.config.user, issue), share);
         self.pending.insert(self.last_request, share.tag);
+        self.waiting.get_or_insert(now);
         if self.pending.len() > PENDING_MAX {
             let lost = self.pending.pop_first();
             self.events.extend(lost.map(|(_, tag)| Event::Settled { tag, outcome: Outcome::Lost }));
@@ -268,6 +279,7 @@ impl LegacyUpstream {
 
     /// The connection is gone: all shares that wait for an answer are settled as lost.
     pub fn abandon(&mut self) {
+        self.waiting = None;
         let lost = core::mem::take(&mut self.pending).into_values();
         self.events.extend(lost.map(|tag| Event::Settled { tag, outcome: Outcome::Lost }));
     }
@@ -278,11 +290,15 @@ impl LegacyUpstream {
         self.is_ready
     }
 
-    /// Whether the pool lets machines roll all the version bits that they were promised.
+    /// Whether the pool lets machines roll any of the version bits that they may.
     #[must_use]
     pub fn allows_version_rolling(&self) -> bool {
-        let wants = self.config.version_mask;
-        wants != 0 && wants & !self.version_mask == 0
+        self.rolled_mask() != 0
+    }
+
+    /// The version bits that machines may roll in jobs to come: what they are promised, what the pool allows, and what a job allows at all.
+    fn rolled_mask(&self) -> u32 {
+        self.config.version_mask & self.version_mask & VERSION_ROLLING_MASK
     }
 
     /// How many shares wait for an answer.
@@ -348,6 +364,7 @@ impl LegacyUpstream {
             id => {
                 match self.pending.remove(&id) {
                     Some(tag) => {
+                        self.waiting = None;
                         let accepted = reply.is_accepted();
                         let outcome =
                             if accepted { Outcome::Accepted } else { Outcome::Refused(reply.code()) };
@@ -410,7 +427,7 @@ impl LegacyUpstream {
         let is_new_tip = notify.is_clean || before.is_none_or(|issue| !notify.is_on(issue.job.tip()));
         self.generation += u64::from(is_new_tip);
         self.last_job = self.last_job.checked_add(1).ok_or(LegacyError::TooMuch("jobs"))?;
-        let version_mask = if self.allows_version_rolling() { self.version_mask } else { 0 };
+        let version_mask = self.rolled_mask();
         let numbers = (self.last_job, self.generation);
         let issue = Issue::new(notify, space, (numbers, version_mask), self.target())?;
         if is_new_tip {

@@ -19,11 +19,13 @@ use crate::sv1::{self, Call, Fault, Id, Request};
 mod coinbase;
 mod difficulty;
 mod meter;
+mod pings;
 mod setup;
 mod shares;
 mod storm;
 
 use meter::Meter;
+use pings::{Due, Pings};
 use shares::Assignments;
 use storm::{Remedy, Storm};
 
@@ -38,6 +40,9 @@ pub const JOBS_KEPT: usize = 8;
 
 /// Shares that are remembered for each block that jobs stood on, so that none is taken twice.
 pub const SEEN_MAX: usize = 65_536;
+
+/// Bytes that each of them takes, as tables grow.
+const SEEN_COST: usize = 16;
 
 /// How long a machine may take to subscribe and to name its user.
 pub const SETUP_PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +68,8 @@ const VARDIFF_INTERVAL: Duration = Duration::from_secs(5);
 pub struct MachineConfig {
     /// How many shares a minute a machine is meant to submit.
     pub rate: ShareRate,
-    /// The version bits that machines may roll, if they ask for them.
+    /// The version bits that machines may roll, if they ask for them and the upstream allows it: those of BIP 320 by default, which is what
+    /// firmware knows and SV1 pools grant.
     pub version_mask: u32,
     /// Bytes of the extranonce that are left to a machine, 2 to 16.
     pub extranonce2_len: u8,
@@ -79,7 +85,7 @@ impl Default for MachineConfig {
     fn default() -> Self {
         Self {
             rate: ShareRate::from_shares_per_minute(10),
-            version_mask: adit_share::VERSION_ROLLING_MASK,
+            version_mask: sv1::DEFAULT_VERSION_MASK,
             extranonce2_len: 8,
             least_difficulty: EASIEST,
             follows_speed: true,
@@ -153,6 +159,9 @@ pub enum Disconnect {
     /// Everything that it submits is refused, and nothing helps.
     #[error("all its shares have been refused for three minutes")]
     Storm,
+    /// It answered when it was asked whether it is there, and does so no more.
+    #[error("it has said nothing for minutes, although it was asked")]
+    Silent,
 }
 
 /// A job that the machine has been given.
@@ -173,6 +182,8 @@ pub struct Machine {
     device: Device,
     is_subscribed: bool,
     users: Vec<User>,
+    /// Bytes of all their names.
+    names_len: usize,
     /// Whether it has asked for a new extranonce1 when there is one, and was told the one it has.
     follows_extranonce: bool,
     version_mask: Option<u32>,
@@ -203,6 +214,7 @@ pub struct Machine {
     long_coinbase: Option<usize>,
     meter: Meter,
     storm: Storm,
+    pings: Pings,
     malformed: u32,
     connected: Monotonic,
     last_share: Option<Monotonic>,
@@ -276,6 +288,7 @@ impl Machine {
             device,
             is_subscribed: false,
             users: Vec::new(),
+            names_len: 0,
             follows_extranonce: false,
             version_mask: None,
             told_mask: None,
@@ -297,6 +310,7 @@ impl Machine {
             long_coinbase: None,
             meter: Meter::new(now),
             storm: Storm::default(),
+            pings: Pings::new(now),
             malformed: 0,
             connected: now,
             last_share: None,
@@ -328,6 +342,13 @@ impl Machine {
         self.extranonce1
     }
 
+    /// About how many bytes it has us hold: names, shares that are not to be taken twice, and what it has not read.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let users = self.users.len() * size_of::<User>() + self.names_len;
+        users + self.seen.len() * SEEN_COST + self.output.len()
+    }
+
     /// Whether it has subscribed and named its user.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -343,6 +364,7 @@ impl Machine {
         let Request { id, call } = match sv1::parse(line) {
             Ok(request) => request,
             Err(malformed) => {
+                self.pings.hear(false, now.monotonic);
                 self.malformed += 1;
                 if let Some(id) = &malformed.id {
                     sv1::write_error(&mut self.output, id, malformed.fault());
@@ -351,6 +373,7 @@ impl Machine {
             }
         };
         self.malformed = 0;
+        self.pings.hear(matches!(call, Call::Answer(_)), now.monotonic);
         let was_ready = self.is_ready();
         match call {
             Call::Submit(submit) => self.handle_submit(id.as_ref(), &submit, now)?,
@@ -448,9 +471,17 @@ impl Machine {
     /// # Errors
     ///
     /// If it is to be disconnected.
-    pub fn handle_timeout(&self, now: Monotonic) -> Result<(), Disconnect> {
-        if !self.is_ready() && now >= self.connected + SETUP_PATIENCE {
-            return Err(Disconnect::Idle);
+    pub fn handle_timeout(&mut self, now: Monotonic) -> Result<(), Disconnect> {
+        if !self.is_ready() {
+            return if now >= self.connected + SETUP_PATIENCE { Err(Disconnect::Idle) } else { Ok(()) };
+        }
+        if !self.device.class.quirks.answers_pings {
+            return Ok(());
+        }
+        match self.pings.poll(now) {
+            None => {}
+            Some(Due::Ping(id)) => sv1::write_ping(&mut self.output, id),
+            Some(Due::GiveUp) => return Err(Disconnect::Silent),
         }
         Ok(())
     }
@@ -458,7 +489,10 @@ impl Machine {
     /// When [`Self::handle_timeout`] is to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        if self.is_ready() { None } else { Some(self.connected + SETUP_PATIENCE) }
+        if !self.is_ready() {
+            return Some(self.connected + SETUP_PATIENCE);
+        }
+        self.pings.due().filter(|_| self.device.class.quirks.answers_pings)
     }
 
     /// It wants work from now on.
@@ -507,7 +541,7 @@ impl Machine {
     /// Says which version bits may be rolled, where that is another thing with this job.
     fn tell_mask(&mut self, job: &Sv1Job) {
         let Some(mask) = self.version_mask else { return };
-        let mask = if job.job().version_rolling_allowed() { mask } else { 0 };
+        let mask = mask & job.version_mask();
         if self.told_mask != Some(mask) {
             self.told_mask = Some(mask);
             sv1::write_set_version_mask(&mut self.output, mask);
@@ -534,10 +568,17 @@ impl Machine {
         }
     }
 
-    /// How fast it is, as far as is known: measured if it has submitted enough, otherwise what it says, or what its class lets expect.
+    /// How fast the upstream is told that it is: what was measured, once it has submitted enough, and until then what its class lets expect, or
+    /// less if it says less.
+    ///
+    /// What it says of itself adds nothing. The pool makes a channel's shares as hard as all machines behind it are fast, so one boast would
+    /// take the others' shares from them. One that has not subscribed and named its user does not mine.
     #[must_use]
     pub fn nominal(&self, now: Monotonic) -> Hashrate {
-        self.meter.settled(now).unwrap_or_else(|| self.presumed_speed())
+        if !self.is_ready() {
+            return Hashrate::default();
+        }
+        self.meter.settled(now).unwrap_or_else(|| self.presumed_speed().min(self.device.nominal))
     }
 
     /// Nothing more is said to it but where to go: it is to connect anew, for a program that ends cannot keep it.

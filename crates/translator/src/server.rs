@@ -35,6 +35,7 @@ use board::{Board, Joining};
 use registry::Registry;
 use steward::{Overview, Steward};
 pub use tls::{Tls, TlsError};
+pub use watcher::Numbers;
 
 /// Machines that may wait to be told to the steward.
 const JOINING_MAX: usize = 4_096;
@@ -106,6 +107,7 @@ impl From<Bound> for Doors {
 pub struct Translator {
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
+    numbers: Numbers,
     status: watch::Receiver<Arc<Status>>,
     shutdown: Shutdown,
     stop: watch::Sender<bool>,
@@ -153,19 +155,20 @@ impl Translator {
         let machine = Arc::new(config.machine.clone());
         let registry = Registry::new();
         let hall = Arc::new(Hall { config: Arc::clone(&config), machine, registry, common, joining });
-        let (overview, seen) = watch::channel(Overview::default());
+        let overview = Overview::of(config.upstreams.len());
         let (stop, stopped) = watch::channel(false);
-        let steward = Steward::new(Arc::clone(&hall), post, joined, overview);
+        let steward = Steward::new(Arc::clone(&hall), post, joined, Arc::clone(&overview));
         let steward = tokio::spawn(steward.run(stopped));
         let (shutdown, draining) = Shutdown::new();
         let (tell, status) = watch::channel(Arc::new(Status::default()));
-        let watcher = tokio::spawn(watcher::run(Arc::clone(&hall), seen, admission, tell));
+        let numbers = Numbers::new(Arc::clone(&hall), overview, admission);
+        let watcher = tokio::spawn(watcher::run(numbers.clone(), tell));
         let encrypted = tls.map(|(listener, tls)| {
             tokio::spawn(acceptor::run(Arc::clone(&hall), listener, Some(tls), draining.clone()))
         });
         let plain = tokio::spawn(acceptor::run(hall, plain, None, draining));
         let acceptors = encrypted.into_iter().chain([plain]).collect();
-        Ok(Self { address, tls_address, status, shutdown, stop, acceptors, steward, watcher })
+        Ok(Self { address, tls_address, numbers, status, shutdown, stop, acceptors, steward, watcher })
     }
 
     /// Where it listens.
@@ -180,7 +183,13 @@ impl Translator {
         self.tls_address
     }
 
-    /// Its numbers, at most a second old.
+    /// Its numbers, for those who look now and then.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        self.numbers.clone()
+    }
+
+    /// Its numbers as they change, at most a second old. They are put together every second for as long as somebody holds this.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Arc<Status>> {
         self.status.clone()

@@ -23,9 +23,8 @@ pub use notify::{Notify, write_notify};
 pub use parse::{Malformed, Reason, parse};
 pub use submit::{Extranonce2, Submit};
 pub use write::{
-    Configured, write_configured, write_error, write_get_version, write_ping, write_pong, write_reconnect,
-    write_result, write_set_difficulty, write_set_extranonce, write_set_version_mask, write_show_message,
-    write_subscribed, write_true,
+    Configured, write_configured, write_error, write_ping, write_pong, write_reconnect, write_result,
+    write_set_difficulty, write_set_extranonce, write_set_version_mask, write_subscribed, write_true,
 };
 
 use adit_units::{Difficulty, Target};

@@ -31,14 +31,14 @@ pub use event::{
 };
 pub use registry::CHANNELS_MAX;
 pub use setup::UpstreamConfig;
-pub use silence::{ANSWER_PATIENCE, CROWD, CROWD_AT_FIRST, WAITING_PATIENCE};
+pub use silence::{ANSWER_PATIENCE, CROWD, CROWD_AT_FIRST, PROBE_AFTER, PROBE_PATIENCE, PROBE_PAUSE};
 
 use channel::{Channel, Speed};
 use jobs::Budget;
 pub(crate) use jobs::height;
 use registry::{Opening, Registry};
 use setup::{cut, introduce, push, text};
-use silence::Silence;
+use silence::{Finding, Silence};
 
 /// How long the pool may take to answer `SetupConnection`.
 pub const SETUP_PATIENCE: Duration = Duration::from_secs(10);
@@ -85,6 +85,8 @@ pub struct Upstream {
     pending: usize,
     last_generation: u64,
     silence: Silence,
+    /// The request that the pool was last sent to see whether it is there.
+    probe: Option<u32>,
     /// When the pool must have answered one more request for a channel.
     opening_deadline: Option<Monotonic>,
     ignored: Ignored,
@@ -119,6 +121,7 @@ impl Upstream {
             pending: 0,
             last_generation: 0,
             silence: Silence::new(now),
+            probe: None,
             opening_deadline: None,
             ignored: Ignored::default(),
         }
@@ -216,7 +219,27 @@ impl Upstream {
         let crowd = self.silence.crowd();
         let is_crowded =
             self.pending > crowd && self.registry.channels().any(|channel| channel.pending.len() > crowd);
-        self.silence.check(is_crowded, now).map_or(Ok(()), |what| Err(UpstreamError::Silent(what)))
+        match self.silence.check(is_crowded, now) {
+            Finding::Fine => {}
+            Finding::Ask => self.send_probe(),
+            Finding::Dead(what) => return Err(UpstreamError::Silent(what)),
+        }
+        Ok(())
+    }
+
+    /// Asks for what no pool can give, which each must refuse (spec 5.3.5): SV2 has no message that is there to be answered.
+    fn send_probe(&mut self) {
+        let request_id = self.registry.next_request();
+        self.probe = Some(request_id);
+        let max_target = Target::MAX.to_le_bytes();
+        let open = mining::OpenExtendedMiningChannel {
+            request_id,
+            user_identity: text(cut(&self.config.user, UpstreamConfig::TEXT_MAX)),
+            nominal_hash_rate: Hashrate::from_hashes_per_second(1).to_wire(),
+            max_target: U256::from(&max_target),
+            min_extranonce_size: u16::MAX,
+        };
+        push(&mut self.frames, open);
     }
 
     /// Asks for a channel that its owner calls `key` until it is closed; shares are credited to `user`, or to the config's if that is empty.

@@ -326,9 +326,9 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         path: "translator.version_mask",
-        default: Some("\"1fffffe0\""),
-        example: "\"1fffe000\"",
-        meaning: "The version bits that machines may roll, in hexadecimal.",
+        default: Some("\"1fffe000\""),
+        example: "\"1fffffe0\"",
+        meaning: "The version bits that machines may roll where the pool allows it, in hexadecimal.",
     },
     Key {
         path: "translator.keepalive_secs",

@@ -70,7 +70,7 @@ fn answer_events(upstream: &mut LegacyUpstream, mut tag: u64, now: Monotonic) ->
                     extranonce: Extranonce::join([7; 32].get(..size).unwrap_or_default(), &[]),
                     worker: None,
                 };
-                upstream.submit(&share).expect("it fits its work");
+                upstream.submit(&share, now).expect("it fits its work");
             }
             Event::Settled { tag: settled, .. } => assert!(settled <= tag, "a share that was never sent"),
             Event::Opened { key } => assert_eq!(key, KEY),

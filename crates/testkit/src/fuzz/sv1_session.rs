@@ -139,12 +139,13 @@ impl Stage {
 
     fn work(&self) -> ChannelWork {
         let nbits = CompactTarget::from_consensus(0x0300_0001);
+        let version_mask = [0, 0x1fff_e000, 0x1fff_ffe0][self.jobs as usize % 3];
         let parts = JobParts {
             id: JobId(self.jobs),
             tip: Tip::new(BlockHash::from_byte_array([self.tip; 32]), Height(101), nbits, TIME),
             min_ntime: TIME,
             version: 0x2000_0000,
-            version_rolling_allowed: !self.jobs.is_multiple_of(3),
+            version_rolling_allowed: version_mask != 0,
             coinbase_prefix: &[1; 50],
             coinbase_suffix: &[2; 60],
             extranonce_len: 20,
@@ -157,6 +158,7 @@ impl Stage {
             prefix: Extranonce::join(&PREFIX, &[]),
             extranonce_size: 14,
             target: self.target,
+            version_mask,
             is_new_tip: false,
         }
     }
@@ -259,7 +261,7 @@ impl Stage {
         ];
         let hash = sha256d::Hash::hash(&header.concat()).to_byte_array();
         assert!(job.target().is_met_by(&hash), "the pool would refuse it");
-        let rolls = job.job().version_rolling_allowed() || share.version == job.job().version();
+        let rolls = (share.version ^ job.job().version()) & !job.version_mask() == 0;
         assert!(rolls && share.ntime >= TIME);
     }
 }

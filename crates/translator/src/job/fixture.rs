@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adit_share::{Extranonce, Job, JobParts, Tip};
+use adit_share::{Extranonce, Job, JobParts, Tip, VERSION_ROLLING_MASK};
 use adit_translator::upstream::{ChannelWork, Source};
 use adit_units::{Height, JobId, Target};
 use bitcoin::hashes::Hash as _;
@@ -24,7 +24,8 @@ pub(crate) struct Given {
     /// The network's target.
     pub(crate) nbits: u32,
     pub(crate) version: u32,
-    pub(crate) version_rolling_allowed: bool,
+    /// The version bits that may be rolled.
+    pub(crate) version_mask: u32,
     /// Bytes of the coinbase before the extranonce and behind it.
     pub(crate) coinbase: [usize; 2],
     pub(crate) merkle_path: Vec<[u8; 32]>,
@@ -42,7 +43,7 @@ impl Default for Given {
             tip: 1,
             nbits: HARD,
             version: 0x2000_0000,
-            version_rolling_allowed: true,
+            version_mask: VERSION_ROLLING_MASK,
             coinbase: [50, 60],
             merkle_path: Vec::new(),
             prefix: vec![9; 6],
@@ -62,7 +63,7 @@ impl Given {
             tip: Tip::new(BlockHash::from_byte_array([self.tip; 32]), Height(101), nbits, TIME),
             min_ntime: TIME,
             version: self.version,
-            version_rolling_allowed: self.version_rolling_allowed,
+            version_rolling_allowed: self.version_mask != 0,
             coinbase_prefix: &vec![1; before],
             coinbase_suffix: &vec![2; behind],
             extranonce_len: self.prefix.len() + usize::from(self.extranonce_size),
@@ -75,6 +76,7 @@ impl Given {
             prefix: Extranonce::join(&self.prefix, &[]),
             extranonce_size: self.extranonce_size,
             target: self.target,
+            version_mask: self.version_mask,
             is_new_tip: true,
         }
     }

@@ -175,7 +175,7 @@ fn shares_are_written_as_the_pool_wants_them_and_settled_by_its_answers() {
     tell(&mut upstream, &notify(7, 9, true));
     let work = work(&mut upstream);
     for tag in 1..=3 {
-        upstream.submit(&share(tag, &work)).unwrap();
+        upstream.submit(&share(tag, &work), START).unwrap();
     }
     let lines = said(&mut upstream);
     let expected: Value = serde_json::from_str(
@@ -203,16 +203,22 @@ fn shares_are_written_as_the_pool_wants_them_and_settled_by_its_answers() {
 }
 
 #[test]
-fn versions_are_rolled_only_where_the_pool_allows_all_bits() {
-    for (mask, allowed) in [("1fffe000", true), ("ffffffff", true), ("0fffe000", false), ("00000000", false)]
-    {
+fn versions_are_rolled_as_far_as_the_pool_allows() {
+    for (mask, granted) in [
+        ("1fffe000", 0x1fff_e000),
+        ("ffffffff", 0x1fff_e000),
+        ("0fffe000", 0x0fff_e000),
+        ("0000001f", 0),
+        ("00000000", 0),
+    ] {
         let mut upstream = ready(mask);
         tell(&mut upstream, &notify(7, 9, true));
         let work = work(&mut upstream);
-        assert_eq!(work.job.version_rolling_allowed(), allowed, "{mask}");
-        assert_eq!(upstream.submit(&share(1, &work)).is_ok(), allowed, "{mask}");
+        let allowed = granted != 0;
+        assert_eq!((work.job.version_rolling_allowed(), work.version_mask), (allowed, granted), "{mask}");
+        assert_eq!(upstream.submit(&share(1, &work), START).is_ok(), allowed, "{mask}");
         let unrolled = UpShare { version: work.job.version(), ..share(2, &work) };
-        upstream.submit(&unrolled).unwrap();
+        upstream.submit(&unrolled, START).unwrap();
         let params = said(&mut upstream).pop().unwrap()["params"].as_array().unwrap().len();
         assert_eq!(params, if allowed { 6 } else { 5 }, "{mask}");
     }
@@ -224,7 +230,7 @@ fn versions_are_rolled_only_where_the_pool_allows_all_bits() {
             share(1, &work(&mut upstream))
         }
     };
-    assert_eq!(upstream.submit(&rolled), Err(NotSubmitted::Version));
+    assert_eq!(upstream.submit(&rolled, START), Err(NotSubmitted::Version));
     tell(&mut upstream, r#"{"id":null,"method":"mining.set_version_mask","params":["00000000"]}"#);
     tell(&mut upstream, &notify(8, 9, false));
     assert!(!work(&mut upstream).job.version_rolling_allowed(), "from the next job on");
@@ -244,8 +250,11 @@ fn a_job_keeps_the_difficulty_and_the_extranonce_that_it_came_with() {
     assert_eq!(first.target, Difficulty::ONE.to_target());
     assert!(second.target > first.target);
     assert_eq!((second.prefix.as_bytes(), second.extranonce_size), (&[0xaa, 0xbb][..], 4));
-    upstream.submit(&share(1, &first)).unwrap();
-    assert_eq!(upstream.submit(&share(2, &second)), Err(NotSubmitted::Extranonce { given: 8, size: 4 }));
+    upstream.submit(&share(1, &first), START).unwrap();
+    assert_eq!(
+        upstream.submit(&share(2, &second), START),
+        Err(NotSubmitted::Extranonce { given: 8, size: 4 })
+    );
 }
 
 #[test]
@@ -258,14 +267,14 @@ fn a_new_block_ends_what_was_before() {
     }
     let is_new: Vec<_> = works.iter().map(|work| work.is_new_tip).collect();
     assert_eq!(is_new, [true, false, true, true], "by the flag or by the hash");
-    assert_eq!(upstream.submit(&share(1, &works[0])), Err(NotSubmitted::Stale));
+    assert_eq!(upstream.submit(&share(1, &works[0]), START), Err(NotSubmitted::Stale));
     for work in &works[2..] {
-        upstream.submit(&share(1, work)).unwrap();
+        upstream.submit(&share(1, work), START).unwrap();
     }
     let unknown = UpShare { source: Source { job: 99, ..works[3].source }, ..share(1, &works[3]) };
-    assert_eq!(upstream.submit(&unknown), Err(NotSubmitted::Stale));
+    assert_eq!(upstream.submit(&unknown, START), Err(NotSubmitted::Stale));
     upstream.close(KEY);
-    assert_eq!(upstream.submit(&share(1, &works[3])), Err(NotSubmitted::Closed));
+    assert_eq!(upstream.submit(&share(1, &works[3]), START), Err(NotSubmitted::Closed));
     assert_eq!(upstream.pending(), 0);
 }
 
@@ -349,7 +358,7 @@ fn nothing_grows_without_bound() {
     let Some(Event::Work(newest)) = events(&mut upstream).pop() else { panic!("no work") };
     let total = PENDING_MAX as u64 + 10;
     for tag in 0..total {
-        upstream.submit(&share(tag, &newest)).unwrap();
+        upstream.submit(&share(tag, &newest), START).unwrap();
         upstream.output().clear();
     }
     let lost = events(&mut upstream);
@@ -372,4 +381,24 @@ proptest! {
         }
         prop_assert!(upstream.jobs.len() <= JOBS_KEPT);
     }
+}
+
+/// Its jobs went on, so it was not silent, and shares were taken for it until machines went elsewhere.
+#[test]
+fn a_pool_that_answered_no_share_any_more_was_never_left() {
+    let seconds = |seconds: u64| START + Duration::from_secs(seconds);
+    let mut upstream = ready("1fffe000");
+    upstream.handle_line(notify(7, 9, true).as_bytes(), START).unwrap();
+    let work = work(&mut upstream);
+    upstream.submit(&share(1, &work), seconds(1)).unwrap();
+    upstream.submit(&share(2, &work), seconds(9)).unwrap();
+    assert_eq!(upstream.poll_timeout(), Some(seconds(16)));
+    let answered = said(&mut upstream)[0]["id"].as_u64().unwrap();
+    let answer = format!(r#"{{"id":{answered},"result":true,"error":null}}"#);
+    upstream.handle_line(answer.as_bytes(), seconds(10)).unwrap();
+    upstream.handle_timeout(seconds(100)).unwrap();
+    upstream.submit(&share(3, &work), seconds(100)).unwrap();
+    upstream.handle_line(notify(8, 9, false).as_bytes(), seconds(114)).unwrap();
+    upstream.handle_timeout(seconds(114)).unwrap();
+    assert_eq!(upstream.handle_timeout(seconds(115)), Err(LegacyError::Silent("an answer to any share")));
 }

@@ -60,6 +60,7 @@ impl Issue {
             prefix: self.space.prefix,
             extranonce_size: self.space.size,
             target: self.target,
+            version_mask: self.version_mask,
             is_new_tip,
         }
     }

@@ -17,7 +17,7 @@ impl Machine {
         let upstream = job.target().min(self.easiest_sane(now));
         if let Some(fixed) = self.demands.fixed {
             self.vardiff = None;
-            let fixed = fixed.max(self.least()).to_target();
+            let fixed = self.understood(fixed.max(self.least())).to_target();
             return if fixed >= upstream { fixed } else { eased(upstream) };
         }
         let easiest = self.easiest(upstream);
@@ -67,6 +67,11 @@ impl Machine {
         raised(least).to_target().max(eased(upstream))
     }
 
+    /// The least difficulty from that one on that the device takes as it is written: some break on fractions above one, and some round.
+    fn understood(&self, difficulty: Difficulty) -> Difficulty {
+        if self.device.class.quirks.powers_of_two { raised(difficulty) } else { whole(difficulty) }
+    }
+
     /// What the operator lets no share of such a device be easier than, whatever the machine's password says.
     fn least(&self) -> Difficulty {
         self.config.least_difficulty.max(self.device.least_difficulty)
@@ -111,6 +116,17 @@ fn raised(difficulty: Difficulty) -> Difficulty {
         return difficulty;
     }
     if nearest >= difficulty { nearest } else { Difficulty::from_trillionths(nearest.to_trillionths() * 2) }
+}
+
+/// The difficulty itself if it is below one, and otherwise the next whole number.
+fn whole(difficulty: Difficulty) -> Difficulty {
+    let one = Difficulty::ONE.to_trillionths();
+    let trillionths = difficulty.to_trillionths();
+    if trillionths < one {
+        difficulty
+    } else {
+        Difficulty::from_trillionths(trillionths.next_multiple_of(one))
+    }
 }
 
 #[cfg(test)]

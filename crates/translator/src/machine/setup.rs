@@ -25,7 +25,8 @@ impl Machine {
             sv1::write_configured(&mut self.output, id, &configured);
         }
         if let Some(mask) = mask.filter(|&mask| mask != 0) {
-            // Some firmware takes the mask from here and not from the answer.
+            // Some firmware takes the mask from here and not from the answer. The job that it works on may allow less.
+            let mask = self.issued.back().map_or(mask, |issued| mask & issued.job.version_mask());
             self.told_mask = Some(mask);
             sv1::write_set_version_mask(&mut self.output, mask);
         }
@@ -65,6 +66,7 @@ impl Machine {
             return self.reply_fault(id, Fault::Unauthorized);
         }
         if !is_known {
+            self.names_len += user.len();
             self.users.push(User {
                 name: user.into(),
                 worker: Some(worker_name(user)).filter(|name| !name.as_str().is_empty()),

@@ -95,7 +95,7 @@ impl Machine {
             return Err(Fault::NotSubscribed);
         }
         let Some(user) = self.users.iter().position(|user| *user.name == *submit.user) else {
-            return Err(Fault::Unauthorized);
+            return Err(Fault::WorkerMismatch);
         };
         if self.lost.is_some_and(|since| now.monotonic >= since + OUTAGE_GRACE) {
             return Err(NO_UPSTREAM);
@@ -109,17 +109,16 @@ impl Machine {
         let number = submit.job.ok_or(Fault::JobNotFound)?;
         let found = self.issued.iter().rposition(|issued| issued.number == number);
         let place = found.ok_or(if number < self.stale_below { Fault::Stale } else { Fault::JobNotFound })?;
-        let job = self.issued.get(place).ok_or(Fault::JobNotFound)?.job.job();
+        let job = &self.issued.get(place).ok_or(Fault::JobNotFound)?.job;
         let bits = submit.version_bits.unwrap_or_default();
-        let mask = self.version_mask.unwrap_or_default();
-        if bits & !mask != 0 {
+        let own = self.version_mask.unwrap_or_default();
+        let (mask, version) = (own & job.version_mask(), job.job().version());
+        // Bits that it may roll and this job does not allow are either left out, or those of the job.
+        let kept = bits & !mask;
+        if kept != 0 && kept != version & own & !mask {
             return Err(Fault::InvalidVersionMask);
         }
-        // Where the job leaves nothing to roll, zeros mean that nothing was rolled; anything else is judged as it is.
-        let version = match submit.version_bits {
-            Some(bits) if bits != 0 || job.version_rolling_allowed() => (job.version() & !mask) | bits,
-            Some(_) | None => job.version(),
-        };
+        let version = submit.version_bits.map_or(version, |bits| (version & !mask) | (bits & mask));
         let extranonce2 = submit.extranonce2.resized(self.config.extranonce2_len);
         Ok(Candidate { place, extranonce2, version, ntime: submit.ntime, nonce: submit.nonce })
     }
@@ -196,6 +195,7 @@ impl Machine {
             Fault::LowDifficulty => &mut self.counts.low_difficulty,
             Fault::Other(_)
             | Fault::Unauthorized
+            | Fault::WorkerMismatch
             | Fault::NotSubscribed
             | Fault::NtimeOutOfRange
             | Fault::InvalidVersionMask

@@ -22,6 +22,23 @@ pub(super) struct Up {
 pub(super) struct Uplink {
     pub(super) link: LinkId,
     pub(super) shares: mpsc::Sender<Up>,
+    /// Blocks go past all that waits.
+    pub(super) blocks: mpsc::Sender<Up>,
+}
+
+impl Uplink {
+    /// Sends a share up; whether there was room for it. A block has two ways to go.
+    pub(super) fn send(&self, up: Up) -> bool {
+        if !up.share.is_block {
+            return self.shares.try_send(up).is_ok();
+        }
+        match self.blocks.try_send(up) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(up) | mpsc::error::TrySendError::Closed(up)) => {
+                self.shares.try_send(up).is_ok()
+            }
+        }
+    }
 }
 
 /// What a machine works on.

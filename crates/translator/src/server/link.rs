@@ -27,6 +27,9 @@ const COMMANDS_MAX: usize = 65_536;
 /// Shares that may wait for a link that is busy; more are lost, and counted.
 const SHARES_MAX: usize = 16_384;
 
+/// Blocks that may wait for a link that is busy; they go before all shares.
+const BLOCKS_MAX: usize = 1_024;
+
 /// Shares that are sent up at once.
 const SHARES_BATCH: usize = 256;
 
@@ -128,18 +131,53 @@ pub(super) struct Link {
     pub(super) task: TaskHandle<Command>,
     /// Shares go past whoever tells it things.
     pub(super) shares: mpsc::Sender<Up>,
+    /// Blocks go past the shares.
+    pub(super) blocks: mpsc::Sender<Up>,
 }
 
 impl Link {
     /// Begins an attempt. What it reports comes with its number.
     pub(super) fn begin(id: LinkId, to: Destination, reports: mpsc::Sender<(LinkId, Report)>) -> Self {
         let (shares, submitted) = mpsc::channel(SHARES_MAX);
+        let (blocks, found) = mpsc::channel(BLOCKS_MAX);
+        let submitted = Submitted { shares: submitted, blocks: found };
         let task = TaskHandle::spawn(COMMANDS_MAX, move |told| async move {
             let gathered = Vec::with_capacity(SHARES_BATCH);
             let desk = Desk { id, reports, tally: Tally::default(), gathered };
             desk.serve(to, told, submitted).await;
         });
-        Self { task, shares }
+        Self { task, shares, blocks }
+    }
+}
+
+/// What machines send up.
+struct Submitted {
+    shares: mpsc::Receiver<Up>,
+    blocks: mpsc::Receiver<Up>,
+}
+
+impl Submitted {
+    /// Waits for what comes next, and takes a batch.
+    async fn recv(&mut self, gathered: &mut Vec<Up>) {
+        tokio::select! {
+            biased;
+            Some(up) = self.blocks.recv() => gathered.push(up),
+            _ = self.shares.recv_many(gathered, SHARES_BATCH) => {}
+        }
+    }
+
+    /// Takes what has come so far.
+    fn take_rest(&mut self, gathered: &mut Vec<Up>) {
+        for queue in [&mut self.blocks, &mut self.shares] {
+            // Whoever goes on sending is not waited for.
+            gathered.extend((0..SHARES_MAX).map_while(|_| queue.try_recv().ok()));
+        }
+    }
+
+    /// Takes no more.
+    fn close(&mut self) {
+        self.blocks.close();
+        self.shares.close();
     }
 }
 
@@ -149,9 +187,20 @@ struct Tally {
     last_tag: u64,
     /// By what they are called.
     pending: HashMap<u64, Sent>,
+    /// What became of the shares of each machine since this was told last; `pending` counts those that were sent since then.
     machines: BTreeMap<u64, UpstreamShares>,
     /// What became of the shares of each channel, by what its owner calls it.
     channels: HashMap<u64, UpstreamShares>,
+}
+
+impl Tally {
+    /// A share goes up; the answer is what it is called from now on.
+    fn note_sent(&mut self, sent: Sent) -> u64 {
+        self.last_tag += 1;
+        self.machines.entry(sent.machine).or_default().pending += 1;
+        self.pending.insert(self.last_tag, sent);
+        self.last_tag
+    }
 }
 
 /// A share that the pool has not answered.
@@ -172,22 +221,16 @@ struct Desk {
 }
 
 impl Desk {
-    async fn serve(
-        mut self,
-        to: Destination,
-        mut commands: mpsc::Receiver<Command>,
-        mut shares: mpsc::Receiver<Up>,
-    ) {
+    async fn serve(mut self, to: Destination, mut commands: mpsc::Receiver<Command>, mut shares: Submitted) {
         let mut upstream = Speaker::new(&to, Clock.monotonic());
         let ended = self.run(&to, &mut upstream, (&mut commands, &mut shares)).await;
         upstream.abandon();
         // What machines have sent in the meantime is lost too.
         shares.close();
-        while let Ok(up) = shares.try_recv() {
-            self.gathered.push(up);
-        }
+        shares.take_rest(&mut self.gathered);
         for up in self.gathered.drain(..) {
-            self.tally.machines.entry(up.machine).or_default().lost += 1;
+            let machine = self.tally.machines.entry(up.machine).or_default();
+            (machine.pending, machine.lost) = (machine.pending + 1, machine.lost + 1);
         }
         let _ = self.tell_events(&mut upstream).await;
         let _ = self.tell_tally(&upstream).await;
@@ -200,7 +243,7 @@ impl Desk {
         &mut self,
         to: &Destination,
         upstream: &mut Speaker,
-        (commands, shares): (&mut mpsc::Receiver<Command>, &mut mpsc::Receiver<Up>),
+        (commands, shares): (&mut mpsc::Receiver<Command>, &mut Submitted),
     ) -> Result<(), LinkError> {
         let mut connection = tokio::select! {
             biased;
@@ -245,7 +288,7 @@ impl Desk {
                         return Ok(());
                     }
                 },
-                _ = shares.recv_many(&mut self.gathered, SHARES_BATCH) => {}
+                () = shares.recv(&mut self.gathered) => {}
                 io = connection.io() => {
                     io?;
                     connection.read(upstream)?;
@@ -255,11 +298,8 @@ impl Desk {
     }
 
     /// Sends what machines have sent so far.
-    fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut mpsc::Receiver<Up>) {
-        for _ in 0..SHARES_MAX {
-            let Ok(up) = shares.try_recv() else { break };
-            self.gathered.push(up);
-        }
+    fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut Submitted) {
+        shares.take_rest(&mut self.gathered);
         self.submit(upstream);
     }
 
@@ -297,8 +337,7 @@ impl Desk {
     fn submit(&mut self, upstream: &mut Speaker) {
         let mut gathered = core::mem::take(&mut self.gathered);
         for Up { machine, share } in gathered.drain(..) {
-            self.tally.last_tag += 1;
-            let tag = self.tally.last_tag;
+            let tag = self.tally.note_sent(Sent { machine, key: share.route.key, work: share.work });
             let up = UpShare {
                 tag,
                 key: share.route.key,
@@ -309,7 +348,6 @@ impl Desk {
                 extranonce: share.extranonce,
                 worker: share.worker,
             };
-            self.tally.pending.insert(tag, Sent { machine, key: share.route.key, work: share.work });
             if let Err(error) = upstream.submit(&up) {
                 tracing::debug!(machine, %error, "share cannot be sent up");
                 self.settle(tag, Outcome::Lost);
@@ -403,5 +441,43 @@ pub(super) fn count_code(codes: &mut Vec<(String, u64)>, code: String, times: u6
         *count = count.saturating_add(times);
     } else if codes.len() < CODES_MAX {
         codes.push((code, times));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_becomes_of_shares_is_told_of_each_machine() {
+        let (reports, mut reported) = mpsc::channel(4);
+        let mut desk = Desk { id: 1, reports, tally: Tally::default(), gathered: Vec::new() };
+        let work = Work::from_hashes(100);
+        let mut sends = |machine| desk.tally.note_sent(Sent { machine, key: 0, work });
+        let [good, stale, older, lost, waiting] = [7, 7, 7, 7, 8].map(&mut sends);
+        assert!(waiting > lost);
+        desk.settle(good, Outcome::Accepted);
+        for tag in [stale, older] {
+            desk.settle(tag, Outcome::Refused("stale-share".to_owned()));
+        }
+        desk.settle(lost, Outcome::Lost);
+        let legacy = LegacyConfig { user: String::new(), version_mask: 0 };
+        let upstream = crate::legacy::LegacyUpstream::new(&Arc::new(legacy), Clock.monotonic());
+        let speaker = Speaker::Sv1(Box::new(upstream));
+        let _ = desk.tell_tally(&speaker).await;
+        let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
+        let expected = UpstreamShares {
+            accepted: 1,
+            refused: 2,
+            lost: 1,
+            pending: 4,
+            work: 100,
+            refusals: vec![("stale-share".to_owned(), 2)],
+        };
+        assert_eq!(machines.get(&7), Some(&expected));
+        assert_eq!(machines.get(&8), Some(&UpstreamShares { pending: 1, ..UpstreamShares::default() }));
+        let _ = desk.tell_tally(&speaker).await;
+        let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
+        assert!(machines.is_empty(), "nothing is told twice");
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use super::Hall;
 use super::board::{Board, Joining, Up, Uplink};
 use super::entrance::{self, Newcomer};
-use super::registry::Slot;
+use super::registry::{Registry, Slot};
 use super::tls::Tls;
 use crate::machine::{Disconnect, Event, Machine, MachineTerms};
 use crate::sv1::{LineReader, LineTooLong};
@@ -31,6 +31,12 @@ const READ_MAX: usize = 4 * 1024;
 
 /// Bytes that may wait for a machine: some dozen of the longest jobs.
 const OUTPUT_MAX: usize = 256 * 1024;
+
+/// Bytes that each machine may have us hold; an ordinary one never comes near.
+const HELD_FREE: usize = 32 * 1024;
+
+/// Bytes beyond these that all machines may have us hold together. When they are used up, whoever asks for more than its own is cut off.
+const HELD_MAX: usize = 512 * 1024 * 1024;
 
 /// How long a machine may leave bytes unread.
 const DEAF_PATIENCE: Duration = Duration::from_secs(30);
@@ -51,6 +57,8 @@ enum End {
     Sent(#[from] Disconnect),
     #[error("it does not read")]
     Deaf,
+    #[error("it wants more memory than is left for all machines together")]
+    Greedy,
     #[error("the program ends")]
     Draining,
 }
@@ -67,6 +75,8 @@ struct Peer<S> {
     board: Option<watch::Receiver<Board>>,
     /// Where shares go, as the board had it when it was looked at last: nothing is locked for a share.
     uplinks: Arc<[Uplink]>,
+    /// Bytes beyond its own that it has us hold, as they are counted.
+    held: usize,
     /// When its numbers are to be noted.
     report_due: Option<Monotonic>,
     reported: Monotonic,
@@ -127,6 +137,7 @@ async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
         lines: LineReader::new(LINE_MAX),
         board,
         uplinks: Arc::new([]),
+        held: 0,
         report_due: None,
         reported: now,
     };
@@ -154,6 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             }
             self.pass_on();
             self.watch_output()?;
+            self.watch_memory()?;
         }
     }
 
@@ -204,8 +216,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         while let Some(share) = self.machine.poll_share() {
             let uplink = self.uplinks.iter().find(|uplink| uplink.link == share.route.link);
             let up = Up { machine: self.slot.id, share };
-            if uplink.is_none_or(|uplink| uplink.shares.try_send(up).is_err()) {
+            if uplink.is_none_or(|uplink| !uplink.send(up)) {
                 self.slot.lost.fetch_add(1, Ordering::Relaxed);
+                self.hall.registry.count_unsent(share.route.link);
+                if share.is_block {
+                    tracing::error!(
+                        machine = self.slot.id,
+                        "a block was found, and its upstream cannot be told"
+                    );
+                }
             }
         }
     }
@@ -263,6 +282,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         if is_old || waiting > OUTPUT_MAX { Err(End::Deaf) } else { Ok(()) }
     }
 
+    /// What machines hold is bounded for all of them together, and each has enough of its own to work with.
+    fn watch_memory(&mut self) -> Result<(), End> {
+        let now = self.machine.held().saturating_sub(HELD_FREE);
+        if is_greedy(&self.hall.registry, &mut self.held, now) { Err(End::Greedy) } else { Ok(()) }
+    }
+
     /// Says goodbye, and gives back what was lent.
     async fn finish(mut self, end: &End) {
         self.pass_on();
@@ -275,11 +300,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let report = self.machine.report(Clock.monotonic());
         tracing::debug!(machine = self.slot.id, peer = %self.slot.peer, reason = %end, accepted = report.shares.accepted,
             refused = report.shares.refused(), "machine disconnected");
+        self.hall.registry.hold(self.held, 0);
         self.hall.registry.leave(&self.slot, &report);
         if self.hall.common.is_none() {
             let _ = self.hall.joining.send(Joining::Left { machine: self.slot.id }).await;
         }
     }
+}
+
+/// Counts what a machine holds now beyond its own; whether that is more than before, and more than is left for all.
+fn is_greedy(registry: &Registry, held: &mut usize, now: usize) -> bool {
+    let before = core::mem::replace(held, now);
+    before != now && registry.hold(before, now) > HELD_MAX && now > before
 }
 
 /// Waits until there is something new on the board. Never, without a board.
@@ -356,6 +388,18 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+
+    #[test]
+    fn machines_that_take_all_memory_are_cut_off_and_no_others() {
+        let (registry, half) = (Registry::new(), HELD_MAX / 2);
+        let [mut one, mut other, mut third] = [0; 3];
+        assert!(!is_greedy(&registry, &mut one, half) && !is_greedy(&registry, &mut other, half));
+        assert!(!is_greedy(&registry, &mut third, 0), "whoever holds no more than its own goes on");
+        assert!(is_greedy(&registry, &mut third, 1));
+        assert!(!is_greedy(&registry, &mut third, 0) && !is_greedy(&registry, &mut one, half));
+        assert!(is_greedy(&registry, &mut other, half + 1));
+        assert!(!is_greedy(&registry, &mut other, 7) && !is_greedy(&registry, &mut third, 1_000));
+    }
 
     #[tokio::test]
     async fn a_machine_that_did_not_read_was_never_given_up() {

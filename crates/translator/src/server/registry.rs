@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use adit_channel::LinkId;
 use adit_net::OsRng;
 use rand_core::Rng as _;
 
@@ -51,6 +52,10 @@ struct Inner {
     extranonces: Extranonces,
     /// Shares of machines that are gone.
     departed: ShareCounts,
+    /// Accepted shares that found no way up since this was asked last, by the link that they were for.
+    unsent: BTreeMap<LinkId, u64>,
+    /// Bytes that machines hold beyond what each may.
+    held: usize,
 }
 
 impl Registry {
@@ -59,7 +64,8 @@ impl Registry {
         OsRng.fill_bytes(&mut random);
         let extranonces = Extranonces::new(u32::from_le_bytes(random));
         let departed = ShareCounts::default();
-        Self(Mutex::new(Inner { machines: BTreeMap::new(), last_id: 0, extranonces, departed }))
+        let (machines, unsent) = (BTreeMap::new(), BTreeMap::new());
+        Self(Mutex::new(Inner { machines, last_id: 0, extranonces, departed, unsent, held: 0 }))
     }
 
     /// A machine has connected.
@@ -96,6 +102,23 @@ impl Registry {
         let inner = lock(&self.0);
         let each = inner.machines.values().map(|slot| slot.hashrate());
         each.fold(0, u64::saturating_add)
+    }
+
+    /// An accepted share found no way to that link.
+    pub(super) fn count_unsent(&self, link: LinkId) {
+        *lock(&self.0).unsent.entry(link).or_default() += 1;
+    }
+
+    /// How many of them there were since this was asked last.
+    pub(super) fn take_unsent(&self) -> BTreeMap<LinkId, u64> {
+        core::mem::take(&mut lock(&self.0).unsent)
+    }
+
+    /// A machine holds that much more than each may, or less; the answer is what all do together.
+    pub(super) fn hold(&self, before: usize, now: usize) -> usize {
+        let mut inner = lock(&self.0);
+        inner.held = inner.held.saturating_sub(before).saturating_add(now);
+        inner.held
     }
 
     /// How many machines have connected, and the shares of those that are gone.
@@ -151,7 +174,7 @@ impl Extranonces {
 }
 
 /// What is behind the lock is whole after every statement, so a panic elsewhere has not spoilt it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use adit_channel::{Attempt, Failed, LinkId, Roster};
 use adit_net::{Clock, OsRng, Timer};
@@ -13,6 +13,7 @@ use tokio::time::interval_at;
 
 use super::board::{Board, Joining, Uplink};
 use super::link::{Command, Destination, Link, LinkError, Report, count_code};
+use super::registry::lock;
 use super::{Hall, Mode, Pool, TranslatorConfig};
 use crate::credential::worker_name;
 use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Sv1Job};
@@ -42,11 +43,18 @@ const OWNERS_MAX: usize = 256;
 const REPORTS_MAX: usize = 1_024;
 
 /// What the steward knows, for those who want to see it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Overview {
     pub(super) upstreams: Vec<Known>,
     /// What became above of the shares of each machine.
-    pub(super) machines: Arc<HashMap<u64, UpstreamShares>>,
+    pub(super) machines: HashMap<u64, UpstreamShares>,
+}
+
+impl Overview {
+    /// Nothing is known yet of any of that many upstreams.
+    pub(super) fn of(upstreams: usize) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { upstreams: vec![Known::default(); upstreams], machines: HashMap::new() }))
+    }
 }
 
 /// What is known of one upstream.
@@ -87,18 +95,17 @@ pub(super) struct Steward {
     hall: Arc<Hall>,
     config: Arc<TranslatorConfig>,
     joined: mpsc::Receiver<Joining>,
-    overview: watch::Sender<Overview>,
+    /// Nobody else changes it, and it is held for moments only.
+    overview: Arc<Mutex<Overview>>,
     roster: Roster<Line, ()>,
     uplinks: Arc<[Uplink]>,
     desks: BTreeMap<u64, Desk>,
     /// The number that the last job was given.
     last_number: u64,
-    known: Vec<Known>,
     /// Refusals of channels that the operator has not been told of, and the reason of the last one.
     turned_away: (u64, String),
     /// Whose each link is or was, oldest first: shares are settled after their link has ended.
     owners: VecDeque<(LinkId, usize)>,
-    machines: HashMap<u64, UpstreamShares>,
     reports: mpsc::Receiver<(LinkId, Report)>,
     reporter: mpsc::Sender<(LinkId, Report)>,
 }
@@ -108,7 +115,7 @@ impl Steward {
         hall: Arc<Hall>,
         common: watch::Sender<Board>,
         joined: mpsc::Receiver<Joining>,
-        overview: watch::Sender<Overview>,
+        overview: Arc<Mutex<Overview>>,
     ) -> Self {
         let (config, now) = (Arc::clone(&hall.config), Clock.now());
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
@@ -120,11 +127,9 @@ impl Steward {
         let last_number = u64::from(now.unix.to_secs()) << 24;
         Self {
             roster: Roster::new(config.upstreams.len(), now.monotonic),
-            known: vec![Known::default(); config.upstreams.len()],
             uplinks: Arc::new([]),
             turned_away: (0, String::new()),
             owners: VecDeque::new(),
-            machines: HashMap::new(),
             hall,
             config,
             joined,
@@ -208,10 +213,11 @@ impl Steward {
         if is_same {
             return;
         }
-        let all = self
-            .roster
-            .attempts()
-            .map(|attempt| Uplink { link: attempt.id, shares: attempt.link.link.shares.clone() });
+        let all = self.roster.attempts().map(|attempt| Uplink {
+            link: attempt.id,
+            shares: attempt.link.link.shares.clone(),
+            blocks: attempt.link.link.blocks.clone(),
+        });
         self.uplinks = all.collect();
         for desk in self.desks.values() {
             desk.post.send_modify(|board| board.uplinks = Arc::clone(&self.uplinks));
@@ -318,6 +324,9 @@ impl Steward {
         };
         let machines = self.desks.len();
         let Some(desk) = self.desks.get_mut(&key) else { return };
+        if was_open {
+            desk.drop_job(id);
+        }
         attempt.link.refused.insert(key);
         if attempt.link.refused.len() >= machines {
             let error = if was_open { LinkError::Closed(reason) } else { LinkError::Refused(reason) };
@@ -358,23 +367,40 @@ impl Steward {
     }
 
     fn handle_tally(
-        &mut self,
+        &self,
         id: LinkId,
         machines: BTreeMap<u64, UpstreamShares>,
         (channels, pending): (Vec<ChannelStatus>, u64),
     ) {
-        let owner = self.owners.iter().rfind(|(link, _)| *link == id);
-        let upstream = owner.map(|(_, upstream)| *upstream);
+        let upstream = self.owner(id);
+        let is_used = self.roster.used().is_some_and(|used| used.id == id);
+        let overview = &mut *lock(&self.overview);
+        let mut known = upstream.and_then(|upstream| overview.upstreams.get_mut(upstream));
         for (machine, shares) in machines {
-            if let Some(known) = upstream.and_then(|upstream| self.known.get_mut(upstream)) {
+            if let Some(known) = &mut known {
                 add(&mut known.shares, &shares);
             }
-            add(self.machines.entry(machine).or_default(), &shares);
+            follow(overview.machines.entry(machine).or_default(), &shares);
         }
-        let is_used = self.roster.used().is_some_and(|used| used.id == id);
-        if let Some(known) = upstream.filter(|_| is_used).and_then(|upstream| self.known.get_mut(upstream)) {
+        if let Some(known) = known.filter(|_| is_used) {
             known.channels = channels;
             known.shares.pending = pending;
+        }
+    }
+
+    /// Whose a link is or was.
+    fn owner(&self, id: LinkId) -> Option<usize> {
+        self.owners.iter().rfind(|(link, _)| *link == id).map(|(_, upstream)| *upstream)
+    }
+
+    /// Shares that were accepted here and found no way to their link are lost to its upstream, whether their machine is still there or not.
+    fn count_unsent(&self) {
+        for (link, count) in self.hall.registry.take_unsent() {
+            let upstream = self.owner(link);
+            tracing::warn!(upstream, count, "accepted shares found no way up");
+            if let Some(upstream) = upstream {
+                self.note(upstream, |known| known.shares.lost += count);
+            }
         }
     }
 
@@ -394,17 +420,22 @@ impl Steward {
     }
 
     /// An upstream that is not used has no channels to show.
-    fn forget_channels(&mut self, upstream: usize) {
-        if let Some(known) = self.known.get_mut(upstream) {
+    fn forget_channels(&self, upstream: usize) {
+        self.note(upstream, |known| {
             known.channels.clear();
             known.shares.pending = 0;
+        });
+    }
+
+    /// Notes something of an upstream.
+    fn note(&self, upstream: usize, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = lock(&self.overview).upstreams.get_mut(upstream) {
+            change(known);
         }
     }
 
-    fn set_state(&mut self, upstream: usize, state: UpstreamState) {
-        if let Some(known) = self.known.get_mut(upstream) {
-            known.state = state;
-        }
+    fn set_state(&self, upstream: usize, state: UpstreamState) {
+        self.note(upstream, |known| known.state = state);
     }
 
     fn handle_joining(&mut self, joining: Joining) {
@@ -477,10 +508,7 @@ impl Steward {
             }
             self.forget_machines();
         }
-        if self.overview.receiver_count() > 0 {
-            let machines = Arc::new(self.machines.clone());
-            self.overview.send_replace(Overview { upstreams: self.known.clone(), machines });
-        }
+        self.count_unsent();
     }
 
     /// Machines are given jobs again that have been the newest for long, because some take a server that says nothing for dead.
@@ -511,9 +539,9 @@ impl Steward {
     }
 
     /// What became of the shares of machines that are gone is told no more, once their last answers have had time to come.
-    fn forget_machines(&mut self) {
+    fn forget_machines(&self) {
         let here: HashMap<u64, ()> = self.hall.registry.machines().iter().map(|slot| (slot.id, ())).collect();
-        self.machines.retain(|machine, _| here.contains_key(machine));
+        lock(&self.overview).machines.retain(|machine, _| here.contains_key(machine));
     }
 }
 
@@ -525,6 +553,11 @@ impl Desk {
     fn put(&mut self, job: Arc<Sv1Job>, now: Monotonic) {
         self.posted = now;
         self.post.send_modify(|board| board.job = Some(job));
+    }
+
+    /// Shares of that link's job have nowhere to go any more, and machines are not to be told that they are good.
+    fn drop_job(&self, link: LinkId) {
+        self.post.send_if_modified(|board| board.job.take_if(|job| job.route().link == link).is_some());
     }
 }
 
@@ -559,6 +592,13 @@ impl TranslatorConfig {
     }
 }
 
+/// Adds what has come since to what is known of a machine; what was sent since then waits for an answer until one comes.
+fn follow(sum: &mut UpstreamShares, more: &UpstreamShares) {
+    add(sum, more);
+    let settled = more.accepted + more.refused + more.lost;
+    sum.pending = (sum.pending + more.pending).saturating_sub(settled);
+}
+
 /// Adds what has come since.
 fn add(sum: &mut UpstreamShares, more: &UpstreamShares) {
     sum.accepted += more.accepted;
@@ -569,3 +609,6 @@ fn add(sum: &mut UpstreamShares, more: &UpstreamShares) {
         count_code(&mut sum.refusals, code.clone(), *times);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,15 @@
-//! Puts together what the translator tells of itself, once a second.
+//! Puts together what the translator tells of itself, when somebody asks.
 
 use core::time::Duration;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use adit_net::{Admission, Clock};
 use adit_units::Monotonic;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::registry::Slot;
+use super::registry::{Slot, lock};
 use super::steward::Overview;
 use super::{Hall, Mode};
 use crate::status::{MachineStatus, ShareCounts, Status, UpstreamShares, UpstreamStatus};
@@ -17,23 +17,56 @@ use crate::status::{MachineStatus, ShareCounts, Status, UpstreamShares, Upstream
 /// How old the numbers may be.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells until the program ends. Nothing is put together while nobody looks.
-pub(super) async fn run(
+/// The numbers of a translator, put together when they are asked for and at most once a second. Clones show the same.
+#[derive(Clone, Debug)]
+pub struct Numbers(Arc<Sources>);
+
+/// Where they come from.
+#[derive(Debug)]
+struct Sources {
     hall: Arc<Hall>,
-    overview: watch::Receiver<Overview>,
+    overview: Arc<Mutex<Overview>>,
     admission: Admission,
-    tell: watch::Sender<Arc<Status>>,
-) {
-    let started = Clock.monotonic();
+    started: Monotonic,
+    last: Mutex<Option<(Monotonic, Arc<Status>)>>,
+}
+
+impl Numbers {
+    pub(super) fn new(hall: Arc<Hall>, overview: Arc<Mutex<Overview>>, admission: Admission) -> Self {
+        let (started, last) = (Clock.monotonic(), Mutex::new(None));
+        Self(Arc::new(Sources { hall, overview, admission, started, last }))
+    }
+
+    /// What they are, at most a second ago.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.status_at(Clock.monotonic())
+    }
+
+    pub(super) fn status_at(&self, now: Monotonic) -> Arc<Status> {
+        let Sources { hall, overview, admission, started, last } = &*self.0;
+        let mut last = lock(last);
+        if let Some((at, status)) = &*last
+            && now < *at + INTERVAL
+        {
+            return Arc::clone(status);
+        }
+        let refused = admission.refused().iter().map(|(_, times)| times).sum();
+        let status = Arc::new(status(hall, &lock(overview), refused, *started));
+        *last = Some((now, Arc::clone(&status)));
+        status
+    }
+}
+
+/// Tells those who want to hear of every change, until the program ends. Nothing is put together while there is nobody.
+pub(super) async fn run(numbers: Numbers, tell: watch::Sender<Arc<Status>>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         // The translator itself keeps one receiver.
         if tell.receiver_count() > 1 {
-            let refused = admission.refused().iter().map(|(_, times)| times).sum();
-            let status = status(&hall, &overview.borrow(), refused, started);
-            tell.send_replace(Arc::new(status));
+            tell.send_replace(numbers.status());
         }
     }
 }

@@ -90,7 +90,7 @@ impl Speaker {
     pub(super) fn submit(&mut self, share: &UpShare) -> Result<(), NotSubmitted> {
         match self {
             Self::Sv2(upstream) => upstream.submit(share),
-            Self::Sv1(upstream) => upstream.submit(share),
+            Self::Sv1(upstream) => upstream.submit(share, Clock.monotonic()),
         }
     }
 

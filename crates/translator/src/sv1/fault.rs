@@ -17,6 +17,8 @@ pub enum Fault {
     LowDifficulty,
     /// The user name was not authorized on this connection.
     Unauthorized,
+    /// Shares were submitted for a user that the machine has not authorized.
+    WorkerMismatch,
     /// Shares were submitted before the subscription.
     NotSubscribed,
     /// The share's time is before the job's or too far ahead.
@@ -36,7 +38,7 @@ impl Fault {
             Self::Stale | Self::JobNotFound => 21,
             Self::Duplicate => 22,
             Self::LowDifficulty => 23,
-            Self::Unauthorized => 24,
+            Self::Unauthorized | Self::WorkerMismatch => 24,
             Self::NotSubscribed => 25,
         }
     }
@@ -51,6 +53,7 @@ impl Fault {
             Self::Duplicate => "Duplicate",
             Self::LowDifficulty => "Above target",
             Self::Unauthorized => "Unauthorized worker",
+            Self::WorkerMismatch => "Worker mismatch",
             Self::NotSubscribed => "Not subscribed",
             Self::NtimeOutOfRange => "Ntime out of range",
             Self::InvalidVersionMask => "Invalid version mask",

@@ -371,6 +371,7 @@ fn faults_have_the_codes_and_words_that_machines_know() {
         (Fault::Duplicate, 22, "Duplicate"),
         (Fault::LowDifficulty, 23, "Above target"),
         (Fault::Unauthorized, 24, "Unauthorized worker"),
+        (Fault::WorkerMismatch, 24, "Worker mismatch"),
         (Fault::NotSubscribed, 25, "Not subscribed"),
         (Fault::NtimeOutOfRange, 20, "Ntime out of range"),
         (Fault::InvalidVersionMask, 20, "Invalid version mask"),
@@ -401,15 +402,10 @@ fn calls_have_one_form() {
             "[\"a.example\",3333,5]",
         ),
         (written(|out| write_reconnect(out, None, 5)), "client.reconnect", "[]"),
-        (written(|out| write_show_message(out, "a \"b\"\n")), "client.show_message", "[\"a \\\"b\\\"\\n\"]"),
     ] {
         assert_eq!(line, format!("{{\"id\":null,\"method\":\"{method}\",\"params\":{params}}}\n"));
     }
     assert_eq!(written(|out| write_ping(out, 9)), "{\"id\":9,\"method\":\"mining.ping\",\"params\":[]}\n");
-    assert_eq!(
-        written(|out| write_get_version(out, 9)),
-        "{\"id\":9,\"method\":\"client.get_version\",\"params\":[]}\n"
-    );
 }
 
 #[test]

@@ -139,19 +139,6 @@ pub fn write_ping(out: &mut Vec<u8>, id: u64) {
     end_call(out);
 }
 
-/// Asks for the machine's name and version.
-pub fn write_get_version(out: &mut Vec<u8>, id: u64) {
-    begin_call(out, &Id::from_number(id), "client.get_version");
-    end_call(out);
-}
-
-/// Says something to the machine's owner.
-pub fn write_show_message(out: &mut Vec<u8>, message: &str) {
-    begin_call(out, &Id::NULL, "client.show_message");
-    put_text(out, message);
-    end_call(out);
-}
-
 /// Everything before the result.
 fn begin_result(out: &mut Vec<u8>, id: &Id) {
     out.extend_from_slice(b"{\"id\":");

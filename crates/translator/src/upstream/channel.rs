@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use adit_messages::mining;
-use adit_share::{Extranonce, MAX_EXTRANONCE_LEN};
+use adit_share::{Extranonce, MAX_EXTRANONCE_LEN, VERSION_ROLLING_MASK};
 use adit_units::{Hashrate, Monotonic, Target};
 
 use super::jobs::{ChainEnd, JobBody, Made};
@@ -171,9 +171,13 @@ impl Channel {
         made: &mut Made,
     ) -> Result<ChannelWork, UpstreamError> {
         let len = prefix.as_bytes().len() + usize::from(self.extranonce_size);
+        let job = made.job(body, &chain, min_ntime, len)?;
+        // SV2 has no mask of its own: a job allows all bits of BIP 323, or none (spec 5.3.15).
+        let version_mask = if job.version_rolling_allowed() { VERSION_ROLLING_MASK } else { 0 };
         Ok(ChannelWork {
             key: self.key,
-            job: made.job(body, &chain, min_ntime, len)?,
+            job,
+            version_mask,
             source: Source { channel: self.id, job: body.id, generation: chain.generation },
             prefix: *prefix,
             extranonce_size: self.extranonce_size,

@@ -77,6 +77,8 @@ pub struct ChannelWork {
     pub extranonce_size: u16,
     /// What shares of this job must meet for the pool, whatever it says of later ones.
     pub target: Target,
+    /// The version bits that the upstream lets machines roll.
+    pub version_mask: u32,
     /// Whether all work before is worthless.
     pub is_new_tip: bool,
 }

@@ -129,7 +129,11 @@ impl Upstream {
         now: Monotonic,
     ) -> Result<(), UpstreamError> {
         let Some(opening) = self.registry.answer(success.request_id) else {
-            self.ignored.answers += 1;
+            // A pool that leaves any number of bytes has not read what was asked for, and the channel is nobody's.
+            match self.probe.take_if(|probe| *probe == success.request_id) {
+                Some(_) => self.send_close(success.channel_id, "nobody needs it"),
+                None => self.ignored.answers += 1,
+            }
             return Ok(());
         };
         self.note_answer(now);
@@ -148,7 +152,8 @@ impl Upstream {
 
     fn handle_refused(&mut self, error: &mining::OpenMiningChannelError<'_>, now: Monotonic) {
         let Some(opening) = self.registry.answer(error.request_id) else {
-            self.ignored.answers += 1;
+            let is_probe = self.probe.take_if(|probe| *probe == error.request_id).is_some();
+            self.ignored.answers += u64::from(!is_probe);
             return;
         };
         self.note_answer(now);
@@ -161,7 +166,6 @@ impl Upstream {
         if ids.is_empty() {
             return Ok(());
         }
-        self.silence.hear_job();
         let body = JobBody::new(job, self.fixed_version, &self.budget)?;
         let (min_ntime, mut made) = (job.min_ntime.as_ref().copied(), Made::default());
         for id in ids {

@@ -140,12 +140,18 @@ impl Registry {
 
     /// Notes a request; the answer is its number.
     pub(super) fn ask(&mut self, key: u64, opening: Opening) -> u32 {
+        let request = self.next_request();
+        self.opening.insert(request, opening);
+        self.keys.insert(key, Place::Opening(request));
+        request
+    }
+
+    /// A number for a request, which none that waits for an answer has.
+    pub(super) fn next_request(&mut self) -> u32 {
         self.last_request = self.last_request.wrapping_add(1);
         while self.opening.contains_key(&self.last_request) {
             self.last_request = self.last_request.wrapping_add(1);
         }
-        self.opening.insert(self.last_request, opening);
-        self.keys.insert(key, Place::Opening(self.last_request));
         self.last_request
     }
 

@@ -37,6 +37,8 @@ enum Sent {
 struct Stage {
     upstream: Upstream,
     now: Monotonic,
+    /// Whether the pool answers when it is asked whether it is there.
+    is_there: bool,
 }
 
 fn config() -> UpstreamConfig {
@@ -64,7 +66,7 @@ fn seconds(seconds: u64) -> Duration {
 impl Stage {
     fn with(config: UpstreamConfig) -> Self {
         let now = Monotonic::from_micros(1_000_000);
-        Self { upstream: Upstream::new(&Arc::new(config), now), now }
+        Self { upstream: Upstream::new(&Arc::new(config), now), now, is_there: true }
     }
 
     /// One that has just connected.
@@ -149,10 +151,27 @@ impl Stage {
         while let Some(next) = self.upstream.poll_timeout().filter(|&next| next <= end) {
             self.now = self.now.max(next);
             self.upstream.handle_timeout(self.now)?;
+            self.answers_probe()?;
             assert_ne!(self.upstream.poll_timeout(), Some(next), "what is due is done at once");
         }
         self.now = end;
         Ok(())
+    }
+
+    /// The pool refuses what no pool can give, if the client has just asked for it; the rest of what was said is left.
+    fn answers_probe(&mut self) -> Result<(), UpstreamError> {
+        if !self.is_there {
+            return Ok(());
+        }
+        let last = self.upstream.frames().iter().last();
+        let message = last.map(|frame| decode_with_tlvs(Protocol::Mining, frame).unwrap().0);
+        let Some(Message::OpenExtendedMiningChannel(open)) = message else { return Ok(()) };
+        let (request_id, least) = (open.request_id, open.min_extranonce_size);
+        if least != u16::MAX || self.upstream.probe != Some(request_id) {
+            return Ok(());
+        }
+        let error_code = text("min-extranonce-size-too-large");
+        self.hears(mining::OpenMiningChannelError { request_id, error_code })
     }
 
     /// What the client has said since it was last asked.

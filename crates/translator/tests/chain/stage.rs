@@ -3,13 +3,13 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_net::{Bound, Limits};
+use adit_net::{Bound, Clock, Limits};
 use adit_node::Node;
 use adit_testkit::stage::{self, RATE, SPEED, free};
 pub(crate) use adit_testkit::stage::{Pool, eventually, height, script};
 use adit_translator::server::{Doors, Mode, Tls, Translator, TranslatorConfig, UpstreamTarget};
 use adit_translator::{MachineConfig, Status};
-use adit_units::{Difficulty, Target, Work};
+use adit_units::{Difficulty, Monotonic, Target, Work};
 use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use serde_json::{Value, json};
@@ -23,6 +23,11 @@ const BLOCK: Work = Work::from_hashes(1 << 23);
 /// A chain on which blocks are found every few seconds.
 pub(crate) fn chain() -> Node {
     stage::chain(BLOCK)
+}
+
+/// A chain on which no processor finds a block.
+pub(crate) fn quiet_chain() -> Node {
+    stage::chain(Work::from_hashes(1 << 60))
 }
 
 /// A pool as a translator names it.
@@ -58,8 +63,8 @@ pub(crate) fn translator(config: TranslatorConfig) -> Translator {
 
 /// The numbers of a translator as they come.
 pub(crate) fn status(translator: &Translator) -> impl Fn() -> Arc<Status> + use<> {
-    let status = translator.status();
-    move || Arc::clone(&status.borrow())
+    let numbers = translator.numbers();
+    move || numbers.status()
 }
 
 /// What a machine has seen.
@@ -69,8 +74,35 @@ pub(crate) struct Seen {
     pub(crate) refused: Vec<String>,
     pub(crate) extranonces: Vec<String>,
     pub(crate) jobs: Vec<String>,
+    /// The same with all their parameters, and when they came.
+    pub(crate) notifies: Vec<(Monotonic, Value)>,
     /// That it was sent away, or the connection ended.
     pub(crate) ended: bool,
+}
+
+/// How long a machine only listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    None,
+    /// Until its newest job is the one before under another number.
+    UntilRenewed,
+}
+
+impl Patience {
+    fn has_ended(self, note: &tokio::sync::watch::Sender<Seen>) -> bool {
+        match self {
+            Self::None => true,
+            Self::UntilRenewed => note.borrow().is_renewed(),
+        }
+    }
+}
+
+impl Seen {
+    /// Whether nothing is new about the newest job but its number and its time.
+    pub(crate) fn is_renewed(&self) -> bool {
+        let [.., (_, before), (_, newest)] = self.notifies.as_slice() else { return false };
+        (1..=6).all(|part| before[part] == newest[part])
+    }
 }
 
 /// A machine that mines until it is dropped.
@@ -88,8 +120,13 @@ impl Drop for Machine {
 impl Machine {
     /// Connects and mines.
     pub(crate) fn start(translator: &Translator, user: &str) -> Self {
+        Self::start_as(translator, user, Patience::None)
+    }
+
+    /// Connects and mines, at once or later.
+    pub(crate) fn start_as(translator: &Translator, user: &str, patience: Patience) -> Self {
         let address = translator.address();
-        Self::start_over(async move { TcpStream::connect(address).await.unwrap() }, user)
+        Self::run(async move { TcpStream::connect(address).await.unwrap() }, user, patience)
     }
 
     /// Mines over a stream of any kind.
@@ -97,12 +134,21 @@ impl Machine {
         connecting: impl Future<Output = S> + Send + 'static,
         user: &str,
     ) -> Self {
+        Self::run(connecting, user, Patience::None)
+    }
+
+    fn run<S: Stream>(
+        connecting: impl Future<Output = S> + Send + 'static,
+        user: &str,
+        patience: Patience,
+    ) -> Self {
         let (note, seen) = tokio::sync::watch::channel(Seen::default());
         let user = user.to_owned();
         let task = tokio::spawn(async move {
             let stream = connecting.await;
             let mut rig = Rig::new(stream, user, note);
             rig.log_in().await;
+            while !patience.has_ended(&rig.note) && rig.listen().await.is_some() {}
             while rig.mine().await.is_some() {}
             rig.note.send_modify(|seen| seen.ended = true);
         });
@@ -233,7 +279,10 @@ impl<S: Stream> Rig<S> {
         match message["method"].as_str().unwrap() {
             "mining.notify" => {
                 self.job = Some(params.clone());
-                self.note.send_modify(|seen| seen.jobs.push(params[0].as_str().unwrap().to_owned()));
+                self.note.send_modify(|seen| {
+                    seen.jobs.push(params[0].as_str().unwrap().to_owned());
+                    seen.notifies.push((Clock.monotonic(), params.clone()));
+                });
             }
             "mining.set_difficulty" => {
                 self.target = params[0].to_string().parse::<Difficulty>().unwrap().to_target();

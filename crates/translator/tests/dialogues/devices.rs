@@ -120,7 +120,7 @@ fn a_bitaxe_begins_as_its_firmware_does() {
     let mut rig = Rig::connects(&mut world);
     let configure = json!([["version-rolling"], {"version-rolling.mask": "ffffffff"}]);
     let lines = rig.asks(&mut world, 1, "mining.configure", configure);
-    assert_eq!(lines[0]["result"]["version-rolling.mask"], "1fffffe0");
+    assert_eq!(lines[0]["result"]["version-rolling.mask"], "1fffe000");
     assert_eq!(methods(&lines), ["", "mining.set_version_mask"]);
     let lines = rig.asks(&mut world, 2, "mining.subscribe", json!(["bitaxe/BM1370/v2.9.31"]));
     assert_eq!(lines.len(), 1);

@@ -20,7 +20,7 @@ fn code_24_for_a_user_that_was_not_authorized() {
     let mut rig = Rig::ready(&mut world);
     for user in ["bob.rig", "alice", "", "ALICE.RIG"] {
         let attempt = Attempt { user: user.into(), ..rig.attempt(1) };
-        assert_eq!(rig.submits(&mut world, &attempt), refused(7, 24, "Unauthorized worker"), "{user}");
+        assert_eq!(rig.submits(&mut world, &attempt), refused(7, 24, "Worker mismatch"), "{user}");
     }
     assert_eq!(rig.tries(&mut world, 1), fine(7));
 }
@@ -124,7 +124,7 @@ fn an_answer_is_given_whatever_the_id_is() {
     let mut rig = Rig::ready(&mut world);
     for id in [json!(null), json!("x"), json!(3)] {
         let line = json!({"id": id, "method": "mining.submit", "params": ["bob", "1", "00", "1", "1"]});
-        assert_eq!(rig.says(&mut world, &line.to_string()), [refused(id, 24, "Unauthorized worker")]);
+        assert_eq!(rig.says(&mut world, &line.to_string()), [refused(id, 24, "Worker mismatch")]);
     }
     let silent = json!({"method": "mining.submit", "params": ["bob", "1", "00", "1", "1"]});
     assert_eq!(rig.says(&mut world, &silent.to_string()), Vec::<Value>::new());

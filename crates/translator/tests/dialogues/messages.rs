@@ -1,6 +1,6 @@
 //! One dialogue for each thing that machines do differently on the wire.
 
-use adit_translator::{MachineConfig, SETUP_PATIENCE};
+use adit_translator::{Disconnect, MachineConfig, SETUP_PATIENCE};
 use serde_json::{Value, json};
 
 use super::world::{Rig, VERSION, World, fine, hex, method, methods, refused};
@@ -229,7 +229,7 @@ fn version_bits_replace_those_of_the_mask() {
 #[test]
 fn a_job_that_forbids_rolling_says_so_and_is_kept_to() {
     let mut world = World::new();
-    world.rolling = false;
+    world.rolling = 0;
     world.new_tip();
     let mut rig = Rig::connects(&mut world);
     rig.asks(
@@ -254,11 +254,38 @@ fn a_job_that_forbids_rolling_says_so_and_is_kept_to() {
         assert_eq!(rig.submits(&mut world, &attempt), answer, "{bits:x?}");
     }
     assert!(rig.up.iter().all(|share| share.version == VERSION));
-    world.rolling = true;
+    world.rolling = adit_share::VERSION_ROLLING_MASK;
     let job = world.refresh();
-    assert_eq!(rig.takes(&world, &job)[0], mask("1fffffe0"), "and says when it may be rolled again");
+    assert_eq!(rig.takes(&world, &job)[0], mask("1fffe000"), "and says when it may be rolled again");
     let job = world.refresh();
     assert_eq!(methods(&rig.takes(&world, &job)), ["mining.notify"]);
+}
+
+/// SV1 pools grant the bits of BIP 320, whatever they are asked for.
+#[test]
+fn a_pool_that_grants_fewer_bits_than_machines_may_roll_was_taken_for_one_that_grants_none() {
+    let wide = MachineConfig { version_mask: 0x1fff_ffe0, ..World::new().config.as_ref().clone() };
+    let mut world = World::with(wide);
+    world.rolling = 0x1fff_e000;
+    world.new_tip();
+    let mut rig = Rig::connects(&mut world);
+    let all = json!([["version-rolling"], {"version-rolling.mask": "ffffffff"}]);
+    rig.asks(&mut world, 1, "mining.configure", all.clone());
+    rig.asks(&mut world, 2, "mining.subscribe", json!([]));
+    rig.asks(&mut world, 3, "mining.authorize", json!(["alice.rig"]));
+    let job = world.job.clone().unwrap();
+    let mask = |mask: &str| json!({"id": null, "method": "mining.set_version_mask", "params": [mask]});
+    assert!(rig.takes(&world, &job).contains(&mask("1fffe000")));
+    let mut attempt = rig.attempt(1);
+    for (nonce, bits, answer) in
+        [(1, 0x0600_2000, fine(7)), (2, 0x0600_2020, refused(7, 20, "Invalid version mask"))]
+    {
+        (attempt.nonce, attempt.bits) = (nonce, Some(bits));
+        assert_eq!(rig.submits(&mut world, &attempt), answer, "{bits:x?}");
+    }
+    assert_eq!(rig.up[0].version, VERSION & !0x1fff_e000 | 0x0600_2000);
+    let again = rig.asks(&mut world, 8, "mining.configure", all);
+    assert_eq!(again[1], mask("1fffe000"), "what the present job allows");
 }
 
 #[test]
@@ -349,6 +376,38 @@ fn pings_and_pongs_of_both_kinds() {
     ] {
         assert_eq!(rig.says(&mut world, line), Vec::<Value>::new(), "{line}");
     }
+}
+
+/// What a machine is told when it has said nothing for a minute.
+fn after_a_minute(world: &mut World, rig: &mut Rig) -> Result<Vec<Value>, Disconnect> {
+    world.wait(60);
+    rig.machine.handle_timeout(world.now.monotonic)?;
+    let heard = core::mem::take(rig.machine.output());
+    Ok(heard.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+#[test]
+fn a_machine_that_answers_pings_and_stops_to_is_not_there_any_more() {
+    let ping = |id: u64| Ok(vec![json!({"id": id, "method": "mining.ping", "params": []})]);
+    let mut world = World::new();
+    let mut rig = Rig::ready_as(&mut world, "cgminer/4.12", "x");
+    rig.machine.output().clear();
+    assert_eq!(after_a_minute(&mut world, &mut rig), ping(1));
+    rig.says(&mut world, r#"{"id":1,"result":"pong","error":null}"#);
+    for id in 2..=4 {
+        assert_eq!(after_a_minute(&mut world, &mut rig), ping(id));
+    }
+    assert_eq!(after_a_minute(&mut world, &mut rig), Err(Disconnect::Silent));
+    let mut bitaxe = Rig::ready_as(&mut world, "bitaxe/BM1370", "x");
+    bitaxe.machine.output().clear();
+    for id in 1..=3 {
+        assert_eq!(after_a_minute(&mut world, &mut bitaxe), ping(id));
+    }
+    assert_eq!(after_a_minute(&mut world, &mut bitaxe), Ok(Vec::new()), "it may not know what that is");
+    assert_eq!(bitaxe.machine.poll_timeout(), None);
+    let mut other = Rig::ready_as(&mut world, "Antminer S19", "x");
+    other.machine.output().clear();
+    assert_eq!(after_a_minute(&mut world, &mut other), Ok(Vec::new()), "others are not asked");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! User names and passwords in every form that owners write.
 
 use adit_translator::{MachineConfig, USERS_MAX};
-use adit_units::{Difficulty, Hashrate, ShareRate};
+use adit_units::{Difficulty, Hashrate};
 use serde_json::json;
 
 use super::world::{Attempt, Rig, TINY, World, fine, refused};
@@ -53,7 +53,7 @@ fn passwords_set_difficulties_in_every_form() {
         ("diff=200", "200"),
         ("x, diff=200", "200"),
         ("x,d=0.001", "0.001"),
-        ("D=7.5", "7.5"),
+        ("D=7.5", "8"),
         ("md=5000", "8192"),
         ("md=64", "1024"),
         ("th=100", "131072"),
@@ -65,6 +65,8 @@ fn passwords_set_difficulties_in_every_form() {
         assert_eq!(first("x/1", password), difficulty, "{password}");
     }
     assert_eq!(first("NiceHash/1.0.0", "d=1048576"), "1048576");
+    assert_eq!(first("NiceHash/1.0.0", "d=1000000"), "1048576", "a market rounds what is no power of two");
+    assert_eq!(first("Antminer S19", "d=1500.5"), "1501", "some firmware breaks on fractions");
 }
 
 #[test]
@@ -108,12 +110,26 @@ fn another_password_of_the_same_user_holds_from_the_next_job_on() {
     assert_eq!(rig.difficulty.unwrap().to_string(), "64");
 }
 
+/// One connection that said so of itself made the shares of the whole farm as hard as the network's.
 #[test]
-fn the_speed_in_the_password_is_what_the_upstream_is_told_first() {
+fn what_a_machine_claims_was_told_to_the_pool_for_all() {
+    let terahashes = |count: u64| Hashrate::from_hashes_per_second(count * 1_000_000_000_000);
     let mut world = World::new();
-    let rig = Rig::ready_as(&mut world, "x", "th=2.5");
-    assert_eq!(rig.machine.nominal(world.now.monotonic), Hashrate::from_hashes_per_second(2_500_000_000_000));
-    assert_eq!(world.config.rate, ShareRate::from_shares_per_minute(10));
+    let nominal = |world: &World, rig: &Rig| rig.machine.nominal(world.now.monotonic);
+    for password in ["th=99999999", "th=18446744073709551615", "d=1e18"] {
+        let rig = Rig::ready_as(&mut world, "x", password);
+        assert_eq!(nominal(&world, &rig), terahashes(1), "{password}: what such a device is taken for");
+    }
+    let slow = Rig::ready_as(&mut world, "x", "th=0.5");
+    assert_eq!(nominal(&world, &slow), Hashrate::from_hashes_per_second(500_000_000_000));
+    let mut rig = Rig::connects(&mut world);
+    rig.asks(&mut world, 1, "mining.suggest_difficulty", json!([1e15]));
+    rig.asks(&mut world, 2, "mining.subscribe", json!(["bitaxe/BM1370"]));
+    assert_eq!(nominal(&world, &rig), Hashrate::default(), "it does not mine yet");
+    rig.asks(&mut world, 3, "mining.authorize", json!(["x", "x"]));
+    assert_eq!(nominal(&world, &rig), Hashrate::from_hashes_per_second(500_000_000_000));
+    world.wait(301);
+    assert_eq!(nominal(&world, &rig), Hashrate::default(), "it has had its time");
 }
 
 #[test]
@@ -123,6 +139,7 @@ fn users_of_one_connection_are_limited_in_number() {
     for user in 0..USERS_MAX {
         assert_eq!(rig.asks(&mut world, 1, "mining.authorize", json!([format!("u.{user}")])), [fine(1)]);
     }
+    assert!(rig.machine.held() > 4 * USERS_MAX, "names are counted");
     let error = refused(1, 24, "Unauthorized worker");
     assert_eq!(rig.asks(&mut world, 1, "mining.authorize", json!(["one.more"])), [error]);
     assert_eq!(

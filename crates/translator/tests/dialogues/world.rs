@@ -41,8 +41,8 @@ pub(crate) struct World {
     pub(crate) target: Target,
     /// Its part of the extranonce.
     pub(crate) prefix: [u8; 6],
-    /// Whether jobs to come let the version be rolled.
-    pub(crate) rolling: bool,
+    /// The bits of the version that jobs to come let machines roll.
+    pub(crate) rolling: u32,
     /// The network's target of tips to come.
     pub(crate) nbits: u32,
     pub(crate) lent: Lent,
@@ -82,7 +82,7 @@ impl World {
             config: Arc::new(config),
             target: Target::MAX,
             prefix: PREFIX,
-            rolling: true,
+            rolling: adit_share::VERSION_ROLLING_MASK,
             nbits: HARD,
             lent: Lent::default(),
             job: None,
@@ -156,7 +156,7 @@ impl World {
             tip: self.tip,
             nbits: self.nbits,
             version: VERSION,
-            version_rolling_allowed: self.rolling,
+            version_mask: self.rolling,
             merkle_path: vec![[3; 32], [self.jobs.to_le_bytes()[0]; 32]],
             prefix: self.prefix.into(),
             extranonce_size: LEFT.max(4 + extranonce2_len),

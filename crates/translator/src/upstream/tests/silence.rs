@@ -47,14 +47,42 @@ fn submits_until_given_up(stage: &mut Stage, work: &ChannelWork, pauses: &[Durat
     None
 }
 
+/// Without a word from the pool nobody knew whether it was slow.
 #[test]
 fn a_pool_that_hung_took_ten_minutes_of_shares() {
+    for mut stage in [steady().0, Stage::mining().0] {
+        stage.hears(job(2, LAST_JOB + 1, Some(NTIME))).unwrap();
+        let work = stage.work();
+        stage.is_there = false;
+        stage.submits(1, &work).unwrap();
+        stage.sent();
+        stage.passes(seconds(7)).unwrap();
+        let asked = stage.sent();
+        assert!(matches!(asked.as_slice(), [Sent::Open { least: u16::MAX, .. }]), "{asked:?}");
+        stage.passes(seconds(7)).unwrap();
+        let error = stage.passes(seconds(4)).unwrap_err();
+        assert_eq!(error, UpstreamError::Silent("anything while shares wait for an answer"));
+        assert!(!error.is_refusal(), "it may be tried again soon");
+    }
+}
+
+/// Whatever comes after the question answers it, and a channel that nobody wanted is not kept.
+#[test]
+fn a_pool_that_was_asked_and_speaks_is_there() {
     let (mut stage, work) = steady();
+    stage.is_there = false;
     stage.submits(1, &work).unwrap();
-    stage.passes(seconds(89)).unwrap();
-    let error = stage.passes(seconds(6)).unwrap_err();
-    assert_eq!(error, UpstreamError::Silent("anything while shares wait for an answer"));
-    assert!(!error.is_refusal(), "it may be tried again soon");
+    stage.passes(seconds(7)).unwrap();
+    let Some(&Sent::Open { request, .. }) = stage.sent().last() else { panic!("it asks") };
+    stage.hears(opened(request, 77, 1)).unwrap();
+    assert_eq!(stage.sent(), [Sent::Close { channel: 77, reason: "nobody needs it".to_owned() }]);
+    assert_eq!((stage.events(), stage.ignored().answers), (Vec::new(), 0));
+    stage.passes(seconds(14)).unwrap();
+    brings_job(&mut stage, 2_000);
+    stage.passes(seconds(9)).unwrap();
+    brings_job(&mut stage, 2_001);
+    stage.passes(seconds(9)).unwrap();
+    assert_eq!(stage.upstream.pending(), 1);
 }
 
 #[test]
@@ -74,8 +102,9 @@ fn a_share_after_a_long_silence_has_its_time_to_be_answered() {
     stage.submits(1, &work).unwrap();
     stage.hears(accepted(1)).unwrap();
     stage.passes(seconds(300)).unwrap();
+    stage.is_there = false;
     let given_up = submits_until_given_up(&mut stage, &work, &[seconds(60)]).unwrap();
-    assert!((seconds(20)..=seconds(25)).contains(&given_up), "{given_up:?}");
+    assert!((seconds(15)..=seconds(18)).contains(&given_up), "{given_up:?}");
 }
 
 /// Jobs that come with new blocks only, as on test networks, and answers that come with every tenth share.

@@ -12,7 +12,9 @@ fn a_future_job_becomes_work_with_its_tip() {
     stage.hears(job(2, 1, None)).unwrap();
     assert_eq!(stage.event(), None, "nobody knows what it stands on");
     stage.hears(tip(2, 1, 1)).unwrap();
-    let ChannelWork { key, job, source, prefix, extranonce_size, target, is_new_tip } = stage.work();
+    let ChannelWork { key, job, source, prefix, extranonce_size, target, version_mask, is_new_tip } =
+        stage.work();
+    assert_eq!(version_mask, 0x1fff_ffe0);
     assert_eq!((key, source), (7, Source { channel: 2, job: 1, generation: 1 }));
     assert_eq!((prefix.as_bytes(), extranonce_size), (&[2, 0, 0, 0, 9, 9, 9, 9][..], 14));
     assert_eq!((target, is_new_tip), (Target::MAX, true));

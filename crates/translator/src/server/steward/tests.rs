@@ -1,0 +1,254 @@
+//! What the steward makes of what its links report, without anybody at the other end of them.
+
+use adit_net::{Admission, Limits, Url};
+use adit_transport::AuthorityKeyPair;
+
+use super::super::watcher::{self, Numbers};
+use super::super::{Registry, UpstreamTarget};
+use super::*;
+use crate::job::fixture::Given;
+use crate::{MachineConfig, Share};
+
+struct Stage {
+    steward: Steward,
+    /// What machines see, where each has a channel of its own, by their numbers.
+    boards: BTreeMap<u64, watch::Receiver<Board>>,
+    common: watch::Receiver<Board>,
+}
+
+/// Where nobody listens.
+fn target() -> UpstreamTarget {
+    let key = AuthorityKeyPair::generate(&mut OsRng).public_key();
+    let url = Url::new("127.0.0.1".to_owned(), 1, Some(key)).unwrap();
+    UpstreamTarget { pool: url.into(), user: "farm".to_owned(), expects: None }
+}
+
+impl Stage {
+    fn new(mode: Mode, upstreams: usize) -> Self {
+        let config = TranslatorConfig {
+            upstreams: (0..upstreams).map(|_| target()).collect(),
+            mode,
+            machine: MachineConfig::default(),
+            keepalive: Duration::from_secs(30),
+            first_guess: Hashrate::from_hashes_per_second(1),
+            limits: Limits::default(),
+            insecure: false,
+            allows_public: false,
+            expects_proxy: false,
+        };
+        let (joining, joined) = mpsc::channel(4);
+        let (post, common) = watch::channel(Board::default());
+        let machine = Arc::new(config.machine.clone());
+        let hall = Hall {
+            config: Arc::new(config),
+            machine,
+            registry: Registry::new(),
+            common: Some(common.clone()),
+            joining,
+        };
+        let overview = Overview::of(upstreams);
+        let mut steward = Steward::new(Arc::new(hall), post, joined, overview);
+        steward.act();
+        Self { steward, boards: BTreeMap::new(), common }
+    }
+
+    /// A machine comes that wants a channel of its own.
+    fn joins(&mut self, machine: u64) {
+        let (board, seen) = watch::channel(Board::default());
+        let nominal = Hashrate::from_hashes_per_second(1);
+        self.steward.handle_joining(Joining::Joined { machine, user: "a.b".into(), nominal, board });
+        self.boards.insert(machine, seen);
+    }
+
+    /// The newest attempt at an upstream.
+    fn link(&self, upstream: usize) -> LinkId {
+        let own = |attempt: &&Attempt<Line, ()>| attempt.upstream == upstream && !attempt.is_leaving();
+        self.steward.roster.attempts().filter(own).map(|attempt| attempt.id).max().unwrap()
+    }
+
+    /// The upstreams of all attempts but those that are being let go.
+    fn tried(&self) -> BTreeSet<usize> {
+        let attempts = self.steward.roster.attempts().filter(|attempt| !attempt.is_leaving());
+        attempts.map(|attempt| attempt.upstream).collect()
+    }
+
+    /// What is told of an upstream.
+    fn known(&self, upstream: usize) -> Known {
+        lock(&self.steward.overview).upstreams[upstream].clone()
+    }
+
+    fn works(&mut self, link: LinkId, key: u64) {
+        let work = ChannelWork { key, ..Given::default().work() };
+        self.steward.handle_report(link, Report::Work(work));
+    }
+
+    fn refuses(&mut self, link: LinkId, key: u64, was_open: bool) {
+        self.steward.handle_report(link, Report::Refused { key, reason: "no".to_owned(), was_open });
+    }
+
+    /// The number of the job that a machine works on.
+    fn job(&self, machine: u64) -> Option<u64> {
+        let board = self.boards[&machine].borrow();
+        assert!(board.job.is_none() || board.is_live(), "nobody is left with work for nothing");
+        board.job.as_ref().map(|job| job.number())
+    }
+}
+
+/// It went on with the last job, was told so anew every half minute, and each of its shares was answered `true`.
+#[tokio::test]
+async fn a_machine_whose_channel_the_pool_closed_worked_for_nothing() {
+    let mut stage = Stage::new(Mode::PerMachine, 1);
+    let link = stage.link(0);
+    [1, 2].into_iter().for_each(|machine| stage.joins(machine));
+    stage.steward.handle_report(link, Report::Ready);
+    [1, 2].into_iter().for_each(|machine| stage.works(link, machine));
+    assert!(stage.job(1).is_some());
+    let other = stage.job(2).unwrap();
+    stage.refuses(link, 1, true);
+    assert_eq!(stage.job(1), None);
+    let later = Clock.monotonic() + Duration::from_secs(60);
+    stage.steward.renew(1_780_000_060, later);
+    assert_eq!(stage.job(1), None, "what is dead is not given anew");
+    assert!(stage.job(2).unwrap() > other, "nobody else is the worse for it");
+    stage.refuses(link, 1, false);
+    assert_eq!((stage.job(1), stage.tried()), (None, BTreeSet::from([0])));
+    stage.works(link, 1);
+    assert!(stage.job(1).is_some(), "it has a channel again");
+}
+
+#[tokio::test]
+async fn non_aggregated_translator_correctly_deals_with_close_channel_message() {
+    let mut stage = Stage::new(Mode::PerMachine, 2);
+    let link = stage.link(0);
+    [1, 2].into_iter().for_each(|machine| stage.joins(machine));
+    stage.steward.handle_report(link, Report::Ready);
+    [1, 2].into_iter().for_each(|machine| stage.works(link, machine));
+    stage.refuses(link, 1, true);
+    assert!(stage.tried().contains(&0), "the other machine has its channel");
+    stage.refuses(link, 2, true);
+    stage.steward.act();
+    assert!(!stage.tried().contains(&0) && stage.tried().contains(&1), "nobody has one: {:?}", stage.tried());
+}
+
+#[tokio::test]
+async fn aggregated_translator_triggers_fallback_on_close_channel_message() {
+    let mut stage = Stage::new(Mode::Aggregated, 2);
+    let link = stage.link(0);
+    stage.steward.handle_report(link, Report::Ready);
+    stage.works(link, COMMON);
+    assert!(stage.common.borrow().is_live());
+    stage.refuses(link, COMMON, true);
+    assert!(!stage.common.borrow().is_live(), "machines are told at once");
+    stage.steward.act();
+    assert_eq!(stage.tried(), BTreeSet::from([1]), "and the next pool is tried at once");
+    let next = stage.link(1);
+    stage.steward.handle_report(next, Report::Ready);
+    stage.works(next, COMMON);
+    assert!(stage.common.borrow().is_live());
+    let [UpstreamState::Failed { reason }, UpstreamState::InUse] =
+        [0, 1].map(|upstream| stage.known(upstream).state)
+    else {
+        panic!("{:?}", stage.steward.overview)
+    };
+    assert!(reason.contains("closed the channel: no"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_pool_that_sends_its_miners_on_is_followed_to_the_other_address() {
+    let mut stage = Stage::new(Mode::Aggregated, 1);
+    let link = stage.link(0);
+    stage.steward.handle_report(link, Report::Ready);
+    stage.works(link, COMMON);
+    stage.steward.handle_report(link, Report::Redirected { host: "127.0.0.2".to_owned(), port: 7 });
+    let next = stage.link(0);
+    assert_ne!(next, link);
+    let to = stage.steward.roster.attempt(next).unwrap().link.to.clone();
+    assert_eq!(to.pool.address(), "127.0.0.2:7");
+    let key = |pool: &Pool| if let Pool::Sv2(url) = pool { url.authority() } else { None };
+    assert_eq!(key(&to.pool), key(&stage.steward.config.upstreams[0].pool), "with the same key");
+    assert!(stage.common.borrow().is_live(), "machines go on meanwhile");
+    stage.steward.handle_report(next, Report::Ready);
+    stage.works(next, COMMON);
+    assert_eq!(stage.common.borrow().job.as_ref().unwrap().route().link, next);
+}
+
+/// They were counted nowhere but at their machine, and there only until it left.
+#[tokio::test]
+async fn shares_that_found_no_way_up_vanished() {
+    let mut stage = Stage::new(Mode::Aggregated, 1);
+    let link = stage.link(0);
+    for _ in 0..3 {
+        stage.steward.hall.registry.count_unsent(link);
+    }
+    stage.steward.handle_tick(1);
+    stage.steward.handle_tick(2);
+    assert_eq!(stage.known(0).shares.lost, 3);
+}
+
+#[tokio::test]
+async fn shares_that_wait_for_an_answer_are_counted_for_each_machine() {
+    let mut stage = Stage::new(Mode::Aggregated, 1);
+    let link = stage.link(0);
+    let mut tells = |shares: UpstreamShares| {
+        let machines = BTreeMap::from([(7, shares)]);
+        stage.steward.handle_report(link, Report::Tally { machines, channels: Vec::new(), pending: 0 });
+        lock(&stage.steward.overview).machines[&7].clone()
+    };
+    let sent = |pending| UpstreamShares { pending, ..UpstreamShares::default() };
+    assert_eq!(tells(sent(5)).pending, 5);
+    assert_eq!(tells(UpstreamShares { accepted: 2, lost: 1, ..sent(1) }).pending, 3);
+    let refusals = vec![("stale-share".to_owned(), 3)];
+    let all = tells(UpstreamShares { refused: 3, refusals: refusals.clone(), ..sent(0) });
+    assert_eq!((all.pending, all.refused, all.refusals), (0, 3, refusals));
+}
+
+/// A share for an upstream.
+fn share(is_block: bool) -> Share {
+    let work = Given::default().work();
+    Share {
+        route: crate::Route { link: 1, key: 0, source: work.source },
+        nonce: 0,
+        ntime: 0,
+        version: 0,
+        extranonce: work.prefix,
+        work: work.target.to_work(),
+        is_block,
+        worker: None,
+    }
+}
+
+#[tokio::test]
+async fn a_block_was_dropped_where_too_many_shares_waited() {
+    let ((shares, _waiting), (blocks, mut found)) = (mpsc::channel(2), mpsc::channel(1));
+    let uplink = Uplink { link: 1, shares, blocks };
+    let sends = |is_block| uplink.send(super::super::board::Up { machine: 1, share: share(is_block) });
+    assert!(sends(false) && sends(false) && !sends(false), "there is no room");
+    assert!(sends(true), "but for a block");
+    assert!(found.try_recv().unwrap().share.is_block);
+}
+
+#[tokio::test]
+async fn numbers_were_put_together_every_second_although_nobody_looked() {
+    let stage = Stage::new(Mode::Aggregated, 1);
+    let steward = &stage.steward;
+    let (hall, overview) = (Arc::clone(&steward.hall), Arc::clone(&steward.overview));
+    let numbers = Numbers::new(hall, overview, Admission::new(Limits::default()));
+    let (tell, told) = watch::channel(Arc::default());
+    let mut watcher = tokio::spawn(watcher::run(numbers.clone(), tell));
+    let mut passes = async |millis| {
+        let _ = tokio::time::timeout(Duration::from_millis(millis), &mut watcher).await;
+    };
+    passes(100).await;
+    assert!(!told.has_changed().unwrap(), "nobody is there to be told");
+    let looks = told.clone();
+    passes(3_000).await;
+    assert!(looks.has_changed().unwrap());
+    let now = Clock.monotonic() + Duration::from_secs(10);
+    let first = numbers.status_at(now);
+    steward.note(0, |known| known.shares.lost = 3);
+    assert!(
+        Arc::ptr_eq(&first, &numbers.status_at(now + Duration::from_millis(999))),
+        "not twice in a second"
+    );
+    assert_eq!(numbers.status_at(now + Duration::from_secs(1)).upstreams[0].shares.lost, 3);
+}
