@@ -23,6 +23,7 @@ mod entrance;
 mod link;
 mod peer;
 mod pool;
+mod probe;
 mod registry;
 mod steward;
 mod tls;
@@ -30,11 +31,13 @@ mod watcher;
 mod wire;
 
 pub use pool::{Pool, PoolError};
+pub use probe::ProbeError;
 
 use board::{Board, Joining};
 use registry::Registry;
 use steward::{Overview, Steward};
 pub use tls::{Tls, TlsError};
+pub use watcher::Numbers;
 
 /// Machines that may wait to be told to the steward.
 const JOINING_MAX: usize = 4_096;
@@ -106,12 +109,11 @@ impl From<Bound> for Doors {
 pub struct Translator {
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
-    status: watch::Receiver<Arc<Status>>,
+    numbers: Numbers,
     shutdown: Shutdown,
     stop: watch::Sender<bool>,
     acceptors: Vec<JoinHandle<()>>,
     steward: JoinHandle<()>,
-    watcher: JoinHandle<()>,
 }
 
 /// What all machines' tasks have in common.
@@ -153,19 +155,18 @@ impl Translator {
         let machine = Arc::new(config.machine.clone());
         let registry = Registry::new();
         let hall = Arc::new(Hall { config: Arc::clone(&config), machine, registry, common, joining });
-        let (overview, seen) = watch::channel(Overview::default());
+        let overview = watch::Sender::new(Overview::default());
+        let numbers = Numbers::new(Arc::clone(&hall), overview.clone(), admission);
         let (stop, stopped) = watch::channel(false);
         let steward = Steward::new(Arc::clone(&hall), post, joined, overview);
         let steward = tokio::spawn(steward.run(stopped));
         let (shutdown, draining) = Shutdown::new();
-        let (tell, status) = watch::channel(Arc::new(Status::default()));
-        let watcher = tokio::spawn(watcher::run(Arc::clone(&hall), seen, admission, tell));
         let encrypted = tls.map(|(listener, tls)| {
             tokio::spawn(acceptor::run(Arc::clone(&hall), listener, Some(tls), draining.clone()))
         });
         let plain = tokio::spawn(acceptor::run(hall, plain, None, draining));
         let acceptors = encrypted.into_iter().chain([plain]).collect();
-        Ok(Self { address, tls_address, status, shutdown, stop, acceptors, steward, watcher })
+        Ok(Self { address, tls_address, numbers, shutdown, stop, acceptors, steward })
     }
 
     /// Where it listens.
@@ -180,10 +181,20 @@ impl Translator {
         self.tls_address
     }
 
-    /// Its numbers, at most a second old.
+    /// Its numbers, for those who ask for them now and then.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        self.numbers.clone()
+    }
+
+    /// Its numbers, anew each second as long as somebody has the receiver.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Arc<Status>> {
-        self.status.clone()
+        self.numbers.follow()
     }
 
     /// Ends in order: machines are asked to connect anew, their last shares are passed on, channels are closed.
@@ -193,7 +204,6 @@ impl Translator {
             tracing::warn!("some machines did not take their leave in time");
         }
         self.acceptors.iter().for_each(JoinHandle::abort);
-        self.watcher.abort();
         self.stop.send_replace(true);
         if let Err(panic) = self.steward.await {
             tracing::error!(%panic, "the steward failed");

@@ -530,7 +530,7 @@ impl Desk {
 
 impl TranslatorConfig {
     /// Where an attempt at that upstream goes.
-    fn destination(&self, upstream: usize) -> Option<Destination> {
+    pub(super) fn destination(&self, upstream: usize) -> Option<Destination> {
         let target = self.upstreams.get(upstream)?;
         let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
         let config = UpstreamConfig {
