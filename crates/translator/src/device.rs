@@ -326,6 +326,13 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_classes_was_in_no_documentation() {
+        const PAPER: &str = include_str!("../../../docs/translator.md");
+        let table = class_table();
+        assert!(PAPER.contains(&format!("\n\n{table}\n")), "docs/translator.md must have this table:\n{table}");
+    }
+
+    #[test]
     fn the_table_shows_all_classes() {
         let table = class_table();
         assert_eq!(table.lines().count(), CLASSES.len() + 2);
