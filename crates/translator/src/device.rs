@@ -329,7 +329,10 @@ mod tests {
     fn the_table_of_classes_was_in_no_documentation() {
         const PAPER: &str = include_str!("../../../docs/translator.md");
         let table = class_table();
-        assert!(PAPER.contains(&format!("\n\n{table}\n")), "docs/translator.md must have this table:\n{table}");
+        assert!(
+            PAPER.contains(&format!("\n\n{table}\n")),
+            "docs/translator.md must have this table:\n{table}"
+        );
     }
 
     #[test]

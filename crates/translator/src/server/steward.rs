@@ -14,7 +14,7 @@ use tokio::time::interval_at;
 use super::board::{Board, Joining, Uplink};
 use super::link::{Command, Destination, Link, LinkError, Report, count_code};
 use super::{Hall, Mode, Pool, TranslatorConfig};
-use crate::credential::worker_name;
+use crate::credential::{user_of, worker_name};
 use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Sv1Job};
 use crate::legacy::LegacyConfig;
 use crate::status::{ChannelStatus, UpstreamShares, UpstreamState};
@@ -554,7 +554,7 @@ impl TranslatorConfig {
         let user = self.upstreams.get(upstream).map(|target| target.user.as_str()).unwrap_or_default();
         match (self.mode, worker) {
             (Mode::Aggregated, _) | (Mode::PerMachine, "") => user.to_owned(),
-            (Mode::PerMachine, worker) => format!("{user}.{worker}"),
+            (Mode::PerMachine, worker) => user_of(user, worker),
         }
     }
 }
