@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(guess(&[("translator.terahashes", "110500")]).unwrap(), farm);
         for wrong in ["0", "-1", "many"] {
             let error = guess(&[("translator.terahashes", wrong)]).unwrap_err();
-            assert!(error.contains("translator.terahashes"), "{error}");
+            assert!(error.contains("--terahashes"), "{error}");
         }
     }
 
@@ -327,7 +327,7 @@ mod tests {
     fn what_an_sv1_pool_cannot_do_is_said() {
         let old = "stratum+tcp://pool.example:3333";
         let each = of(&[old], &[("translator.mode", "per-machine")]).unwrap_err();
-        assert!(each.contains("translator.mode") && each.contains("use aggregated"), "{each}");
+        assert!(each.contains("--mode") && each.contains("use aggregated"), "{each}");
         let keyed = of(&["stratum+tcp://pool.example:3333/key"], &[]).unwrap_err();
         assert!(keyed.contains("has no key"), "{keyed}");
         let other = of(&["http://pool.example:3333"], &[]).unwrap_err();

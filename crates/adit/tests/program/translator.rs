@@ -74,7 +74,11 @@ fn a_translator_that_could_not_work_was_called_ready() {
             upstream(&format!("stratum2+tcp://{nobody}")) + &good,
             format!("FAIL  upstream {nobody}: cannot reach {nobody}: Connection refused"),
         ),
-        ("off", upstream(&format!("stratum2+tcp://{address}/{STRANGER}")), "certificate".to_owned()),
+        (
+            "off",
+            upstream(&format!("stratum2+tcp://{address}/{STRANGER}")),
+            "is not certified by the authority".to_owned(),
+        ),
         (
             "off",
             upstream("stratum2+tcp://pool.invalid:34254/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72"),

@@ -29,7 +29,10 @@ pub(super) async fn check_translator(settings: &TranslatorSettings, report: &mut
         match probe.await {
             Ok(Ok(())) => report.good("upstream", &format!("{} takes miners", target.pool.address())),
             Ok(Err(error)) => {
-                report.bad("upstream", &format!("{}: {error}{}", target.pool.address(), advice(target)));
+                let error = error.to_string();
+                // Many errors say themselves what to do.
+                let advice = if error.contains(';') { "" } else { advice(target) };
+                report.bad("upstream", &format!("{}: {error}{advice}", target.pool.address()));
             }
             Err(error) => report.bad("upstream", &format!("{}: {error}", target.pool.address())),
         }
@@ -42,7 +45,7 @@ fn advice(target: &UpstreamTarget) -> &'static str {
     if target.pool.is_legacy() {
         "; is it the address of an SV1 pool?"
     } else {
-        "; compare host, port and key with what the pool shows, and look for a firewall in the way"
+        "; compare host and port with what the pool shows, and look for a firewall in the way"
     }
 }
 
