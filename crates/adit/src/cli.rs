@@ -81,8 +81,9 @@ pub(crate) struct ConfigArgs {
 #[derive(Debug, Args)]
 #[command(after_help = TRANSLATOR_HELP)]
 pub(crate) struct TranslatorArgs {
-    /// The config file; adit.toml unless the pool is given here
-    #[arg(short, long, value_name = "FILE", env = "ADIT_CONFIG", conflicts_with_all = ["pool", "user", "listen", "mode"])]
+    /// The config file, unless the pool is given here; what ADIT_CONFIG names, or else adit.toml
+    // The variable is not read here, because it would clash with --pool as if it had been written on the command line.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pool", "user", "listen", "mode", "api"])]
     pub(crate) config: Option<PathBuf>,
     /// The pool: stratum2+tcp://HOST:PORT/AUTHORITY_KEY; give it more than once for several, the best first
     #[arg(long, value_name = "URL", requires = "user")]

@@ -5,6 +5,7 @@ mod declaration;
 mod key;
 mod mistake;
 mod node;
+mod payee;
 mod translator;
 mod values;
 mod written;
@@ -16,6 +17,7 @@ pub(crate) use declaration::{ClientConfig, DeclaratorConfig, DeclaratorSettings}
 pub(crate) use key::{KEYS, Key, LIVE};
 use mistake::Mistake;
 pub(crate) use mistake::Mistakes;
+pub(crate) use payee::named as payee;
 pub(crate) use translator::{TlsSettings, TranslatorSettings};
 pub(crate) use values::Values;
 use written::{Reading, Written};
@@ -70,7 +72,7 @@ pub(crate) fn load_translator(path: &Path) -> Result<TranslatorSettings, Mistake
 ///
 /// # Errors
 ///
-/// As [`load_with_values`].
+/// As [`load_with_values`], by the arguments that are wrong.
 pub(crate) fn translator_of(
     pools: &[String],
     user: &str,
@@ -84,7 +86,22 @@ pub(crate) fn translator_of(
     let environment = keys.iter().map(|(path, value)| {
         (format!("{}{}", written::ENV_PREFIX, path.to_uppercase().replace('.', "__")), value.clone())
     });
-    Ok(parse(&text, environment, Path::new("."), translator::check)?.0)
+    let argument = |path: &str| match path.strip_prefix("upstreams.").and_then(|rest| rest.split_once('.')) {
+        Some((index, "pool")) => {
+            let pool =
+                index.parse().ok().and_then(|index: usize| pools.get(index)).filter(|_| pools.len() > 1);
+            Some(pool.map_or_else(|| "--pool".to_owned(), |pool| format!("--pool {pool}")))
+        }
+        Some((_, key)) => Some(format!("--{key}")),
+        None => {
+            let is_given = keys.iter().any(|(key, _)| *key == path);
+            path.strip_prefix("translator.").filter(|_| is_given).map(|key| format!("--{key}"))
+        }
+    };
+    match parse(&text, environment, Path::new("."), translator::check) {
+        Ok((settings, _)) => Ok(settings),
+        Err(mistakes) => Err(mistakes.of_arguments(argument)),
+    }
 }
 
 /// [`load_with_values`] for whichever roles the file is written for.

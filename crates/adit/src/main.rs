@@ -75,13 +75,46 @@ fn complain(error: &anyhow::Error) {
     match error.downcast_ref::<Mistakes>() {
         Some(mistakes) => {
             eprintln!("{mistakes}");
-            eprintln!("adit: cannot use the config ({})", count(mistakes.len(), "mistake"));
+            eprintln!("adit: cannot use {} ({})", mistakes.place(), count(mistakes.len(), "mistake"));
         }
-        None => eprintln!("adit: {error:#}"),
+        None => eprintln!("adit: {}", with_causes(error)),
     }
+}
+
+/// An error and what led to it, each cause once: some errors name theirs in words of their own.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text = text + separator + &cause;
+        }
+    }
+    text
 }
 
 /// A number with its noun: `1 mistake`, `2 mistakes`.
 fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot listen: {source}; choose another port")]
+    struct Chatty {
+        source: io::Error,
+    }
+
+    #[test]
+    fn a_cause_was_told_twice() {
+        let error = anyhow::Error::new(Chatty { source: io::Error::other("taken") }).context("cannot start");
+        assert_eq!(with_causes(&error), "cannot start: cannot listen: taken; choose another port");
+        let silent = anyhow::Error::new(io::Error::other("taken")).context("cannot start");
+        assert_eq!(with_causes(&silent), "cannot start: taken");
+    }
 }

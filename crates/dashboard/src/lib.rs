@@ -23,5 +23,5 @@ pub use answer::Answer;
 pub use names::{LABEL_MAX, PLAIN_MAX, label, plain};
 pub use pool::{NodeView, PoolPages, PoolView, WatchedNode};
 pub use request::Request;
-pub use server::{Pages, Server, ServerConfig, ServerError};
-pub use translator::TranslatorPages;
+pub use server::{Pages, Preparation, Server, ServerConfig, ServerError};
+pub use translator::{TranslatorNumbers, TranslatorPages};

@@ -7,7 +7,6 @@ mod sri;
 mod tests;
 
 use core::future::ready;
-use core::pin::Pin;
 use std::sync::Arc;
 
 use adit_net::Clock;
@@ -20,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::shapes::{Health, Index, STABLE_SHARES, part};
-use crate::{Answer, Pages, Request};
+use crate::{Answer, Pages, Preparation, Request};
 
 /// A page and what is on it.
 const INDEX: &[(&str, &str)] = &[
@@ -126,7 +125,7 @@ impl Pages for PoolPages {
         }
     }
 
-    fn freshen(&self, request: &Request<'_>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn prepare(&self, request: &Request<'_>) -> Preparation<'_> {
         let needs_numbers = request.path == "/metrics" || request.path.starts_with("/api/");
         let Some((pool, nodes)) =
             self.pool.as_ref().filter(|_| needs_numbers && request.path != "/api/v1/health")

@@ -15,6 +15,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
@@ -44,14 +45,18 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is served. Pure: what it knows changes elsewhere.
 pub trait Pages: Send + Sync + 'static {
-    /// What is said to a request.
-    fn answer(&self, request: &Request<'_>) -> Answer;
-
-    /// Sees to it, before a request is answered, that what is known is not too old. Does nothing by itself.
-    fn freshen(&self, _request: &Request<'_>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    /// Gets what an answer is to be made of, where that is not at hand; called before each answer.
+    fn prepare(&self, request: &Request<'_>) -> Preparation<'_> {
+        let _ = request;
         Box::pin(ready(()))
     }
+
+    /// What is said to a request.
+    fn answer(&self, request: &Request<'_>) -> Answer;
 }
+
+/// What has to happen before an answer.
+pub type Preparation<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// How to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,9 +167,9 @@ async fn accept(mut listener: Listener, site: Arc<Site>, mut draining: Draining)
 
 async fn serve(accepted: Accepted, site: Arc<Site>, mut draining: Draining) {
     let Accepted { stream, peer, at, permit } = accepted;
-    let service = service_fn(|request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(site.respond(request, at).await) }
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let (site, (head, _)) = (Arc::clone(&site), request.into_parts());
+        async move { Ok::<_, Infallible>(site.respond(&head, at).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -189,17 +194,16 @@ async fn serve(accepted: Accepted, site: Arc<Site>, mut draining: Draining) {
 
 impl Site {
     /// Answers one request on a connection that was accepted `at` that moment.
-    async fn respond(&self, request: hyper::Request<Incoming>, at: Monotonic) -> Response<Full<Bytes>> {
-        let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    async fn respond(&self, head: &Parts, at: Monotonic) -> Response<Full<Bytes>> {
+        let is_read = [Method::GET, Method::HEAD].contains(&head.method);
         let answer = if !is_read {
             Answer::refused(StatusCode::METHOD_NOT_ALLOWED, "everything here is only read; use GET")
-        } else if !self.is_for_us(&request) {
-            let why = "this name is not ours; ask by address, or name it in the config";
+        } else if !self.is_for_us(head) {
+            let why = "this name is not ours; ask by address, or name it in the config (api_hosts)";
             Answer::refused(StatusCode::MISDIRECTED_REQUEST, why)
         } else {
-            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-            let request = Request { path, query };
-            self.pages.freshen(&request).await;
+            let request = Request { path: head.uri.path(), query: head.uri.query().unwrap_or_default() };
+            self.pages.prepare(&request).await;
             self.pages.answer(&request)
         };
         let (status, content_type, body) = answer.into_parts();
@@ -219,9 +223,9 @@ impl Site {
     }
 
     /// Whether every name under which the request was sent is one of ours; a request without any comes from no browser.
-    fn is_for_us(&self, request: &hyper::Request<Incoming>) -> bool {
-        let in_headers = request.headers().get_all(HOST).iter();
-        let in_line = request.uri().authority().is_none_or(|authority| self.hosts.allow(authority.as_str()));
+    fn is_for_us(&self, head: &Parts) -> bool {
+        let in_headers = head.headers.get_all(HOST).iter();
+        let in_line = head.uri.authority().is_none_or(|authority| self.hosts.allow(authority.as_str()));
         in_line
             && in_headers.map(HeaderValue::to_str).all(|host| host.is_ok_and(|host| self.hosts.allow(host)))
     }

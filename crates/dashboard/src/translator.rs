@@ -6,6 +6,8 @@ mod sri;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adit_net::Clock;
@@ -15,12 +17,15 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::shapes::{Health, Index, part};
-use crate::{Answer, Pages, Request};
+use crate::{Answer, Pages, Request, plain};
+
+/// The page that says whether the program answers.
+const HEALTH: &str = "/api/v1/health";
 
 /// A page and what is on it.
 const INDEX: &[(&str, &str)] = &[
     ("/", "This list"),
-    ("/api/v1/health", "Whether the program answers"),
+    (HEALTH, "Whether the program answers"),
     ("/api/v1/global", "Totals of upstream and machines"),
     ("/api/v1/server", "Totals of the upstream's channels"),
     ("/api/v1/server/channels", "The upstream's channels (offset, limit)"),
@@ -32,33 +37,52 @@ const INDEX: &[(&str, &str)] = &[
     ("/metrics", "Metrics for Prometheus"),
 ];
 
-/// The pages of a translator.
-#[derive(Clone, Debug)]
-pub struct TranslatorPages {
-    status: watch::Receiver<Arc<Status>>,
+/// Where a translator's numbers come from.
+pub trait TranslatorNumbers: Send + Sync + 'static {
+    /// The numbers as they are known, put together for whoever asks if need be.
+    fn latest(&self) -> Arc<Status>;
 }
 
-impl TranslatorPages {
-    /// Pages that show what `status` holds when they are asked for.
-    #[must_use]
-    pub const fn new(status: watch::Receiver<Arc<Status>>) -> Self {
-        Self { status }
+impl TranslatorNumbers for watch::Receiver<Arc<Status>> {
+    fn latest(&self) -> Arc<Status> {
+        Arc::clone(&self.borrow())
     }
 }
 
-impl Pages for TranslatorPages {
+/// The pages of a translator.
+#[derive(Clone, Debug)]
+pub struct TranslatorPages<N> {
+    numbers: N,
+}
+
+impl<N: TranslatorNumbers> TranslatorPages<N> {
+    /// Pages that show what the numbers are when they are asked for.
+    #[must_use]
+    pub const fn new(numbers: N) -> Self {
+        Self { numbers }
+    }
+}
+
+impl<N: TranslatorNumbers> Pages for TranslatorPages<N> {
     fn answer(&self, request: &Request<'_>) -> Answer {
-        let status = Arc::clone(&self.status.borrow());
-        answer(&status, Clock.unix(), request)
+        answer(|| self.numbers.latest(), Clock.unix(), request)
     }
 }
 
 /// What is said to a request at `now`.
-fn answer(status: &Status, now: UnixTime, request: &Request<'_>) -> Answer {
+fn answer(latest: impl FnOnce() -> Arc<Status>, now: UnixTime, request: &Request<'_>) -> Answer {
     match request.path {
+        // These say nothing of the translator, so that whoever watches the program costs it nothing.
         "/" => Answer::json(&Index::of("Adit translator", INDEX)),
+        HEALTH => Answer::json(&Health::at(now)),
+        _ => numbers(&latest(), request),
+    }
+}
+
+/// What is said to a request for numbers.
+fn numbers(status: &Status, request: &Request<'_>) -> Answer {
+    match request.path {
         "/metrics" => Answer::metrics(metrics::write(status)),
-        "/api/v1/health" => Answer::json(&Health::at(now)),
         "/api/v1/global" => Answer::json(&sri::Global::of(status)),
         "/api/v1/server" => Answer::json(&sri::Server::of(status)),
         "/api/v1/server/channels" => part(request, |page| sri::ServerChannels::of(status, page)),
@@ -103,6 +127,21 @@ fn channels(status: &Status) -> impl Iterator<Item = &ChannelStatus> {
 
 fn in_use(status: &Status) -> impl Iterator<Item = &UpstreamStatus> {
     status.upstreams.iter().filter(|upstream| upstream.state == UpstreamState::InUse)
+}
+
+/// Refused shares by the upstream's codes, in words that do no harm.
+fn refusals(known: &[(String, u64)]) -> BTreeMap<Cow<'_, str>, u64> {
+    let mut refusals = BTreeMap::new();
+    for (code, number) in known {
+        let sum = refusals.entry(plain(code)).or_insert(0_u64);
+        *sum = sum.saturating_add(*number);
+    }
+    refusals
+}
+
+/// Machines that are given coinbases which are longer than they are known to take.
+fn overlong(status: &Status) -> usize {
+    status.machines.iter().filter(|machine| machine.long_coinbase.is_some()).count()
 }
 
 /// The speed of some machines or channels together, in hashes per second.

@@ -1,9 +1,12 @@
 //! Who a machine says that it works for: the user name and password of SV1.
 
+use core::str::FromStr as _;
 use std::borrow::Cow;
 
 use adit_channel::{WorkerName, prints};
 use adit_units::{Difficulty, Hashrate};
+use bitcoin::Address;
+use bitcoin::address::NetworkUnchecked;
 
 /// What stands in the user name and the password.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +67,21 @@ pub fn worker_name(user: &str) -> WorkerName {
     WorkerName::from_wire(name.as_bytes()).expect("the name is printable and was cut to its limit")
 }
 
+/// The name under which a pool is to credit one machine: the operator's, and the worker's behind it.
+///
+/// Behind an address within one of the forms with slashes, and behind `sri/donate`, stands another slash: a point would belong to the address.
+pub(crate) fn user_of(operator: &str, worker: &str) -> String {
+    let is_bare = match operator.strip_prefix("sri/").and_then(|form| form.rsplit('/').next()) {
+        Some(last) => operator == "sri/donate" || Address::<NetworkUnchecked>::from_str(last).is_ok(),
+        None => false,
+    };
+    match (worker, is_bare) {
+        ("", _) => operator.to_owned(),
+        (worker, true) => format!("{operator}/{}", worker.replace('/', "_")),
+        (worker, false) => format!("{operator}.{worker}"),
+    }
+}
+
 /// The two parts of a user name, without space around them.
 fn account_and_worker(user: &str) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
     // Split first: a point that firmware has encoded belongs to one of the parts.
@@ -96,6 +114,8 @@ fn decoded(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use adit_channel::{Reward, UserIdentity};
+    use bitcoin::Network;
     use proptest::prelude::*;
 
     use super::*;
@@ -120,6 +140,32 @@ mod tests {
             let credential = Credential::parse(user, "x");
             assert_eq!((&*credential.account, credential.worker.as_deref()), (account, worker), "{user}");
             assert_eq!(worker_name(user).as_str(), shown, "{user}");
+        }
+    }
+
+    #[test]
+    fn machines_with_channels_of_their_own_were_refused_blocks_of_their_own() {
+        const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+        for (operator, worker, user) in [
+            ("farm", "rig", "farm.rig"),
+            ("farm.house", "rig", "farm.house.rig"),
+            ("farm", "", "farm"),
+            ("ADDRESS", "rig", "ADDRESS.rig"),
+            ("sri/solo/ADDRESS", "rig", "sri/solo/ADDRESS/rig"),
+            ("sri/solo/ADDRESS", "a/b", "sri/solo/ADDRESS/a_b"),
+            ("sri/solo/ADDRESS", "", "sri/solo/ADDRESS"),
+            ("sri/solo/ADDRESS/farm", "rig", "sri/solo/ADDRESS/farm.rig"),
+            ("sri/donate/30/ADDRESS", "rig", "sri/donate/30/ADDRESS/rig"),
+            ("sri/donate/30/ADDRESS/farm", "rig", "sri/donate/30/ADDRESS/farm.rig"),
+            ("sri/donate", "rig", "sri/donate/rig"),
+            ("sri/donate/farm", "rig", "sri/donate/farm.rig"),
+        ] {
+            let [operator, user] = [operator, user].map(|text| text.replace("ADDRESS", ADDRESS));
+            assert_eq!(user_of(&operator, worker), user);
+            if user.contains("sri/") {
+                let identity = UserIdentity::from_wire(user.as_bytes()).unwrap();
+                assert!(Reward::of(&identity, Network::Regtest).is_ok(), "{user}");
+            }
         }
     }
 

@@ -146,7 +146,7 @@ impl Class {
 }
 
 /// What an operator knows better about devices whose user agent contains a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Override {
     /// Part of the user agent, in letters of either case.
     pub pattern: Box<str>,
@@ -154,6 +154,8 @@ pub struct Override {
     pub nominal: Option<Hashrate>,
     /// In place of [`Class::least_difficulty`].
     pub least_difficulty: Option<Difficulty>,
+    /// In place of [`Class::coinbase_max`].
+    pub coinbase_max: Option<usize>,
 }
 
 /// What is known of one device.
@@ -165,6 +167,8 @@ pub struct Device {
     pub nominal: Hashrate,
     /// The lowest difficulty that it is given.
     pub least_difficulty: Difficulty,
+    /// The longest coinbase that it can work with, in bytes.
+    pub coinbase_max: usize,
 }
 
 impl Device {
@@ -179,6 +183,7 @@ impl Device {
             least_difficulty: known
                 .and_then(|known| known.least_difficulty)
                 .unwrap_or(class.least_difficulty),
+            coinbase_max: known.and_then(|known| known.coinbase_max).unwrap_or(class.coinbase_max),
         }
     }
 }
@@ -275,21 +280,25 @@ mod tests {
                 pattern: "BM1370".into(),
                 nominal: Some(Hashrate::from_hashes_per_second(1_200_000_000_000)),
                 least_difficulty: None,
+                coinbase_max: Some(2250),
             },
             Override {
                 pattern: "bitaxe".into(),
                 nominal: None,
                 least_difficulty: Some(Difficulty::from_whole(64)),
+                coinbase_max: None,
             },
         ];
         let gamma = Device::of("bitaxe/BM1370/v2.9.31", &overrides);
         assert_eq!(gamma.nominal.to_string(), "1.20 TH/s");
         assert_eq!((gamma.class.name, gamma.least_difficulty), ("bitaxe", Difficulty::ONE));
+        assert_eq!(gamma.coinbase_max, 2250);
         let ultra = Device::of("bitaxe/BM1366/v2.9.31", &overrides);
         assert_eq!(
             (ultra.nominal, ultra.least_difficulty),
             (ultra.class.nominal, Difficulty::from_whole(64))
         );
+        assert_eq!(ultra.coinbase_max, ultra.class.coinbase_max);
         assert_eq!(Device::of("cgminer/4", &overrides).nominal, Class::of("cgminer").nominal);
     }
 

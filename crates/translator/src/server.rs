@@ -23,6 +23,7 @@ mod entrance;
 mod link;
 mod peer;
 mod pool;
+mod probe;
 mod registry;
 mod steward;
 mod tls;
@@ -30,6 +31,7 @@ mod watcher;
 mod wire;
 
 pub use pool::{Pool, PoolError};
+pub use probe::ProbeError;
 
 use board::{Board, Joining};
 use registry::Registry;

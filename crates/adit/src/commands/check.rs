@@ -1,4 +1,6 @@
-//! `adit check`: reads a config, reports every mistake at once, tries the keys, the disk and the nodes.
+//! `adit check`: reads a config, reports every mistake at once, tries the keys, the disk, the nodes and the upstreams.
+
+mod translator;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -6,12 +8,12 @@ use std::path::Path;
 
 use adit_net::Clock;
 use adit_node::{Auth, IpcConfig, NodeConfig, NodeInfo};
-use adit_translator::server::Tls;
 use anyhow::bail;
 
+use self::translator::check_translator;
 use super::keys;
 use crate::cli::ConfigArgs;
-use crate::config::{self, ClientConfig, Config, DeclaratorConfig, Roles, TlsSettings};
+use crate::config::{self, ClientConfig, Config, DeclaratorConfig, Roles};
 
 /// Below this many days of validity left, the certificate is worth a warning.
 const EXPIRY_WARNING_DAYS: u32 = 30;
@@ -72,11 +74,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         check_listen(provider.listen, &mut report);
     }
     if let Some(translator) = &translator {
-        check_listen(translator.listen, &mut report);
-        if let Some(tls) = &translator.tls {
-            check_listen(tls.listen, &mut report);
-            check_tls(tls, &mut report);
-        }
+        check_translator(translator, &mut report).await;
     }
     check_declaration(pool.as_ref(), declarator.as_ref(), client.as_ref(), &mut report);
     // A translator needs none.
@@ -100,20 +98,6 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         }
         1 => bail!("one check failed"),
         failures => bail!("{failures} checks failed"),
-    }
-}
-
-/// The certificate and the key that machines are served with over TLS.
-fn check_tls(tls: &TlsSettings, report: &mut Report) {
-    match Tls::read(&tls.certificate, &tls.key) {
-        Ok(_) => {
-            report.good("tls", &format!("{} and its key can be served with", tls.certificate.display()));
-        }
-        Err(error) => return report.bad("tls", &error.to_string()),
-    }
-    // Other programs of this machine may use the same key, by way of a group.
-    if let Ok(Some(complaint)) = keys::open_to_others(&tls.key) {
-        report.warn("tls", &complaint);
     }
 }
 

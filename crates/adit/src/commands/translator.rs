@@ -3,14 +3,17 @@
 pub(crate) mod tui;
 
 use std::fs::OpenOptions;
+use std::future::pending;
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adit_dashboard::{Server, ServerConfig, TranslatorPages};
+use adit_dashboard::{Server, ServerConfig, TranslatorNumbers, TranslatorPages};
 use adit_net::{Bound, raise_descriptor_limit};
-use adit_translator::server::{Doors, Tls, Translator};
+use adit_translator::Status;
+use adit_translator::server::{Doors, Numbers, Tls, Translator};
 use anyhow::Context as _;
+use tokio::sync::watch;
 
 use crate::cli::TranslatorArgs;
 use crate::config::{self, Mistakes, TlsSettings, TranslatorSettings};
@@ -19,6 +22,9 @@ use crate::stop::{ReloadSignal, StopSignals};
 
 /// The config file that is read where nothing is said.
 const DEFAULT_CONFIG: &str = "adit.toml";
+
+/// The variable of the environment that names another.
+const CONFIG_VARIABLE: &str = "ADIT_CONFIG";
 
 /// Where logs go while the terminal shows the live table.
 const LOG_FILE: &str = "adit-translator.log";
@@ -30,26 +36,26 @@ const LOG_FILE: &str = "adit-translator.log";
 /// If the config is wrong, or an address cannot be listened on. An upstream that cannot be had is no error: it is tried until it can.
 pub(crate) async fn run(args: &TranslatorArgs, logging: &Logging) -> anyhow::Result<()> {
     let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
-    let TranslatorSettings { log, listen, tls, api, mut role } = settings(args)?;
+    let TranslatorSettings { log, listen, tls, api, api_hosts, mut role } = settings(args)?;
     logging.set(log.as_ref());
     role.limits = role.limits.within_descriptors(raise_descriptor_limit());
     let upstreams = role.upstreams.len();
     let plain = Bound::new(listen).context("cannot start the translator")?;
     let tls = tls.map(encrypted).transpose().context("cannot start the translator")?;
     let translator = Translator::start(role, Doors { plain, tls }).context("cannot start the translator")?;
-    let api = api.map(|listen| serve(&translator, listen)).transpose()?;
+    let api = api.map(|listen| ServerConfig { listen, hosts: api_hosts });
+    let api = api.map(|config| serve(&translator, &config)).transpose()?;
     let address = api.as_ref().map(Server::address);
     tracing::info!(address = %translator.address(), tls = ?translator.tls_address(), api = ?address, upstreams,
         "translator started: point SV1 machines at this address");
-    let status = translator.status();
+    // Nobody follows the numbers where nobody sees them.
+    let status = args.tui.then(|| translator.status());
     tokio::select! {
         signal = signals.received() => {
             tracing::info!(signal, "stopping: passing on the last shares; once more ends at once");
         }
         never = reload.decline() => match never {},
-        shown = tui::run(status, std::future::pending()), if args.tui => {
-            shown.context("cannot show the live table")?;
-        }
+        shown = show(status) => shown.context("cannot show the live table")?,
     }
     tokio::select! {
         () = translator.shutdown() => tracing::info!("translator stopped"),
@@ -68,11 +74,28 @@ fn encrypted(settings: TlsSettings) -> anyhow::Result<(Bound, Tls)> {
     Ok((Bound::new(listen)?, tls))
 }
 
+/// Shows the live table until the operator has seen enough; without one, nothing for ever.
+async fn show(status: Option<watch::Receiver<Arc<Status>>>) -> io::Result<()> {
+    match status {
+        Some(status) => tui::run(status, pending()).await,
+        None => pending().await,
+    }
+}
+
+/// The numbers for pages.
+struct Asked(Numbers);
+
+impl TranslatorNumbers for Asked {
+    fn latest(&self) -> Arc<Status> {
+        self.0.status()
+    }
+}
+
 /// Serves the translator's numbers.
-fn serve(translator: &Translator, listen: std::net::SocketAddr) -> anyhow::Result<Server> {
-    let pages = Arc::new(TranslatorPages::new(translator.status()));
-    let config = ServerConfig { listen, ..ServerConfig::default() };
-    Server::start(&config, pages).with_context(|| {
+fn serve(translator: &Translator, config: &ServerConfig) -> anyhow::Result<Server> {
+    let pages = Arc::new(TranslatorPages::new(Asked(translator.numbers())));
+    Server::start(config, pages).with_context(|| {
+        let listen = config.listen;
         format!("cannot serve the translator's numbers at {listen}; choose another translator.api, or off")
     })
 }
@@ -80,8 +103,8 @@ fn serve(translator: &Translator, listen: std::net::SocketAddr) -> anyhow::Resul
 /// What the file says, or the command line.
 fn settings(args: &TranslatorArgs) -> Result<TranslatorSettings, Mistakes> {
     if args.pool.is_empty() {
-        let file = args.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_CONFIG));
-        return config::load_translator(file);
+        let named = args.config.clone().or_else(|| std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
+        return config::load_translator(named.as_deref().unwrap_or_else(|| Path::new(DEFAULT_CONFIG)));
     }
     let given = [
         ("translator.listen", args.listen.clone()),

@@ -379,6 +379,18 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Where numbers are served over HTTP, for SRI's sv2-ui and Prometheus; off for nowhere.",
     },
     Key {
+        path: "translator.api_hosts",
+        default: None,
+        example: "[\"farm.example.org\"]",
+        meaning: "Names on the internet under which the numbers may be asked for, as by a proxy in front; addresses and local names always may.",
+    },
+    Key {
+        path: "translator.devices",
+        default: None,
+        example: "[{ user_agent = \"myminer\", terahashes = \"1.5\", least_difficulty = \"512\", coinbase_bytes = 2250 }]",
+        meaning: "What you know better of devices than docs/translator.md; may also be tables [[translator.devices]].",
+    },
+    Key {
         path: "upstream.pool",
         default: None,
         example: "\"stratum2+tcp://pool.example.org:34254/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72\"",
@@ -405,13 +417,41 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         path: "upstream.pays",
         default: None,
-        example: "\"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"",
-        meaning: "For a translator: an address that the pool's blocks must pay, or else the next upstream is used.",
+        example: "\"user\"",
+        meaning: "For a translator: whom the pool's blocks must pay, or else the next upstream is used: an address, sri/solo/ADDRESS, sri/donate/PERCENT/ADDRESS, raw(SCRIPT), or user for what upstream.user says.",
     },
     Key {
         path: "upstream.least_payout_percent",
-        default: Some("90"),
+        default: None,
         example: "90",
-        meaning: "How much of a block must go to that address at least, in percent.",
+        meaning: "How much of a block must go there at least, in percent: 90 for a bare address or script if left out, what the form says for sri/solo and sri/donate.",
+    },
+];
+
+/// The keys of each of `translator.devices`, in which `adit init` writes them all.
+pub(crate) const DEVICE_KEYS: &[Key] = &[
+    Key {
+        path: "translator.devices.user_agent",
+        default: None,
+        example: "\"myminer\"",
+        meaning: "A part of what the device calls itself, in letters of either case. The first entry that fits is taken.",
+    },
+    Key {
+        path: "translator.devices.terahashes",
+        default: None,
+        example: "\"1.5\"",
+        meaning: "How fast it is, in terahashes a second: a first guess, until its shares tell.",
+    },
+    Key {
+        path: "translator.devices.least_difficulty",
+        default: None,
+        example: "\"512\"",
+        meaning: "It is given no shares that are easier than this.",
+    },
+    Key {
+        path: "translator.devices.coinbase_bytes",
+        default: None,
+        example: "2250",
+        meaning: "The longest coinbase that it can work with; one that is longer is shown beside the machine.",
     },
 ];

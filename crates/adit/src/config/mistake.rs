@@ -12,6 +12,8 @@ pub(crate) enum Origin {
     Line(usize),
     /// An environment variable.
     Variable(String),
+    /// An argument on the command line.
+    Argument(String),
 }
 
 /// The origin of every key that has one, by dotted path.
@@ -53,7 +55,7 @@ impl Mistakes {
             mistakes.map(|mistake| (origin_of(&mistake.path, origins), mistake)).collect();
         found.sort_by_key(|(origin, _)| match origin {
             Some(Origin::Line(line)) => *line,
-            Some(Origin::Variable(_)) | None => usize::MAX,
+            Some(Origin::Variable(_) | Origin::Argument(_)) | None => usize::MAX,
         });
         Self { file: PathBuf::new(), found }
     }
@@ -79,6 +81,32 @@ impl Mistakes {
     /// The same mistakes, named as those of `file`.
     pub(crate) fn in_file(self, file: &Path) -> Self {
         Self { file: file.to_owned(), ..self }
+    }
+
+    /// The same mistakes as those of the command line, whose argument for a key `argument` tells: there is no file that anybody could look into.
+    pub(crate) fn of_arguments(self, argument: impl Fn(&str) -> Option<String>) -> Self {
+        let mut found: Vec<(Option<Origin>, Mistake)> = Vec::new();
+        for (_, Mistake { path, text }) in self.found {
+            let mistake = match argument(&path) {
+                Some(argument) => (Some(Origin::Argument(argument)), Mistake::at("", text)),
+                None => (None, Mistake { path, text }),
+            };
+            // What is given once may be wrong for each of several pools.
+            if !found.contains(&mistake) {
+                found.push(mistake);
+            }
+        }
+        Self { file: PathBuf::new(), found }
+    }
+
+    /// What cannot be used because of them.
+    pub(crate) fn place(&self) -> &'static str {
+        let is_argument = |origin: &Option<Origin>| matches!(origin, Some(Origin::Argument(_)));
+        if self.found.iter().any(|(origin, _)| is_argument(origin)) {
+            "these arguments"
+        } else {
+            "the config"
+        }
     }
 
     /// How many there are.
@@ -107,6 +135,8 @@ impl fmt::Display for Mistakes {
             match origin {
                 Some(Origin::Line(line)) => write!(f, "{}:{line}: ", self.file.display())?,
                 Some(Origin::Variable(name)) => write!(f, "environment variable {name}: ")?,
+                Some(Origin::Argument(name)) => write!(f, "{name}: ")?,
+                None if self.file.as_os_str().is_empty() => {}
                 None => write!(f, "{}: ", self.file.display())?,
             }
             if !path.is_empty() {

@@ -6,15 +6,13 @@ use std::str::FromStr;
 
 use adit_net::Limits;
 use adit_translator::server::{Mode, Pool, TranslatorConfig, UpstreamTarget};
-use adit_translator::upstream::payout::Expectation;
 use adit_translator::{MachineConfig, Override};
 use adit_units::{Difficulty, Hashrate};
-use bitcoin::Address;
-use bitcoin::address::NetworkUnchecked;
 
 use super::checked::{listen, log, required, shares_per_minute};
 use super::declaration::{each, keyed, user};
 use super::mistake::Mistake;
+use super::payee::expectation;
 use super::written::{Written, WrittenDevice, WrittenTranslator, WrittenUpstream};
 use crate::logging::LogLevels;
 
@@ -32,8 +30,8 @@ const LEGACY_EXTRANONCE2_LEN: u8 = 4;
 /// router comes back all at once when the translator was restarted, and a machine that is refused waits for a while before it tries again.
 const NEWCOMERS: usize = 8_192;
 
-/// The part of a block that must go to the address that is expected, unless the operator has another view.
-const LEAST_PAYOUT_PERCENT: u8 = 90;
+/// No coinbase is shorter, in bytes.
+const COINBASE_LEAST: usize = 100;
 
 /// Everything that `adit translator` needs to know.
 #[derive(Clone, Debug)]
@@ -46,6 +44,8 @@ pub(crate) struct TranslatorSettings {
     pub(crate) tls: Option<TlsSettings>,
     /// Where its numbers are served, if they are.
     pub(crate) api: Option<SocketAddr>,
+    /// Under which names of the internet.
+    pub(crate) api_hosts: Vec<String>,
     /// The role itself.
     pub(crate) role: TranslatorConfig,
 }
@@ -75,6 +75,7 @@ pub(super) fn check(
         Some("off") => None,
         text => super::checked::listen("translator.api", text.map(str::to_owned), "127.0.0.1:4081", mistakes),
     };
+    let api_hosts = hosts("translator.api_hosts", table.api_hosts.as_deref().unwrap_or_default(), mistakes);
     let upstreams = each(written.upstream, written.upstreams, mistakes, upstream);
     let mode = mode(table.mode.as_deref(), mistakes);
     let keepalive = table.keepalive_secs.unwrap_or(KEEPALIVE_SECS);
@@ -104,7 +105,20 @@ pub(super) fn check(
         allows_public: table.allow_public.unwrap_or(false),
         expects_proxy: table.proxy_protocol.unwrap_or(false),
     };
-    Some(TranslatorSettings { log, listen: listen?, tls, api, role })
+    Some(TranslatorSettings { log, listen: listen?, tls, api, api_hosts, role })
+}
+
+/// Names of hosts, as browsers send them but for the port.
+fn hosts(path: &str, names: &[String], mistakes: &mut Vec<Mistake>) -> Vec<String> {
+    let is_name =
+        |name: &&String| !name.is_empty() && !name.contains(|c: char| "/:@".contains(c) || c.is_whitespace());
+    for name in names.iter().filter(|name| !is_name(name)) {
+        let text = format!(
+            "{name:?} is not the name of a host; write it without http:// and port, as in farm.example.org"
+        );
+        mistakes.push(Mistake::at(path, text));
+    }
+    names.to_vec()
 }
 
 /// Where machines connect over TLS; the three keys go together.
@@ -206,7 +220,12 @@ fn device(path: &str, written: &WrittenDevice, mistakes: &mut Vec<Mistake>) -> O
     let least_difficulty =
         difficulty(&format!("{path}.least_difficulty"), written.least_difficulty.as_deref(), mistakes);
     let nominal = terahashes(&format!("{path}.terahashes"), written.terahashes.as_deref(), mistakes);
-    Some(Override { pattern: pattern.into(), nominal, least_difficulty })
+    let coinbase_max = written.coinbase_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if coinbase_max.is_some_and(|bytes| bytes < COINBASE_LEAST) {
+        let text = format!("a coinbase has at least {COINBASE_LEAST} bytes");
+        mistakes.push(Mistake::at(format!("{path}.coinbase_bytes"), text));
+    }
+    Some(Override { pattern: pattern.into(), nominal, least_difficulty, coinbase_max })
 }
 
 /// A speed in terahashes a second, of which a trillionth is a hash.
@@ -238,23 +257,18 @@ fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -
     let at = |key: &str| format!("{path}.{key}");
     let pool = pool(&at("pool"), written.pool, mistakes);
     let user = user(&at("user"), written.user, mistakes);
-    let least_percent = written.least_payout_percent.unwrap_or(LEAST_PAYOUT_PERCENT);
-    if !(1..=100).contains(&least_percent) {
-        let text = format!("{least_percent} is out of range; use 1 to 100");
+    let percent = written.least_payout_percent;
+    if percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+        let text = format!("{} is out of range; use 1 to 100", percent.unwrap_or_default());
         mistakes.push(Mistake::at(at("least_payout_percent"), text));
     }
-    let expects = match written.pays {
+    let expects = match written.pays.as_deref().map(|pays| expectation(pays, user.as_deref(), percent)) {
         None => None,
-        Some(text) => match Address::<NetworkUnchecked>::from_str(&text) {
-            Ok(address) => {
-                let script = address.assume_checked().script_pubkey();
-                Some(Expectation { script, least_percent })
-            }
-            Err(error) => {
-                mistakes.push(Mistake::at(at("pays"), format!("{text:?} is not a Bitcoin address: {error}")));
-                return None;
-            }
-        },
+        Some(Ok(expects)) => Some(expects),
+        Some(Err(error)) => {
+            mistakes.push(Mistake::at(at("pays"), error.to_string()));
+            return None;
+        }
     };
     Some(UpstreamTarget { pool: pool?, user: user?, expects })
 }
@@ -292,7 +306,7 @@ mod tests {
         assert_eq!(guess(&[("translator.terahashes", "110500")]).unwrap(), farm);
         for wrong in ["0", "-1", "many"] {
             let error = guess(&[("translator.terahashes", wrong)]).unwrap_err();
-            assert!(error.contains("translator.terahashes"), "{error}");
+            assert!(error.contains("--terahashes"), "{error}");
         }
     }
 
@@ -313,7 +327,7 @@ mod tests {
     fn what_an_sv1_pool_cannot_do_is_said() {
         let old = "stratum+tcp://pool.example:3333";
         let each = of(&[old], &[("translator.mode", "per-machine")]).unwrap_err();
-        assert!(each.contains("translator.mode") && each.contains("use aggregated"), "{each}");
+        assert!(each.contains("--mode") && each.contains("use aggregated"), "{each}");
         let keyed = of(&["stratum+tcp://pool.example:3333/key"], &[]).unwrap_err();
         assert!(keyed.contains("has no key"), "{keyed}");
         let other = of(&["http://pool.example:3333"], &[]).unwrap_err();

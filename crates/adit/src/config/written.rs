@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::de::{DeArray, DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::key::KEYS;
+use super::key::{DEVICE_KEYS, KEYS};
 use super::mistake::{Mistake, Mistakes, Origin, Origins};
 use super::values::Values;
 
@@ -146,6 +146,7 @@ pub(super) struct WrittenTranslator {
     pub(super) tls_certificate: Option<String>,
     pub(super) tls_key: Option<String>,
     pub(super) api: Option<String>,
+    pub(super) api_hosts: Option<Vec<String>>,
     pub(super) devices: Vec<WrittenDevice>,
 }
 
@@ -156,6 +157,7 @@ pub(super) struct WrittenDevice {
     pub(super) user_agent: Option<String>,
     pub(super) terahashes: Option<String>,
     pub(super) least_difficulty: Option<String>,
+    pub(super) coinbase_bytes: Option<u32>,
 }
 
 /// The table `[template_provider]`.
@@ -245,8 +247,8 @@ fn dotted(path: &str) -> String {
 /// The mistake of a key that does not exist, with the nearest one that does.
 fn unknown_key(path: String) -> Mistake {
     let (list, one, key) = of_one(&path).unwrap_or_else(|| (String::new(), "", path.clone()));
-    let nearest =
-        KEYS.iter().map(|key| key.path).min_by_key(|known| strsim::damerau_levenshtein(known, &key));
+    let known = KEYS.iter().chain(DEVICE_KEYS).map(|key| key.path);
+    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, &key));
     let text = match nearest {
         Some(known) if strsim::damerau_levenshtein(known, &key) <= 3 => {
             let known = known.strip_prefix(one).filter(|_| !list.is_empty()).unwrap_or(known);
@@ -257,13 +259,16 @@ fn unknown_key(path: String) -> Mistake {
     Mistake { path, text }
 }
 
-/// A key of one of several nodes or upstreams: the place in the list, what the table of a single one is called, and its key there, because
-/// the keys of each of several are those of one.
+/// A key of one of several nodes, upstreams or devices: the place in the list, what the table of a single one is called, and its key there,
+/// because the keys of each of several are those of one.
 fn of_one(path: &str) -> Option<(String, &'static str, String)> {
-    [("nodes.", "node."), ("upstreams.", "upstream.")].into_iter().find_map(|(list, one)| {
-        let (index, key) = path.strip_prefix(list)?.split_once('.')?;
-        Some((format!("{list}{index}."), one, format!("{one}{key}")))
-    })
+    const DEVICES: &str = "translator.devices.";
+    [("nodes.", "node."), ("upstreams.", "upstream."), (DEVICES, DEVICES)].into_iter().find_map(
+        |(list, one)| {
+            let (index, key) = path.strip_prefix(list)?.split_once('.')?;
+            Some((format!("{list}{index}."), one, format!("{one}{key}")))
+        },
+    )
 }
 
 /// Puts the value of one environment variable into the table.
@@ -274,7 +279,8 @@ fn overlay(table: &mut Table, origins: &mut Origins, mistakes: &mut Vec<Mistake>
     let path = name.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", ".");
     origins.insert(path.clone(), Origin::Variable(name.to_owned()));
     let text = || Value::String(value.to_owned());
-    let is_text = KEYS.iter().any(|key| key.path == path && key.example.starts_with('"'));
+    let known = of_one(&path).map_or_else(|| path.clone(), |(_, _, key)| key);
+    let is_text = KEYS.iter().chain(DEVICE_KEYS).any(|key| key.path == known && key.example.starts_with('"'));
     let value = if is_text { text() } else { value.parse().unwrap_or_else(|_| text()) };
     let (parents, key) = path.rsplit_once('.').unwrap_or(("", &path));
     match table_at(table, parents) {

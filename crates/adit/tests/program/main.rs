@@ -4,6 +4,7 @@
 mod check;
 mod node;
 mod service;
+mod translator;
 
 use std::ffi::OsStr;
 use std::fs;

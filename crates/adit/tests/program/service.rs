@@ -23,19 +23,19 @@ use crate::node::{FakeNode, Trouble};
 use crate::{ADDRESS, edit, fs, initialised_for, run, stops};
 
 /// Longer than anything should take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const SECS_PER_DAY: u32 = 24 * 60 * 60;
 
 /// A pool, or another service, that runs, and what it says.
-struct Pool<'a> {
+pub(crate) struct Pool<'a> {
     folder: &'a Path,
     child: Child,
 }
 
 impl<'a> Pool<'a> {
     /// Starts a pool in a folder, by itself or behind a supervisor's socket.
-    fn start(folder: &'a Path, socket: Option<&TcpListener>, settings: &[(&str, &Path)]) -> Self {
+    pub(crate) fn start(folder: &'a Path, socket: Option<&TcpListener>, settings: &[(&str, &Path)]) -> Self {
         let mut command = match socket {
             None => Command::new(env!("CARGO_BIN_EXE_adit")),
             Some(socket) => {
@@ -52,19 +52,25 @@ impl<'a> Pool<'a> {
     }
 
     /// Starts a command in a folder, whose log it gets.
-    fn run(folder: &'a Path, mut command: Command) -> Self {
+    pub(crate) fn run(folder: &'a Path, mut command: Command) -> Self {
+        command.env_remove("ADIT_CONFIG");
+        Self::run_as_is(folder, command)
+    }
+
+    /// The same with whatever config the environment names.
+    pub(crate) fn run_as_is(folder: &'a Path, mut command: Command) -> Self {
         let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-        command.current_dir(folder).env_remove("ADIT_CONFIG").env_remove("ADIT_LOG");
+        command.current_dir(folder).env_remove("ADIT_LOG");
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Self { folder, child }
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
     /// Waits until the log says something for the `count`-th time.
-    fn says(&self, what: &str, count: usize) {
+    pub(crate) fn says(&self, what: &str, count: usize) {
         let start = Clock.monotonic();
         while self.said().matches(what).count() < count {
             assert!(Clock.monotonic() - start < PATIENCE, "the log does not say {what}:\n{}", self.said());
@@ -73,7 +79,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Where it listens, once it does.
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.told("listening for miners", "address=")
     }
 
@@ -90,7 +96,7 @@ impl<'a> Pool<'a> {
         kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
-    fn stops(self) -> bool {
+    pub(crate) fn stops(self) -> bool {
         stops(self.child)
     }
 }
@@ -158,7 +164,7 @@ impl Connection {
 }
 
 /// The key that miners of the pool in a folder pin.
-fn authority(folder: &Path) -> AuthorityPublicKey {
+pub(crate) fn authority(folder: &Path) -> AuthorityPublicKey {
     let (_, said) = run(folder, &["keys", "show", "keys/server.key"]);
     let line = said.lines().find_map(|line| line.strip_prefix("authority")).expect("it is shown");
     AuthorityPublicKey::from_str(line.trim()).unwrap()
@@ -170,7 +176,7 @@ fn in_days(days: u32) -> UnixTime {
 }
 
 /// A folder for a pool that listens at a free port, and its node.
-fn folder() -> (tempfile::TempDir, FakeNode) {
+pub(crate) fn folder() -> (tempfile::TempDir, FakeNode) {
     let node = FakeNode::start(Trouble::None);
     let folder = initialised_for(&node.url);
     edit(folder.path(), |text| text.replace("[pool]", "[pool]\nlisten = \"127.0.0.1:0\""));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use adit_messages::error_code::SubmitSharesError;
 use adit_translator::{ChannelStatus, ShareCounts, Status, UpstreamShares};
 
-use super::{channels, in_use, ours, sum};
+use super::{channels, in_use, ours, overlong, sum};
 use crate::exposition::{Exposition, Kind, Metric};
 use crate::{label, plain};
 
@@ -50,6 +50,10 @@ static HASHRATE: Metric =
 static SEEN: Metric = counter("adit_translator_machines_seen_total", "Machines that have connected.");
 static SILENT: Metric =
     gauge("adit_translator_machines_silent", "Machines without an accepted share for ten minutes.");
+static LONG_COINBASE: Metric = gauge(
+    "adit_translator_machines_long_coinbase",
+    "Machines that are given coinbases which are longer than such devices are known to take.",
+);
 static CLASS_MACHINES: Metric =
     gauge("adit_translator_class_machines", "Machines that are connected, by class of device.");
 static CLASS_HASHRATE: Metric =
@@ -166,6 +170,7 @@ fn write_machines(out: &mut Exposition, status: &Status) {
     let is_silent = |since: Duration| since >= SILENT_AFTER;
     let silent = machines.iter().filter(|machine| is_silent(machine.last_share.unwrap_or(machine.connected)));
     out.single(&SILENT, silent.count());
+    out.single(&LONG_COINBASE, overlong(status));
     out.single(&REFUSED, status.connections_refused);
 
     let mut classes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
@@ -198,7 +203,6 @@ fn write_machines(out: &mut Exposition, status: &Status) {
 }
 
 fn write_upstreams(out: &mut Exposition, status: &Status) {
-    const STATES: [&str; 4] = ["idle", "connecting", "in-use", "failed"];
     let upstreams: Vec<_> = status
         .upstreams
         .iter()
@@ -213,7 +217,7 @@ fn write_upstreams(out: &mut Exposition, status: &Status) {
     }
     let mut samples = out.begin(&UPSTREAM_STATE);
     for (place, upstream) in &upstreams {
-        for state in STATES {
+        for state in ours::STATES {
             let is_it = u8::from(ours::state(&upstream.state) == state);
             samples.add(&[("upstream", place), ("state", state)], is_it);
         }

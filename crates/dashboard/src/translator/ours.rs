@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use adit_translator::{MachineStatus, ShareCounts, Status, UpstreamShares, UpstreamState, UpstreamStatus};
 use serde::Serialize;
 
-use super::sum;
+use super::{overlong, refusals, sum};
 use crate::plain;
 use crate::request::Page;
 use crate::shapes::float;
@@ -19,6 +19,8 @@ pub(super) struct Overview<'a> {
     aggregated: bool,
     machines: usize,
     machines_seen: u64,
+    /// With coinbases that are longer than they are known to take.
+    machines_with_long_coinbase: usize,
     connections_refused: u64,
     hashrate: u64,
     shares: Shares,
@@ -32,6 +34,7 @@ impl<'a> Overview<'a> {
             aggregated: status.aggregated,
             machines: status.machines.len(),
             machines_seen: status.machines_seen,
+            machines_with_long_coinbase: overlong(status),
             connections_refused: status.connections_refused,
             hashrate: sum(status.machines.iter().map(|machine| machine.hashrate)),
             shares: Shares::of(&status.shares),
@@ -68,13 +71,17 @@ impl<'a> Upstream<'a> {
     }
 }
 
+/// All words for how an upstream is.
+pub(super) const STATES: [&str; 4] = ["idle", "connecting", "in-use", "failed"];
+
 /// A word for how an upstream is.
 pub(super) const fn state(state: &UpstreamState) -> &'static str {
+    let [idle, connecting, in_use, failed] = STATES;
     match state {
-        UpstreamState::Idle => "idle",
-        UpstreamState::Connecting => "connecting",
-        UpstreamState::InUse => "in-use",
-        UpstreamState::Failed { .. } => "failed",
+        UpstreamState::Idle => idle,
+        UpstreamState::Connecting => connecting,
+        UpstreamState::InUse => in_use,
+        UpstreamState::Failed { .. } => failed,
     }
 }
 
@@ -108,18 +115,13 @@ struct SharesAbove<'a> {
 
 impl<'a> SharesAbove<'a> {
     fn of(shares: &'a UpstreamShares) -> Self {
-        let mut refusals = BTreeMap::new();
-        for (code, number) in &shares.refusals {
-            let sum = refusals.entry(plain(code)).or_insert(0_u64);
-            *sum = sum.saturating_add(*number);
-        }
         Self {
             accepted: shares.accepted,
             refused: shares.refused,
             lost: shares.lost,
             pending: shares.pending,
             work_hashes: shares.work.to_string(),
-            refusals,
+            refusals: refusals(&shares.refusals),
         }
     }
 }
@@ -158,6 +160,8 @@ pub(super) struct Machine<'a> {
     /// Since its last accepted share.
     last_share_secs: Option<u64>,
     best_difficulty: Option<f64>,
+    /// Bytes of the first coinbase that was longer than such a device is known to take.
+    long_coinbase_bytes: Option<usize>,
     shares: Shares,
     upstream: SharesAbove<'a>,
 }
@@ -175,6 +179,7 @@ impl<'a> Machine<'a> {
             connected_secs: machine.connected.as_secs(),
             last_share_secs: machine.last_share.map(|since| since.as_secs()),
             best_difficulty: machine.best.map(float),
+            long_coinbase_bytes: machine.long_coinbase,
             shares: Shares::of(&machine.shares),
             upstream: SharesAbove::of(&machine.upstream),
         }

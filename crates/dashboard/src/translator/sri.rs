@@ -6,11 +6,11 @@ use core::net::IpAddr;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use adit_translator::{ChannelStatus, MachineStatus, Status};
+use adit_translator::{ChannelStatus, MachineStatus, Status, worker_name};
 use adit_units::Target;
 use serde::Serialize;
 
-use super::{channels, finds, sum};
+use super::{channels, finds, refusals, sum};
 use crate::names::hex;
 use crate::plain;
 use crate::request::Page;
@@ -184,7 +184,8 @@ pub(super) struct Client<'a> {
     /// We do not look for web pages of machines, so this and its like below are nothing.
     management_ip: Option<IpAddr>,
     sv1_username: Cow<'a, str>,
-    sv1_worker_name: Cow<'a, str>,
+    /// As the pool is told it.
+    sv1_worker_name: String,
     target_hex: String,
     hashrate: u64,
     stable_hashrate: bool,
@@ -211,7 +212,7 @@ impl<'a> Client<'a> {
             connection_ip: machine.peer.ip(),
             management_ip: None,
             sv1_username: plain(user),
-            sv1_worker_name: plain(worker(user)),
+            sv1_worker_name: plain(worker_name(user).as_str()).into_owned(),
             target_hex: target(machine.difficulty.to_target()),
             hashrate: machine.hashrate.to_hashes_per_second(),
             stable_hashrate: machine.shares.accepted >= STABLE_SHARES,
@@ -225,16 +226,6 @@ impl<'a> Client<'a> {
     }
 }
 
-/// What stands behind the first dot, or the whole name if that is nothing.
-fn worker(user: &str) -> &str {
-    user.split_once('.').map(|(_, worker)| worker).filter(|worker| !worker.is_empty()).unwrap_or(user)
-}
-
-fn reasons(refusals: &[(String, u64)]) -> BTreeMap<Cow<'_, str>, u32> {
-    let mut reasons = BTreeMap::new();
-    for (code, number) in refusals {
-        let sum = reasons.entry(plain(code)).or_insert(0_u32);
-        *sum = sum.saturating_add(count(*number));
-    }
-    reasons
+fn reasons(known: &[(String, u64)]) -> BTreeMap<Cow<'_, str>, u32> {
+    refusals(known).into_iter().map(|(code, number)| (code, count(number))).collect()
 }

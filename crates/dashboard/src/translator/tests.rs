@@ -105,7 +105,7 @@ fn one_each() -> Status {
 
 fn ask(status: &Status, path_and_query: &str) -> Answer {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
-    answer(status, UnixTime::from_secs(1_800_000_000), &Request { path, query })
+    answer(|| Arc::new(status.clone()), UnixTime::from_secs(1_800_000_000), &Request { path, query })
 }
 
 fn ask_json(status: &Status, path: &str) -> Value {
@@ -167,6 +167,74 @@ fn answers_have_the_shapes_that_tools_know() {
             assert_eq!(shape_of(&ask_json(&status, &path)), expected, "{path}");
         }
     }
+}
+
+#[test]
+fn the_name_of_a_worker_was_another_than_the_pool_was_told() {
+    for (user, shown) in [
+        ("farm.rig%231", "rig#1"),
+        ("farm. rig ", "rig"),
+        ("alone", "alone"),
+        ("a.0123456789012345678901234567890123456789", "01234567890123456789012345678901"),
+    ] {
+        let machines = vec![machine_named(3, user)];
+        let client = ask_json(&Status { machines, ..aggregated() }, "/api/v1/sv1/clients/3");
+        assert_eq!(client["sv1_worker_name"], shown);
+        assert_eq!(shown, adit_translator::worker_name(user).as_str(), "what goes up with a share");
+        assert_eq!(client["sv1_username"], user);
+    }
+}
+
+#[test]
+fn a_coinbase_that_is_too_long_for_a_machine_was_shown_nowhere() {
+    let mut status = aggregated();
+    let path = "/api/adit/v1/translator";
+    assert_eq!(ask_json(&status, path)["machines_with_long_coinbase"], 0);
+    assert_eq!(ask_json(&status, "/api/adit/v1/translator/machines/8")["long_coinbase_bytes"], Value::Null);
+    status.machines[1].long_coinbase = Some(2345);
+    assert_eq!(ask_json(&status, path)["machines_with_long_coinbase"], 1);
+    assert_eq!(ask_json(&status, "/api/adit/v1/translator/machines/8")["long_coinbase_bytes"], 2345);
+    assert!(metrics_of(&status).contains("\nadit_translator_machines_long_coinbase 1\n"));
+}
+
+#[test]
+fn exactly_one_state_of_an_upstream_is_1() {
+    let failed = UpstreamState::Failed { reason: String::new() };
+    for state in [UpstreamState::Idle, UpstreamState::Connecting, UpstreamState::InUse, failed] {
+        let text = metrics_of(&Status { upstreams: vec![upstream(state, vec![])], ..Status::default() });
+        let values = text.lines().filter(|line| line.starts_with("adit_translator_upstream_state{"));
+        let values: Vec<_> = values.map(|line| line.rsplit_once(' ').unwrap().1).collect();
+        assert_eq!(
+            (values.len(), values.iter().filter(|value| **value == "1").count()),
+            (ours::STATES.len(), 1)
+        );
+    }
+}
+
+/// Numbers that count how often they were asked for.
+#[derive(Default)]
+struct Counted(std::sync::atomic::AtomicU64);
+
+impl TranslatorNumbers for Counted {
+    fn latest(&self) -> Arc<Status> {
+        let _ = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Arc::default()
+    }
+}
+
+#[test]
+fn numbers_are_asked_for_when_a_page_is_that_shows_them() {
+    let pages = TranslatorPages::new(Counted::default());
+    let asked_for = || pages.numbers.0.load(std::sync::atomic::Ordering::Relaxed);
+    let seen = |path| pages.answer(&Request { path, query: "" }).status();
+    for path in ["/", "/api/v1/health"] {
+        assert_eq!(seen(path), 200);
+    }
+    assert_eq!(asked_for(), 0, "these have no numbers");
+    for path in ["/metrics", "/api/v1/global", "/api/adit/v1/translator"] {
+        assert_eq!(seen(path), 200);
+    }
+    assert_eq!(asked_for(), 3);
 }
 
 #[test]
@@ -469,7 +537,8 @@ proptest! {
         query in "((offset|limit)=[0-9]{0,30}&?){0,3}.*",
         name in any::<String>(),
     ) {
-        let answer = answer(&status_with(&name), UnixTime::from_secs(0), &Request { path: &path, query: &query });
+        let latest = || Arc::new(status_with(&name));
+        let answer = answer(latest, UnixTime::from_secs(0), &Request { path: &path, query: &query });
         prop_assert!([200, 400, 404].contains(&answer.status()));
         if answer.content_type() == "application/json" {
             prop_assert!(serde_json::from_slice::<Value>(answer.body()).is_ok());

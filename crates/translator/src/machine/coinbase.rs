@@ -4,10 +4,9 @@ use super::{Event, Machine};
 use crate::job::Sv1Job;
 
 impl Machine {
-    /// Says once if the job's coinbase is longer than the device's class is known to take: it would find nothing that is valid, or stop.
+    /// Says once if the job's coinbase is longer than the device is known to take: it would find nothing that is valid, or stop.
     pub(super) fn watch_coinbase(&mut self, job: &Sv1Job) {
-        let (length, longest) =
-            (job.coinbase_len(self.config.extranonce2_len), self.device.class.coinbase_max);
+        let (length, longest) = (job.coinbase_len(self.config.extranonce2_len), self.device.coinbase_max);
         if self.long_coinbase.is_none() && length > longest {
             self.long_coinbase = Some(length);
             self.events.push_back(Event::LongCoinbase { length, longest });
@@ -22,6 +21,7 @@ mod tests {
     use adit_units::{Monotonic, Now, UnixTime};
 
     use super::*;
+    use crate::Override;
     use crate::job::fixture::{Given, TIME};
     use crate::machine::{Lender, MachineConfig, MachineTerms};
 
@@ -45,11 +45,15 @@ mod tests {
         Arc::new(Sv1Job::new(&work, 0, (number, 0), 8).unwrap())
     }
 
-    /// A machine that calls itself that, and what it has been noted for after each of some jobs.
     fn noted(user_agent: &str, lengths: &[usize]) -> (Vec<Event>, Option<usize>) {
+        noted_by(MachineConfig::default(), user_agent, lengths)
+    }
+
+    /// A machine that calls itself that, and what it has been noted for after each of some jobs.
+    fn noted_by(config: MachineConfig, user_agent: &str, lengths: &[usize]) -> (Vec<Event>, Option<usize>) {
         let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(TIME) };
         let terms = MachineTerms { extranonce1: [0, 0, 0, 1], seen_key: [0; 16] };
-        let mut machine = Machine::new(Arc::new(MachineConfig::default()), terms, now.monotonic);
+        let mut machine = Machine::new(Arc::new(config), terms, now.monotonic);
         let subscribe = format!("{{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"{user_agent}\"]}}");
         let authorize = "{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"a.b\",\"x\"]}";
         for line in [subscribe.as_str(), authorize] {
@@ -72,5 +76,17 @@ mod tests {
         let told = Event::LongCoinbase { length: 501, longest: 500 };
         assert_eq!(noted("NiceHash/1.0.0", &[400, 501, 700, 501]), (vec![ready.clone(), told], Some(501)));
         assert_eq!(noted("bosminer-plus-tuner 0.2.0", &[501, 2250]), (vec![ready], None));
+    }
+
+    #[test]
+    fn an_operator_could_not_say_how_long_a_coinbase_a_device_takes() {
+        let known = Override { pattern: "NiceHash".into(), coinbase_max: Some(600), ..Override::default() };
+        let config = MachineConfig { devices: vec![known], ..MachineConfig::default() };
+        assert_eq!(noted_by(config.clone(), "NiceHash/1.0.0", &[600]).1, None);
+        let (events, length) = noted_by(config, "NiceHash/1.0.0", &[601]);
+        assert_eq!(
+            (events.last(), length),
+            (Some(&Event::LongCoinbase { length: 601, longest: 600 }), Some(601))
+        );
     }
 }

@@ -15,7 +15,7 @@ use super::board::{Board, Joining, Uplink};
 use super::link::{Command, Destination, Link, LinkError, Report, count_code};
 use super::registry::lock;
 use super::{Hall, Mode, Pool, TranslatorConfig};
-use crate::credential::worker_name;
+use crate::credential::{user_of, worker_name};
 use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Sv1Job};
 use crate::legacy::LegacyConfig;
 use crate::status::{ChannelStatus, UpstreamShares, UpstreamState};
@@ -43,7 +43,7 @@ const OWNERS_MAX: usize = 256;
 const REPORTS_MAX: usize = 1_024;
 
 /// What the steward knows, for those who want to see it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Overview {
     pub(super) upstreams: Vec<Known>,
     /// What became above of the shares of each machine.
@@ -563,7 +563,7 @@ impl Desk {
 
 impl TranslatorConfig {
     /// Where an attempt at that upstream goes.
-    fn destination(&self, upstream: usize) -> Option<Destination> {
+    pub(super) fn destination(&self, upstream: usize) -> Option<Destination> {
         let target = self.upstreams.get(upstream)?;
         let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
         let config = UpstreamConfig {
@@ -587,7 +587,7 @@ impl TranslatorConfig {
         let user = self.upstreams.get(upstream).map(|target| target.user.as_str()).unwrap_or_default();
         match (self.mode, worker) {
             (Mode::Aggregated, _) | (Mode::PerMachine, "") => user.to_owned(),
-            (Mode::PerMachine, worker) => format!("{user}.{worker}"),
+            (Mode::PerMachine, worker) => user_of(user, worker),
         }
     }
 }

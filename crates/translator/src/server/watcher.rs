@@ -52,7 +52,9 @@ impl Numbers {
             return Arc::clone(status);
         }
         let refused = admission.refused().iter().map(|(_, times)| times).sum();
-        let status = Arc::new(status(hall, &lock(overview), refused, *started));
+        // Copied, so that the steward does not have to wait for whoever looks.
+        let overview = lock(overview).clone();
+        let status = Arc::new(status(hall, &overview, refused, *started));
         *last = Some((now, Arc::clone(&status)));
         status
     }

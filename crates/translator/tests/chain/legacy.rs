@@ -12,7 +12,7 @@ use crate::stage::{Machine, Pool, chain, config, eventually, status, translator,
 fn old(upstream: UpstreamTarget) -> Translator {
     let config = config(Mode::Aggregated, &[upstream]);
     let device =
-        Override { pattern: "adit".into(), nominal: Some(config.first_guess), least_difficulty: None };
+        Override { pattern: "adit".into(), nominal: Some(config.first_guess), ..Override::default() };
     let machine = MachineConfig { devices: vec![device], ..config.machine };
     translator(TranslatorConfig { machine, ..config })
 }

@@ -21,7 +21,7 @@ const SECONDS: u32 = 3_600;
 /// Devices that may be given shares of a few hashes.
 pub(crate) fn slow_devices() -> MachineConfig {
     let least_difficulty = Some(Difficulty::from_trillionths(1));
-    let devices = vec![Override { pattern: "cpuminer".into(), nominal: None, least_difficulty }];
+    let devices = vec![Override { pattern: "cpuminer".into(), least_difficulty, ..Override::default() }];
     MachineConfig { devices, ..MachineConfig::default() }
 }
 

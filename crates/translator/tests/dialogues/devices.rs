@@ -246,6 +246,7 @@ fn the_operator_knows_better_than_the_table() {
         pattern: "BM1370".into(),
         nominal: Some("1000000000000".parse().map(adit_units::Hashrate::from_hashes_per_second).unwrap()),
         least_difficulty: Some(Difficulty::from_whole(5_000)),
+        ..Override::default()
     }];
     let mut world = World::with(MachineConfig { devices, ..MachineConfig::default() });
     world.target = Difficulty::from_whole(1 << 40).to_target();

@@ -71,7 +71,7 @@ impl World {
     /// An upstream that takes every hash, with a first job.
     pub(crate) fn new() -> Self {
         let least_difficulty = Some(Difficulty::from_trillionths(1));
-        let devices = vec![Override { pattern: TINY.into(), nominal: None, least_difficulty }];
+        let devices = vec![Override { pattern: TINY.into(), least_difficulty, ..Override::default() }];
         Self::with(MachineConfig { devices, ..MachineConfig::default() })
     }
 

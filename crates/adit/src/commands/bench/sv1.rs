@@ -94,7 +94,7 @@ fn shares_per_minute(args: &BenchSv1Args) -> u32 {
     if args.rate == 0 { USUAL_RATE } else { each }
 }
 
-/// The config of this program's translator. Machines ask for their difficulty by password.
+/// The config of this program's translator, with all that it does by default. Machines ask for their difficulty by password.
 fn settings(args: &BenchSv1Args, upstream: &Upstream, address: SocketAddr) -> String {
     let mode = if args.per_machine { "per-machine" } else { "aggregated" };
     let (pool, authority) = (upstream.address(), upstream.authority());
@@ -103,7 +103,7 @@ fn settings(args: &BenchSv1Args, upstream: &Upstream, address: SocketAddr) -> St
         r#"[translator]
 listen = "{address}"
 mode = "{mode}"
-api = "off"
+api = "127.0.0.1:0"
 shares_per_minute = {shares_per_minute}
 
 [[translator.devices]]

@@ -6,6 +6,7 @@ use bitcoin::Address;
 use bitcoin::address::NetworkUnchecked;
 
 use super::*;
+use crate::config::key::DEVICE_KEYS;
 
 /// An address that blocks are to pay.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
@@ -93,9 +94,87 @@ fn devices_are_known_better_by_their_owner() {
     assert_eq!(&*device.pattern, "myminer");
     assert_eq!(device.nominal.unwrap().to_hashes_per_second(), 1_500_000_000_000);
     assert_eq!(device.least_difficulty.unwrap().to_string(), "512");
+    assert_eq!(device.coinbase_max, None);
     let nameless = devices.replace("user_agent = \"myminer\"\n", "");
     let answer = farm(&format!("{FARM}{nameless}")).unwrap_err();
     assert!(answer.contains("adit.toml:12: translator.devices.0.user_agent: missing"), "{answer}");
+}
+
+#[test]
+fn the_keys_of_devices_were_written_nowhere() {
+    let with_device = |lines: &str| {
+        farm(&format!("{FARM}[[translator.devices]]\nuser_agent = \"myminer\"\n{lines}"))
+            .map(|settings| settings.role.machine.devices)
+    };
+    assert_eq!(with_device("coinbase_bytes = 2250").unwrap()[0].coinbase_max, Some(2250));
+    for (line, told) in [
+        (
+            "coinbase_bytes = 50",
+            "adit.toml:14: translator.devices.0.coinbase_bytes: a coinbase has at least 100 bytes",
+        ),
+        (
+            "terahash = \"1\"",
+            "translator.devices.0.terahash: unknown key; did you mean translator.devices.0.terahashes?",
+        ),
+        ("speed = \"1\"", "translator.devices.0.speed: unknown key; docs/operating.md lists those there are"),
+    ] {
+        let answer = with_device(line).unwrap_err();
+        assert!(answer.contains(told), "{told} in {answer}");
+    }
+    // The table of keys is what a device can be told, and what suggestions come from.
+    let all = DEVICE_KEYS.iter().map(|Key { path, example, .. }| {
+        format!("{} = {example}\n", path.strip_prefix("translator.devices.").unwrap())
+    });
+    let text = format!("{FARM}[[translator.devices]]\n{}", all.collect::<String>());
+    let [device] = farm(&text).unwrap().role.machine.devices.try_into().unwrap();
+    assert!(!format!("{device:?}").contains("None"), "{device:?}");
+    // A number in the environment is text where the key is.
+    let written = [("ADIT__TRANSLATOR__DEVICES__0__TERAHASHES", "3")];
+    let settings = parse_as(&text, &written, crate::config::translator::check).unwrap();
+    let speed = settings.role.machine.devices[0].nominal.unwrap();
+    assert_eq!(speed.to_hashes_per_second(), 3_000_000_000_000);
+}
+
+#[test]
+fn no_key_named_the_hosts_of_the_api() {
+    let hosts = |line: &str| with(line).map(|settings| settings.api_hosts);
+    assert_eq!(hosts("").unwrap(), [""; 0]);
+    let named = ["farm.example.org", "other.example.net"];
+    assert_eq!(hosts("api_hosts = [\"farm.example.org\", \"other.example.net\"]").unwrap(), named);
+    for wrong in ["http://farm.example.org", "farm.example.org:4081", "", "a b"] {
+        let answer = hosts(&format!("api_hosts = [\"{wrong}\"]")).unwrap_err();
+        let told = format!("adit.toml:3: translator.api_hosts: {wrong:?} is not the name of a host");
+        assert!(answer.starts_with(&told), "{answer}");
+    }
+    let environment = [("ADIT__TRANSLATOR__API_HOSTS", "[\"farm.example.org\"]")];
+    let settings = parse_as(FARM, &environment, crate::config::translator::check).unwrap();
+    assert_eq!(settings.api_hosts, ["farm.example.org"]);
+}
+
+#[test]
+fn mistakes_of_the_command_line_were_shown_at_lines_of_no_file() {
+    let local = "stratum2+tcp://127.0.0.1:1";
+    let told = |pools: &[&str], user: &str, given: &[(&str, &str)]| {
+        let pools: Vec<_> = pools.iter().map(|&pool| pool.to_owned()).collect();
+        let given: Vec<_> = given.iter().map(|&(path, value)| (path, value.to_owned())).collect();
+        let mistakes = translator_of(&pools, user, &given).unwrap_err();
+        assert_eq!(mistakes.place(), "these arguments");
+        mistakes.to_string()
+    };
+    assert!(told(&["http://x"], "account", &[]).starts_with("--pool: only Stratum is spoken"));
+    let second = told(&[local, "pool.example.org:1"], "account", &[]);
+    assert!(second.starts_with("--pool pool.example.org:1: the key is missing"), "{second}");
+    assert_eq!(told(&[local, local], "", &[]), "--user: give 1 to 255 bytes", "once, though it is for both");
+    let given = [("translator.listen", "here"), ("translator.mode", "solo"), ("translator.api", "4081")];
+    let mut lines: Vec<_> = told(&[local], "account", &given).lines().map(str::to_owned).collect();
+    lines.sort();
+    for (line, start) in lines.iter().zip([
+        "--api: \"4081\" is not",
+        "--listen: \"here\" is not",
+        "--mode: \"solo\" is not known",
+    ]) {
+        assert!(line.starts_with(start), "{start} in {line}");
+    }
 }
 
 #[test]
@@ -110,7 +189,11 @@ fn whom_blocks_must_pay_is_said_for_each_upstream() {
     let all = format!("pays = \"{ADDRESS}\"\nleast_payout_percent = 100");
     assert_eq!(expects(&all).unwrap(), expected(100));
     assert_eq!(expects("least_payout_percent = 50").unwrap(), None, "nobody is named");
+    // The form of the user that a pool is given says it too, and how much.
+    let text = FARM.replace("\"other.farm\"", &format!("\"sri/donate/30/{ADDRESS}/farm\"\npays = \"user\""));
+    assert_eq!(farm(&text).unwrap().role.upstreams[1].expects, expected(70));
     for (lines, told) in [
+        ("pays = \"user\"", "adit.toml:12: upstreams.1.pays: \"other.farm\" is not a Bitcoin address; write"),
         ("pays = \"nobody\"", "adit.toml:12: upstreams.1.pays: \"nobody\" is not a Bitcoin address"),
         (
             "least_payout_percent = 0",

@@ -121,10 +121,16 @@ impl Column {
             Self::Refused => short(refused(machine)).into(),
             Self::Above => short(above(machine)).into(),
             Self::LastShare => machine.last_share.map_or(Cow::Borrowed("-"), |since| ago(since).into()),
-            Self::Device => match machine.user_agent.as_str() {
-                "" => machine.class.into(),
-                name => plain(name),
-            },
+            Self::Device => {
+                let name = match machine.user_agent.as_str() {
+                    "" => machine.class.into(),
+                    name => plain(name),
+                };
+                match machine.long_coinbase {
+                    Some(bytes) => format!("!{bytes} B {name}").into(),
+                    None => name,
+                }
+            }
             Self::Address => machine.peer.ip().to_string().into(),
         }
     }

@@ -12,7 +12,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
 use super::columns::{Column, ago, fit, short};
-use super::view::View;
+use super::view::{LONG_COINBASE, View};
 
 /// Most upstreams that are shown.
 const UPSTREAMS_SHOWN: usize = 4;
@@ -71,6 +71,13 @@ fn head(view: &View) -> Vec<(String, Style)> {
     lines.extend(upstreams.iter().take(UPSTREAMS_SHOWN).map(|upstream| upstream_line(upstream)));
     if let Some(more) = upstreams.len().checked_sub(UPSTREAMS_SHOWN).filter(|more| *more > 0) {
         lines.push((format!("  and {more} more pools"), QUIET));
+    }
+    let overlong = status.machines.iter().filter(|machine| machine.long_coinbase.is_some()).count();
+    if overlong > 0 {
+        let text = format!(
+            "! {overlong} machines get coinbases that are too long for such devices: /{LONG_COINBASE} shows them"
+        );
+        lines.push((text, WRONG));
     }
     lines
 }
@@ -157,7 +164,11 @@ impl Page<'_> {
         let whole = if silent { DOUBTFUL } else { Style::new() };
         self.row(columns, |column| {
             let text = column.text(machine);
-            let is_bad = matches!(column, Column::Stale | Column::Refused | Column::Above) && text != "0";
+            let is_bad = match column {
+                Column::Stale | Column::Refused | Column::Above => text != "0",
+                Column::Device => machine.long_coinbase.is_some(),
+                _ => false,
+            };
             (text, if is_bad { WRONG } else { whole })
         });
     }
@@ -177,7 +188,7 @@ impl Page<'_> {
             // Writing to a string does not fail.
             let _ = write!(text, " with \"{}\"", plain(view.filter()));
         }
-        let keys = "q quit  / filter  p pause  1-9,0 or arrows sort  r reverse  j/k, PgUp/PgDn scroll";
+        let keys = "q stops the translator  / filter  p pause  1-9,0 or arrows sort  r reverse  j/k, PgUp/PgDn scroll";
         let style = if view.is_paused() || view.has_trouble() { LOUD } else { QUIET };
         if view.is_paused() {
             text.push_str("  PAUSED");

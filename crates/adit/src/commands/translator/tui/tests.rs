@@ -105,7 +105,23 @@ fn machines_totals_and_pools_are_shown() {
     assert_eq!(words(&seen[3]), "User Hashrate- Diff Accepted Stale Refused Pool no Last Device Address");
     assert_eq!(words(&seen[4]), "alice.rig2 120 TH/s 131k 1002 2 1 0 9s bmminer/2.0.0 192.0.2.2");
     assert_eq!(words(&seen[6]), "alice.pad 90.0 TH/s 196k 1003 2 1 0 - avalon 192.0.2.3");
-    assert!(seen[11].starts_with("1-3 of 3  q quit"), "{}", seen[11]);
+    assert!(seen[11].starts_with("1-3 of 3  q stops the translator"), "{}", seen[11]);
+}
+
+#[test]
+fn a_coinbase_that_is_too_long_for_a_machine_stood_in_the_log_only() {
+    let mut status = farm();
+    status.machines[1].long_coinbase = Some(2_345);
+    let mut view = View::new(Arc::new(status));
+    let seen = lines(&mut view, 150, 13);
+    assert_eq!(
+        seen[3],
+        "! 1 machines get coinbases that are too long for such devices: /long coinbase shows them"
+    );
+    assert!(seen[5].contains("!2345 B bmminer/2.0.0"), "{}", seen[5]);
+    press(&mut view, KeyCode::Char('/'));
+    write(&mut view, "long coinbase");
+    assert_eq!(users(&mut view), ["alice.rig2"]);
 }
 
 #[test]

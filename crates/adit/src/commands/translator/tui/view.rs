@@ -10,6 +10,9 @@ use super::columns::Column;
 /// Most characters that are searched for.
 const FILTER_MAX: usize = 64;
 
+/// What is found with machines whose coinbases are too long.
+pub(super) const LONG_COINBASE: &str = "long coinbase";
+
 /// What follows from an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -224,6 +227,7 @@ fn passes(machine: &MachineStatus, wanted: &str) -> bool {
         return true;
     }
     let names = machine.users.iter().chain([&machine.user_agent]).map(String::as_str).chain([machine.class]);
+    let names = names.chain(machine.long_coinbase.map(|_| LONG_COINBASE));
     let mut names = names.map(str::to_lowercase).chain([machine.peer.to_string()]);
     names.any(|name| name.contains(wanted))
 }

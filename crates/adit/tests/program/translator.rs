@@ -1,0 +1,198 @@
+//! `adit translator` as a farm manager starts, checks and asks it.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+
+use crate::service::{PATIENCE, Pool, authority, folder};
+use crate::{adit, run};
+
+/// The authority's key of no pool.
+const STRANGER: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
+
+/// A port where nobody is, for as long as nobody else takes it.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+}
+
+/// The lines of `adit check` on a config, by how they begin.
+fn checked(folder: &Path, config: &str) -> (bool, String) {
+    fs::write(folder.join("farm.toml"), config).unwrap();
+    run(folder, &["check", "--config", "farm.toml"])
+}
+
+/// A translator that runs in a folder.
+fn translator<'a>(folder: &'a Path, arguments: &[&str]) -> Pool<'a> {
+    let mut command = adit(folder, &["translator"]);
+    command.args(arguments);
+    let translator = Pool::run(folder, command);
+    translator.says("translator started", 1);
+    translator
+}
+
+/// What stands behind a word in the line about the start.
+fn started(translator: &Pool<'_>, word: &str) -> String {
+    let said = translator.said();
+    let line = said.lines().find(|line| line.contains("translator started")).unwrap();
+    let value = line.split(word).nth(1).expect("the line has it").split_whitespace().next().unwrap();
+    value.trim_start_matches("Some(").trim_end_matches(')').to_owned()
+}
+
+/// What is said to a question that names a host.
+fn ask(address: &str, path: &str, host: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_translator_that_could_not_work_was_called_ready() {
+    let (folder, _node) = folder();
+    let pool = Pool::start(folder.path(), None, &[]);
+    let (address, key) = (pool.address(), authority(folder.path()));
+    let translator_at = |api: &str, upstreams: &str| {
+        checked(
+            folder.path(),
+            &format!("[translator]\nlisten = \"127.0.0.1:0\"\napi = \"{api}\"\n{upstreams}"),
+        )
+    };
+    let upstream = |pool: &str| format!("[[upstreams]]\npool = \"{pool}\"\nuser = \"account.farm\"\n");
+    let good = upstream(&format!("stratum2+tcp://{address}/{key}"));
+    let (done, said) = translator_at("127.0.0.1:0", &good);
+    assert!(done && said.contains(&format!("{address} takes miners")), "{said}");
+    assert!(said.contains("ready: adit translator --config farm.toml"), "{said}");
+
+    let nobody = free();
+    for (api, upstreams, told) in [
+        ("192.0.2.1:4081", good.clone(), "FAIL  listen   cannot listen at 192.0.2.1:4081".to_owned()),
+        (
+            "off",
+            upstream(&format!("stratum2+tcp://{nobody}")) + &good,
+            format!("FAIL  upstream {nobody}: cannot reach {nobody}: Connection refused"),
+        ),
+        (
+            "off",
+            upstream(&format!("stratum2+tcp://{address}/{STRANGER}")),
+            "is not certified by the authority".to_owned(),
+        ),
+        (
+            "off",
+            upstream("stratum2+tcp://pool.invalid:34254/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72"),
+            "FAIL  upstream pool.invalid:34254: cannot find pool.invalid:34254".to_owned(),
+        ),
+        // It waits for a handshake, and answers no line.
+        (
+            "off",
+            upstream(&format!("stratum+tcp://{address}")),
+            "is it the address of an SV1 pool?".to_owned(),
+        ),
+    ] {
+        let (done, said) = translator_at(api, &upstreams);
+        assert!(!done && said.contains(&told), "{told} in {said}");
+        assert_eq!(said.matches("FAIL").count(), 1, "{said}");
+        assert!(!said.contains("ready"), "{said}");
+    }
+    assert!(pool.stops());
+}
+
+#[test]
+fn check_passes_an_sv1_pool_and_says_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = format!("stratum2+tcp://{}", free());
+    let old = translator(
+        folder.path(),
+        &["--pool", &nobody, "--user", "x", "--listen", "127.0.0.1:0", "--api", "off"],
+    );
+    let upstream =
+        format!("[upstream]\npool = \"stratum+tcp://{}\"\nuser = \"account\"\n", started(&old, "address="));
+    let (done, said) = checked(
+        folder.path(),
+        &format!("[translator]\nlisten = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"\n{upstream}"),
+    );
+    assert!(done && said.contains("takes miners"), "{said}");
+    assert!(
+        said.contains("note  upstream") && said.contains("neither encrypted nor authenticated"),
+        "{said}"
+    );
+    assert!(old.stops());
+}
+
+#[test]
+fn a_payee_that_differs_from_the_user_was_not_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mine, other) =
+        ("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx");
+    let taproot = "tb1pqqqqp399et2xygdj5xreqhjjvcmzhxw4aywxecjdzew6hylgvsesf3hn0c";
+    let note = |user: &str, pays: &str| {
+        let upstream = format!(
+            "[upstream]\npool = \"stratum2+tcp://{}\"\nuser = \"{user}\"\npays = \"{pays}\"\n",
+            free()
+        );
+        let (_, said) = checked(
+            folder.path(),
+            &format!("[translator]\nlisten = \"127.0.0.1:0\"\napi = \"off\"\n{upstream}"),
+        );
+        said.contains("blocks must pay somebody else")
+    };
+    assert!(note(&format!("sri/solo/{taproot}/farm"), mine));
+    assert!(!note(&format!("sri/solo/{mine}/farm"), "user"));
+    // The same script on another network is nobody else.
+    assert!(!note(&format!("{mine}.farm"), other));
+    assert!(!note("account.farm", mine), "an account is nobody's address");
+}
+
+#[test]
+fn a_config_in_the_environment_made_a_pool_on_the_command_line_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = format!("stratum2+tcp://{}", free());
+    let arguments = ["translator", "--pool", &pool, "--user", "x", "--listen", "127.0.0.1:0", "--api", "off"];
+    let mut command = adit(folder.path(), &arguments);
+    command.env("ADIT_CONFIG", "elsewhere.toml");
+    let translator = Pool::run_as_is(folder.path(), command);
+    translator.says("translator started", 1);
+    assert!(translator.stops());
+    let output = adit(folder.path(), &["translator"]).env("ADIT_CONFIG", "elsewhere.toml").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("there is no config at") && said.contains("elsewhere.toml"), "{said}");
+    let (done, said) = run(folder.path(), &["translator", "--pool", "pool.example.org:1", "--user", "x"]);
+    assert!(!done && said.contains("--pool: the key is missing"), "{said}");
+    assert!(said.contains("adit: cannot use these arguments (1 mistake)"), "{said}");
+}
+
+#[test]
+fn an_address_that_is_taken_was_told_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let pool = format!("stratum2+tcp://{}", free());
+    for (listen, api, told) in [
+        (&*listen, "off", "cannot start the translator"),
+        ("127.0.0.1:0", &*listen, "choose another translator.api, or off"),
+    ] {
+        let arguments = ["translator", "--pool", &pool, "--user", "x", "--listen", listen, "--api", api];
+        let (done, said) = run(folder.path(), &arguments);
+        assert!(!done && said.contains(told), "{said}");
+        assert_eq!(said.matches("Address already in use").count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_proxy_in_front_of_the_api_was_refused_whatever_the_config_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (listen, pool) = ("listen = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"", free());
+    let upstream = format!("[upstream]\npool = \"stratum2+tcp://{pool}\"\nuser = \"account\"\n");
+    let config = format!("[translator]\n{listen}\napi_hosts = [\"farm.example.org\"]\n{upstream}");
+    fs::write(folder.path().join("adit.toml"), config).unwrap();
+    let translator = translator(folder.path(), &[]);
+    let api = started(&translator, "api=");
+    let answer = ask(&api, "/api/adit/v1/translator", "farm.example.org");
+    // What is known of the upstream is asked for only now.
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(&pool.to_string()), "{answer}");
+    let answer = ask(&api, "/api/adit/v1/translator", "stranger.example.org");
+    assert!(answer.starts_with("HTTP/1.1 421") && answer.contains("api_hosts"), "{answer}");
+    assert!(translator.stops());
+}

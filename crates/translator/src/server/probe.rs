@@ -1,0 +1,53 @@
+//! A look at an upstream without any work for it.
+
+use core::time::Duration;
+
+use adit_net::{Clock, Timer};
+
+use super::TranslatorConfig;
+use super::link::LinkError;
+use super::wire::{Speaker, Wire};
+use crate::upstream::Event;
+
+/// How long an upstream may take to hear that this was all.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why machines could not work for an upstream.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ProbeError(LinkError);
+
+impl TranslatorConfig {
+    /// Finds an upstream, by its place in the list, connects, shakes hands with it and introduces itself, as a translator does that begins to
+    /// work for it; then it leaves, before any channel is opened.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be found, reached or trusted, does not speak the protocol, or does not want us. There is none at any other place.
+    pub async fn probe(&self, upstream: usize) -> Result<(), ProbeError> {
+        self.introduce(upstream).await.map_err(ProbeError)
+    }
+
+    async fn introduce(&self, upstream: usize) -> Result<(), LinkError> {
+        let to = self.destination(upstream).ok_or(LinkError::Dismissed)?;
+        let mut connection = Wire::dial(&to).await?;
+        let (mut speaker, mut timer) = (Speaker::new(&to, Clock.monotonic()), Timer::default());
+        loop {
+            while let Some(event) = speaker.poll_event() {
+                if matches!(event, Event::Ready { .. }) {
+                    connection.close(CLOSE_PATIENCE).await;
+                    return Ok(());
+                }
+            }
+            connection.queue(&mut speaker)?;
+            timer.set(speaker.poll_timeout());
+            tokio::select! {
+                () = timer.fired() => speaker.handle_timeout(Clock.monotonic())?,
+                io = connection.io() => {
+                    io?;
+                    connection.read(&mut speaker)?;
+                }
+            }
+        }
+    }
+}
