@@ -170,36 +170,38 @@ impl Sources {
     /// Transactions by their hashes, from one node after the other; those that are well come first, and none is waited for long before
     /// the next one is asked.
     pub(crate) fn transactions(&self, wtxids: Vec<Wtxid>) -> Answer<'_, RawOrNone> {
-        Box::pin(async move {
-            let mut gathered = Gathered::new(&wtxids);
-            let (mut nodes, mut questions) = (self.in_order().into_iter(), JoinSet::new());
-            let mut answered = false;
-            loop {
-                let missing = gathered.missing();
-                if missing.is_empty() || gathered.is_full() {
-                    break;
-                }
-                let next = nodes.next();
-                // Somebody's answer is waited for as long as it takes, but not everybody's.
-                let is_hurried = next.is_some() || answered;
-                if let Some(node) = next {
-                    questions.spawn(async move { node.transactions(&missing).await });
-                }
-                let patience = if is_hurried { LOOK_UP } else { Duration::MAX };
-                match timeout(patience, questions.join_next()).await {
-                    Ok(Some(found)) => {
-                        answered = true;
-                        gathered.extend(found.into_iter().flatten().flatten());
-                    }
-                    Err(_) if nodes.len() > 0 => {}
-                    // Nobody is left to be asked, or those who are do not answer.
-                    Ok(None) => break,
-                    Err(_) if answered => break,
-                    Err(_) => {}
-                }
+        Box::pin(self.gather(wtxids))
+    }
+
+    async fn gather(&self, wtxids: Vec<Wtxid>) -> RawOrNone {
+        let mut gathered = Gathered::new(&wtxids);
+        let (mut nodes, mut questions) = (self.in_order().into_iter(), JoinSet::new());
+        let mut answered = false;
+        loop {
+            let missing = gathered.missing();
+            if missing.is_empty() || gathered.is_full() {
+                break;
             }
-            gathered.finish()
-        })
+            let next = nodes.next();
+            // Somebody's answer is waited for as long as it takes, but not everybody's.
+            let is_hurried = next.is_some() || answered;
+            if let Some(node) = next {
+                questions.spawn(async move { node.transactions(&missing).await });
+            }
+            let patience = if is_hurried { LOOK_UP } else { Duration::MAX };
+            match timeout(patience, questions.join_next()).await {
+                Ok(Some(found)) => {
+                    answered = true;
+                    gathered.extend(found.into_iter().flatten().flatten());
+                }
+                Err(_) if nodes.len() > 0 => {}
+                // Nobody is left to be asked, or those who are do not answer.
+                Ok(None) => break,
+                Err(_) if answered => break,
+                Err(_) => {}
+            }
+        }
+        gathered.finish()
     }
 
     /// The nodes, those that are well and know the newest block first, then those that are well.

@@ -125,7 +125,8 @@ fn transactions(
     let count = params.get()?.target_size()?.word_count / HASH_WORDS - 1;
     lock(chain).tricks.hashes_asked_for.push(count);
     let answer: list::Builder<'_> = results.get().init_as();
-    let mut transactions = answer.init_result(u32::try_from(count).unwrap());
+    let count = u32::try_from(count).map_err(|error| capnp::Error::failed(error.to_string()))?;
+    let mut transactions = answer.init_result(count);
     (0..transactions.len()).for_each(|index| transactions.set(index, &vec![0; LONGEST]));
     Ok(())
 }
