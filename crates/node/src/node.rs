@@ -43,7 +43,7 @@ enum Backend {
     Rpc(Arc<Client>),
     #[cfg(feature = "ipc")]
     Ipc(Box<ipc::Client>),
-    Tdp(Provider),
+    Tdp(Box<Provider>),
     Devnet(Runner),
     Several(Sources),
 }
@@ -111,7 +111,7 @@ impl Node {
         let board = Arc::new(Board::new(config.name()));
         let (provider, requests) = Provider::new(config);
         let task = tokio::spawn(tdp::follow(config.clone(), Arc::clone(&board), requests));
-        Self { inner: Arc::new(Inner { board, backend: Backend::Tdp(provider), task: Some(task) }) }
+        Self { inner: Arc::new(Inner { board, backend: Backend::Tdp(Box::new(provider)), task: Some(task) }) }
     }
 
     /// A chain in memory; `clock` says what time it is.

@@ -14,7 +14,8 @@ pub enum Submitted {
     Accepted,
     /// The node had it already.
     AlreadyKnown,
-    /// The node keeps it, but it is not in the best chain, or not yet; [`crate::Node::fate`] tells later. With the node's word.
+    /// The node has not decided: it may keep the block beside the best chain, or it cannot judge it yet, because it is behind, and does not
+    /// keep it. [`crate::Node::fate`] tells which; where that is [`Fate::Unknown`], hand it over again. With the node's word.
     Undecided(String),
     /// The block breaks a rule, or came too late. With the node's reason.
     Refused(String),

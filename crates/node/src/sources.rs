@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::{BlockHash, Wtxid};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -29,11 +30,16 @@ const LATE_PAUSE: Duration = Duration::from_secs(5);
 /// Most blocks that wait for one node; each has up to four million bytes and a connection. Only test networks get there.
 const WAITING_MAX: usize = 32;
 
+/// How long a node may take over a look-up before the next one is asked, too.
+const LOOK_UP: Duration = Duration::from_secs(2);
+
 /// What those who hold the handle need to know of the choice between the nodes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     /// For each node, whether it knows the newest block.
     pub(crate) level: Vec<bool>,
+    /// For each node, whether nothing is wrong with it.
+    pub(crate) well: Vec<bool>,
     /// The end of the longest chain that is known.
     pub(crate) best: Option<ChainEnd>,
 }
@@ -74,7 +80,7 @@ impl Sources {
         Self { nodes, standing, waiting }
     }
 
-    /// Hands a block to all nodes at once; the answer is the best one, and the first that accepts is not made to wait for others.
+    /// Hands a block to all nodes at once; the answer is the best one, and the first that has it is not made to wait for others.
     pub(crate) fn submit(&self, block: &[u8]) -> Answer<'_, Submitted> {
         let block: Arc<[u8]> = block.into();
         Box::pin(self.submit_shared(block))
@@ -96,7 +102,8 @@ impl Sources {
         }
         drop(answer);
         while let Some((name, submitted)) = answers.recv().await {
-            if submitted == Submitted::Accepted {
+            // A node that had it may have had it from one of the others, who need not be waited for.
+            if matches!(submitted, Submitted::Accepted | Submitted::AlreadyKnown) {
                 return submitted;
             }
             heard.push((name, submitted));
@@ -112,7 +119,7 @@ impl Sources {
     async fn ask_fate(&self, hash: BlockHash) -> Fate {
         let level = self.standing.borrow().level.clone();
         let (answer, mut answers) = mpsc::channel(self.nodes.len());
-        let mut questions = tokio::task::JoinSet::new();
+        let mut questions = JoinSet::new();
         for (index, node) in self.nodes.iter().enumerate() {
             let (node, answer) = (node.clone(), answer.clone());
             let level = level.get(index).copied().unwrap_or(false);
@@ -139,7 +146,7 @@ impl Sources {
     }
 
     async fn ask_check(&self, block: Arc<[u8]>) -> Checked {
-        let mut questions = tokio::task::JoinSet::new();
+        let mut questions = JoinSet::new();
         for node in self.nodes.iter() {
             let (node, block) = (node.clone(), Arc::clone(&block));
             questions.spawn(async move { (node.name().to_owned(), node.check_block(&block).await) });
@@ -160,29 +167,65 @@ impl Sources {
         }
     }
 
-    /// Transactions by their hashes, from one node after the other.
+    /// Transactions by their hashes, from one node after the other; those that are well come first, and none is waited for long before
+    /// the next one is asked.
     pub(crate) fn transactions(&self, wtxids: Vec<Wtxid>) -> Answer<'_, RawOrNone> {
-        Box::pin(async move {
-            let mut gathered = Gathered::new(&wtxids);
-            for node in self.nodes.iter() {
-                let missing = gathered.missing();
-                if missing.is_empty() || gathered.is_full() {
-                    break;
-                }
-                gathered.extend(node.transactions(&missing).await.into_iter().flatten());
-            }
-            gathered.finish()
-        })
+        Box::pin(self.gather(wtxids))
     }
 
-    /// What the first node that answers says of itself.
+    async fn gather(&self, wtxids: Vec<Wtxid>) -> RawOrNone {
+        let mut gathered = Gathered::new(&wtxids);
+        let (mut nodes, mut questions) = (self.in_order().into_iter(), JoinSet::new());
+        let mut answered = false;
+        loop {
+            let missing = gathered.missing();
+            if missing.is_empty() || gathered.is_full() {
+                break;
+            }
+            let next = nodes.next();
+            // Somebody's answer is waited for as long as it takes, but not everybody's.
+            let is_hurried = next.is_some() || answered;
+            if let Some(node) = next {
+                questions.spawn(async move { node.transactions(&missing).await });
+            }
+            let patience = if is_hurried { LOOK_UP } else { Duration::MAX };
+            match timeout(patience, questions.join_next()).await {
+                Ok(Some(found)) => {
+                    answered = true;
+                    gathered.extend(found.into_iter().flatten().flatten());
+                }
+                Err(_) if nodes.len() > 0 => {}
+                // Nobody is left to be asked, or those who are do not answer.
+                Ok(None) => break,
+                Err(_) if answered => break,
+                Err(_) => {}
+            }
+        }
+        gathered.finish()
+    }
+
+    /// The nodes, those that are well and know the newest block first, then those that are well.
+    fn in_order(&self) -> Vec<Node> {
+        let standing = self.standing.borrow();
+        let is = |list: &[bool], index: usize| list.get(index).copied().unwrap_or(false);
+        let rank = |index: usize| match (is(&standing.well, index), is(&standing.level, index)) {
+            (true, true) => 0,
+            (true, false) => 1,
+            (false, _) => 2,
+        };
+        let mut nodes: Vec<_> = self.nodes.iter().cloned().enumerate().collect();
+        nodes.sort_by_key(|(index, _)| rank(*index));
+        nodes.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// What the first node that answers says of itself; those that are well are asked first.
     pub(crate) fn probe(&self) -> Answer<'_, Result<NodeInfo, NodeError>> {
         Box::pin(self.probe_each())
     }
 
     async fn probe_each(&self) -> Result<NodeInfo, NodeError> {
         let mut reasons = Vec::new();
-        for node in self.nodes.iter() {
+        for node in self.in_order() {
             match node.probe().await {
                 Ok(info) => return Ok(info),
                 Err(error) => reasons.push(format!("{}: {error}", node.name())),

@@ -57,8 +57,8 @@ fn a_key_file_that_others_can_read() {
     let folder = initialised();
     let key = folder.path().join("keys/server.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    let (_, said) = run(folder.path(), &["check"]);
-    assert!(said.contains("its mode is 640; run chmod 600"), "{said}");
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(!done && said.contains("its mode is 640; run chmod 600"), "{said}");
     let (done, said) = run(folder.path(), &["pool"]);
     assert!(!done && said.contains("its mode is 640"), "{said}");
 }

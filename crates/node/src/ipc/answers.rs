@@ -125,9 +125,14 @@ pub(super) async fn submit(
     block: Arc<[u8]>,
     found: Option<Found>,
 ) -> Result<Submitted, NodeError> {
-    let by_coinbase = match &found {
-        Some(found) => complete(caller, held, found).await?,
-        None => None,
+    // Whatever the node has against a call, the whole block is at hand, and nothing is lost by offering that, too.
+    let (by_coinbase, objection) = match &found {
+        Some(found) => match complete(caller, held, found).await {
+            Ok(by_coinbase) => (by_coinbase, None),
+            Err(error) if breaks(&error) => return Err(error),
+            Err(error) => (None, Some(error)),
+        },
+        None => (None, None),
     };
     if by_coinbase == Some(Submitted::Accepted) {
         return Ok(Submitted::Accepted);
@@ -144,7 +149,8 @@ pub(super) async fn submit(
         Err(error) => return Err(error),
     };
     if by_coinbase.is_some() || found.is_some() {
-        return by_coinbase.ok_or(error);
+        // That a node takes no whole blocks will not change; what it said of the solution may.
+        return by_coinbase.ok_or_else(|| objection.unwrap_or(error));
     }
     // Some milliseconds for a full block.
     let read = tokio::task::spawn_blocking(move || Found::read(&block)).await;
@@ -162,7 +168,12 @@ pub(super) async fn complete(
 ) -> Result<Option<Submitted>, NodeError> {
     let Some(template) = held.borrow().find(found.content()) else { return Ok(None) };
     let taken = caller.submit_solution(&template, &found.solution()).await?;
-    let last = tip(caller).await?.hash == found.hash();
+    let last = match tip(caller).await {
+        Ok(tip) => tip.hash == found.hash(),
+        Err(error) if breaks(&error) => return Err(error),
+        // What became of the block is asked again later.
+        Err(_) => false,
+    };
     Ok(Some(match (taken, last) {
         (_, true) => Submitted::Accepted,
         (true, false) => Submitted::Undecided("inconclusive".to_owned()),

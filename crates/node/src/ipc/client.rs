@@ -16,7 +16,7 @@ use tracing::debug;
 use super::config::IpcConfig;
 use super::follow::follow;
 use super::held::Found;
-use super::lanes::{Delivery, Entrances, Lanes, Question, Reply, lanes};
+use super::lanes::{Delivery, Entrances, FateOf, Lanes, Question, Reply, lanes};
 use super::session::{Memory, Session};
 use crate::board::Board;
 use crate::rpc;
@@ -101,8 +101,7 @@ impl Client {
 
     /// Where a block is.
     pub(crate) async fn fate(&self, hash: BlockHash) -> Fate {
-        let question = |reply| Question::Fate(hash, reply);
-        match (self.call(&self.entrances.questions, question).await, &self.rpc) {
+        match (self.call(&self.entrances.fates, |reply| FateOf(hash, reply)).await, &self.rpc) {
             (Ok(fate), _) => fate,
             (Err(_), Some(rpc)) => rpc.fate(hash).await,
             (Err(error), None) => Fate::Unreachable(error.to_string()),

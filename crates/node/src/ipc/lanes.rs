@@ -25,9 +25,11 @@ pub(super) struct Delivery {
     pub(super) reply: Reply<Submitted>,
 }
 
+/// A block whose fate is asked for. What becomes of our blocks must not wait for what others ask.
+pub(super) struct FateOf(pub(super) BlockHash, pub(super) Reply<Fate>);
+
 /// What may take the node a while.
 pub(super) enum Question {
-    Fate(BlockHash, Reply<Fate>),
     Check(Arc<[u8]>, Reply<Checked>),
     Transactions(Arc<[Wtxid]>, Reply<RawOrNone>),
     Probe(Reply<NodeInfo>),
@@ -38,6 +40,7 @@ pub(super) enum Question {
 pub(super) struct Entrances {
     pub(super) pulses: mpsc::Sender<Reply<ChainEnd>>,
     pub(super) deliveries: mpsc::Sender<Delivery>,
+    pub(super) fates: mpsc::Sender<FateOf>,
     pub(super) questions: mpsc::Sender<Question>,
     /// Tells by its end that nobody will call any more.
     _open: oneshot::Sender<()>,
@@ -47,6 +50,7 @@ pub(super) struct Entrances {
 pub(super) struct Lanes {
     pub(super) pulses: mpsc::Receiver<Reply<ChainEnd>>,
     pub(super) deliveries: mpsc::Receiver<Delivery>,
+    pub(super) fates: mpsc::Receiver<FateOf>,
     pub(super) questions: mpsc::Receiver<Question>,
     /// Comes when nobody will call any more.
     pub(super) closed: oneshot::Receiver<()>,
@@ -56,10 +60,11 @@ pub(super) struct Lanes {
 pub(super) fn lanes() -> (Entrances, Lanes) {
     let (pulses, pulsing) = mpsc::channel(WAITING_MAX);
     let (deliveries, delivered) = mpsc::channel(WAITING_MAX);
+    let (fates, fated) = mpsc::channel(WAITING_MAX);
     let (questions, questioned) = mpsc::channel(WAITING_MAX);
     let (open, closed) = oneshot::channel();
-    let lanes = Lanes { pulses: pulsing, deliveries: delivered, questions: questioned, closed };
-    (Entrances { pulses, deliveries, questions, _open: open }, lanes)
+    let lanes = Lanes { pulses: pulsing, deliveries: delivered, fates: fated, questions: questioned, closed };
+    (Entrances { pulses, deliveries, fates, questions, _open: open }, lanes)
 }
 
 impl Lanes {
@@ -71,8 +76,8 @@ impl Lanes {
                 _ = &mut self.closed => return,
                 Some(reply) = self.pulses.recv() => refuse(reply, reason),
                 Some(Delivery { reply, .. }) = self.deliveries.recv() => refuse(reply, reason),
+                Some(FateOf(_, reply)) = self.fates.recv() => refuse(reply, reason),
                 Some(question) = self.questions.recv() => match question {
-                    Question::Fate(_, reply) => refuse(reply, reason),
                     Question::Check(_, reply) => refuse(reply, reason),
                     Question::Transactions(_, reply) => refuse(reply, reason),
                     Question::Probe(reply) => refuse(reply, reason),

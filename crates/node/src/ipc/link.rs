@@ -533,7 +533,7 @@ impl Caller {
         solution: &Solution<'_>,
     ) -> Result<bool, NodeError> {
         const METHOD: &str = "submitSolution";
-        let deadline = self.timing().template;
+        let deadline = self.timing().submit;
         match self.link.dialect {
             Dialect::V31 => {
                 let mut request = template.submit_solution_request();
@@ -565,7 +565,7 @@ impl Caller {
                 let mut options = params.init_options();
                 options.set_check_merkle_root(true);
                 options.set_check_pow(false);
-                self.judgement(METHOD, request.send().promise).await
+                self.judgement(METHOD, self.timing().template, request.send().promise).await
             }
             Dialect::V30 => {
                 let promise = v30::check_block(self.link.mining.clone(), block);
@@ -586,7 +586,7 @@ impl Caller {
         let mut params = request.get();
         params.reborrow().init_context().set_thread(self.thread());
         params.set_block(block);
-        self.judgement(METHOD, request.send().promise).await
+        self.judgement(METHOD, self.timing().submit, request.send().promise).await
     }
 
     /// For each hash the transaction of the mempool, empty where there is none; older nodes cannot tell.
@@ -611,9 +611,10 @@ impl Caller {
     async fn judgement(
         &self,
         method: &'static str,
+        deadline: Duration,
         promise: Promise<Response<check_block_results::Owned>, capnp::Error>,
     ) -> Result<Judgement, NodeError> {
-        let answer = self.ask(method, self.timing().template, promise).await?;
+        let answer = self.ask(method, deadline, promise).await?;
         let judgement = answer.get().and_then(|results| {
             Ok(Judgement { good: results.get_result(), reason: results.get_reason()?.to_string()? })
         });

@@ -9,23 +9,26 @@ use adit_share::Tip;
 use adit_units::{Height, TemplateId};
 use bitcoin::{BlockHash, Network};
 use bitcoin_capnp_types::mining_capnp::block_template;
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::debug;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{debug, warn};
 
 use super::answers;
 use super::config::IpcConfig;
 use super::held::{Content, Held};
-use super::lanes::{Delivery, Lanes, Question, Reply, refuse};
+use super::lanes::{Delivery, FateOf, Lanes, Question, Reply, refuse};
 use super::link::{BlockRef, Caller, Link, Lost, breaks};
 use super::template::{Terms, read_header};
 use super::wtxids;
 use crate::board::{Board, Offered};
 use crate::sources::ChainEnd;
-use crate::{NodeError, NodeInfo};
+use crate::{Health, NodeError, NodeInfo};
 
 /// The longest time that the node is let wait for a new tip or template in one call, so that none waits for ever for one who is gone.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How often in a row a node may say that it waited for no tip before that is worth a line in the log.
+const TIPLESS_MAX: u32 = 4;
 
 /// How a session ended.
 pub(super) enum Ended {
@@ -73,6 +76,8 @@ pub(super) struct Session<'a> {
     held: RefCell<Held>,
     /// Whether a good template has come.
     served: Cell<bool>,
+    /// Where the node's chain ended when it was asked last.
+    end: watch::Sender<Option<BlockHash>>,
 }
 
 impl<'a> Session<'a> {
@@ -84,8 +89,8 @@ impl<'a> Session<'a> {
     ) -> Result<(Self, Lost), NodeError> {
         let (link, lost) = Link::open(config).await?;
         let network = answers::network(&link.caller().await?, config).await?;
-        let (held, served) = (RefCell::default(), Cell::new(false));
-        Ok((Self { config, board, memory, link, network, held, served }, lost))
+        let (held, served, end) = (RefCell::default(), Cell::new(false), watch::Sender::default());
+        Ok((Self { config, board, memory, link, network, held, served, end }, lost))
     }
 
     /// Whether a good template has come.
@@ -95,7 +100,7 @@ impl<'a> Session<'a> {
 
     /// Follows the node and answers calls, until the connection is `lost` or nobody needs it.
     pub(super) async fn run(&self, lost: Lost, lanes: &mut Lanes) -> Ended {
-        let Lanes { pulses, deliveries, questions, closed } = lanes;
+        let Lanes { pulses, deliveries, fates, questions, closed } = lanes;
         let error = tokio::select! {
             biased;
             _ = closed => return Ended::Closed,
@@ -105,9 +110,11 @@ impl<'a> Session<'a> {
             }
             error = self.answer_pulses(pulses) => error,
             error = self.take_blocks(deliveries) => error,
+            error = self.answer_fates(fates) => error,
             error = self.answer_questions(questions) => error,
             error = self.follow_tips() => Arc::new(error),
             error = self.follow_templates() => Arc::new(error),
+            error = self.notice_standstill() => Arc::new(error),
         };
         Ended::Failed(error)
     }
@@ -127,6 +134,7 @@ impl<'a> Session<'a> {
             };
             match answers::tip(&caller).await {
                 Ok(BlockRef { hash, height }) => {
+                    self.end.send_if_modified(|end| end.replace(hash) != Some(hash));
                     let end = ChainEnd { hash, height: Height(height), work: None };
                     // Who no longer waits does not get it.
                     reply.map(|reply| reply.send(Ok(end)));
@@ -157,6 +165,20 @@ impl<'a> Session<'a> {
         core::future::pending().await
     }
 
+    /// Tells what became of blocks.
+    async fn answer_fates(&self, asked: &mut mpsc::Receiver<FateOf>) -> Arc<NodeError> {
+        let caller = match self.link.caller().await {
+            Ok(caller) => caller,
+            Err(error) => return Arc::new(error),
+        };
+        while let Some(FateOf(hash, reply)) = asked.recv().await {
+            if let Some(error) = respond(reply, answers::fate(&caller, hash).await) {
+                return error;
+            }
+        }
+        core::future::pending().await
+    }
+
     /// Answers what may take the node a while.
     async fn answer_questions(&self, asked: &mut mpsc::Receiver<Question>) -> Arc<NodeError> {
         let caller = match self.link.caller().await {
@@ -165,7 +187,6 @@ impl<'a> Session<'a> {
         };
         while let Some(question) = asked.recv().await {
             let broken = match question {
-                Question::Fate(hash, reply) => respond(reply, answers::fate(&caller, hash).await),
                 Question::Check(block, reply) => respond(reply, answers::check(&caller, &block).await),
                 Question::Transactions(wtxids, reply) => {
                     respond(reply, wtxids::transactions(&caller, &wtxids).await)
@@ -242,6 +263,36 @@ impl<'a> Session<'a> {
                 Err(error) => return error,
             };
         }
+    }
+
+    /// Ends when the node has had another last block for as long as an answer may take, and the templates still stand on the one
+    /// before although nothing is wrong with them: what makes them in the node hangs, while other threads of it go on answering.
+    async fn notice_standstill(&self) -> NodeError {
+        let (mut end, mut templates) = (self.end.subscribe(), self.board.templates());
+        let patience = self.config.timing.answer;
+        loop {
+            let known = *end.borrow_and_update();
+            let stands_on = templates.borrow_and_update().as_deref().map(|template| template.tip.prev_hash);
+            let lags = known.is_some() && stands_on.is_some() && stands_on != known;
+            let news = async {
+                // The board has no end, nor has this.
+                tokio::select! {
+                    _ = end.changed() => {}
+                    _ = templates.changed() => {}
+                }
+            };
+            if !lags {
+                news.await;
+            } else if timeout(patience, news).await.is_err() && self.is_up() {
+                let (url, secs) = (self.config.url(), patience.as_secs());
+                return NodeError::Silent { url, method: "waitNext", secs };
+            }
+        }
+    }
+
+    /// Whether nothing is wrong with the templates. Where something is, the next is asked for again and again, each time with a deadline.
+    fn is_up(&self) -> bool {
+        matches!(*self.board.health().borrow(), Health::Up)
     }
 
     /// A template, if the node is done with downloading the chain.
@@ -324,15 +375,15 @@ impl<'a> Session<'a> {
         if tips.wait_for(Option::is_some).await.is_err() {
             return core::future::pending().await;
         }
-        let mut seen = None;
+        let (mut seen, mut tipless) = (None, Tipless::new(self.config));
         loop {
             let asked_at = self.board.tip();
             let tip = caller.wait_tip_changed(seen.unwrap_or_else(no_block), WAIT_MAX).await?;
             let Some(tip) = tip else {
-                // The node is shutting down.
-                sleep(self.config.timing.first_retry).await;
+                tipless.pause().await;
                 continue;
             };
+            tipless = Tipless::new(self.config);
             if seen == Some(tip.hash) {
                 continue;
             }
@@ -366,6 +417,32 @@ impl<'a> Session<'a> {
         let height = Height(tip.height.saturating_add(1));
         self.board.announce(asked_at, Tip::new(tip.hash, height, header.bits, least_time));
         Ok(())
+    }
+}
+
+/// How often in a row the node has waited for a tip and told of none, as one does that is shutting down.
+struct Tipless<'a> {
+    config: &'a IpcConfig,
+    times: u32,
+    next: Duration,
+}
+
+impl<'a> Tipless<'a> {
+    fn new(config: &'a IpcConfig) -> Self {
+        Self { config, times: 0, next: config.timing.first_retry }
+    }
+
+    /// Waits before the node is asked again, longer from time to time.
+    async fn pause(&mut self) {
+        self.times = self.times.saturating_add(1);
+        if self.times == TIPLESS_MAX {
+            warn!(
+                node = self.config.url(),
+                "the node waits for no new block although it is asked to, so those are told late; restart it unless it is ending"
+            );
+        }
+        sleep(self.next).await;
+        self.next = (self.next * 2).min(self.config.timing.max_retry);
     }
 }
 

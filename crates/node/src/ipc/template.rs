@@ -1,6 +1,9 @@
 //! From what a node says of a template over IPC to a template that was checked.
 
-use adit_share::{CoinbaseForm, HEADER_LEN, MAX_BLOCK_WEIGHT, RawTransaction, Template, TemplateParts, Tip};
+use adit_share::{
+    CoinbaseForm, HEADER_LEN, MAX_BLOCK_SIGOPS, MAX_BLOCK_WEIGHT, RawTransaction, Template, TemplateParts,
+    Tip,
+};
 use adit_units::{Height, Sats, Target, TemplateId};
 use bitcoin::absolute::LockTime;
 use bitcoin::block::Header;
@@ -116,6 +119,9 @@ impl RawOffer {
         let taken = template.weight.saturating_add(BLOCK_OVERHEAD_WEIGHT);
         if taken.saturating_add(terms.reserve.weight) > MAX_BLOCK_WEIGHT {
             return Err(TemplateRefused::TooHeavy);
+        }
+        if u64::from(template.sigops).saturating_add(terms.reserve.sigops) > MAX_BLOCK_SIGOPS {
+            return Err(TemplateRefused::TooManySigops);
         }
         Ok(template.with_coinbase_form(demands.form))
     }

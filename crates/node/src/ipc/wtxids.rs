@@ -1,6 +1,6 @@
 //! Transactions of the node's mempool by their hashes: a call that the published interface does not describe yet.
 
-use adit_share::RawTransaction;
+use adit_share::{MAX_BLOCK_WEIGHT, RawTransaction};
 use bitcoin::Wtxid;
 use bitcoin::hashes::Hash as _;
 use bitcoin_capnp_types::capnp::message::ReaderOptions;
@@ -10,8 +10,17 @@ use super::link::Caller;
 use crate::NodeError;
 use crate::transactions::{Gathered, RawOrNone};
 
-/// How many transactions are asked for in one call: of the greatest that a mempool takes, that is some fifty megabytes.
-const CALL_MAX: usize = 512;
+/// How many transactions are asked for in one call: so few that their answer can be read whatever they are. One that is longer than
+/// [`ANSWER_MAX`] ends the connection, with everything else that is done over it.
+const CALL_MAX: usize = 16;
+/// The longest message that the library reads unless it is told otherwise, in bytes.
+const ANSWER_MAX: u64 = 64 << 20;
+
+const _: () = {
+    // No block can hold a longer transaction than one of as many bytes as it may weigh; pointers and padding come to it.
+    let longest = MAX_BLOCK_WEIGHT + 2 * WORD as u64;
+    assert!(CALL_MAX as u64 * longest + 1024 <= ANSWER_MAX, "an answer must not be too long to be read");
+};
 
 /// Words of a hash, and of the pointer to it.
 const HASH_WORDS: usize = 32 / WORD;

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 use std::error::Error as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -148,7 +150,7 @@ impl Client {
     }
 
     async fn submit_once(&self, params: &Value) -> Submitted {
-        match self.call_for_word("submitblock", params).await {
+        match self.call_for_word("submitblock", params, self.config.timing.submit).await {
             Ok(word) => answer::submitted(word),
             Err(NodeError::Fault { code: code::DESERIALIZATION, message, .. }) => Submitted::Refused(message),
             Err(error) => Submitted::Unreachable(error.to_string()),
@@ -164,7 +166,7 @@ impl Client {
     /// Whether an unsolved block keeps every rule, as far as this node can tell (BIP 23).
     pub(crate) async fn check(&self, hex: &str) -> Checked {
         let params = json!([{ "mode": "proposal", "data": hex, "rules": RULES }]);
-        match self.call_for_word("getblocktemplate", &params).await {
+        match self.call_for_word("getblocktemplate", &params, self.config.timing.template).await {
             Ok(word) => Checked::from_word(word),
             Err(NodeError::Fault { code: code::DESERIALIZATION, message, .. }) => Checked::Refused(message),
             Err(error) => Checked::Unreachable(error.to_string()),
@@ -219,8 +221,13 @@ impl Client {
     }
 
     /// A call whose answer is a word or nothing, as that to `submitblock`.
-    async fn call_for_word(&self, method: &'static str, params: &Value) -> Result<Option<String>, NodeError> {
-        self.exchange(method, params, self.config.timing.template).await?.read(method)
+    async fn call_for_word(
+        &self,
+        method: &'static str,
+        params: &Value,
+        deadline: Duration,
+    ) -> Result<Option<String>, NodeError> {
+        self.exchange(method, params, deadline).await?.read(method)
     }
 
     /// Calls, and calls once more with a fresh cookie when the node does not accept the one that is known: it makes a new one at
@@ -243,10 +250,13 @@ impl Client {
         deadline: Duration,
     ) -> Result<RawAnswer, NodeError> {
         let known = self.known_credentials();
-        let credentials = known.clone().map_or_else(|| self.fresh_credentials(), Ok)?;
+        let credentials = match known.clone() {
+            Some(known) => known,
+            None => self.fresh_credentials().await?,
+        };
         let mut answer = self.post(method, body.clone(), &credentials, deadline).await?;
         if answer.status == StatusCode::UNAUTHORIZED && known.is_some() {
-            let credentials = self.fresh_credentials()?;
+            let credentials = self.fresh_credentials().await?;
             answer = self.post(method, body, &credentials, deadline).await?;
         }
         match answer.status {
@@ -263,14 +273,18 @@ impl Client {
     }
 
     /// Reads the cookie again, or takes the configured password.
-    fn fresh_credentials(&self) -> Result<Arc<Credentials>, NodeError> {
+    async fn fresh_credentials(&self) -> Result<Arc<Credentials>, NodeError> {
         let credentials = Arc::new(match self.config.auth() {
             Auth::UserPass { user, password } => {
                 Credentials { user: user.clone(), password: password.reveal().to_owned() }
             }
             Auth::Cookie(path) => {
                 let wrong = |reason: String| NodeError::Cookie { path: path.clone(), reason };
-                let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+                let file = path.clone();
+                // A disk may take its time, and nothing else is to wait for it.
+                let read = tokio::task::spawn_blocking(move || read_cookie(&file)).await;
+                let read = read.map_err(|error| NodeError::Gone(error.to_string()))?;
+                let text = read.map_err(|error| wrong(error.to_string()))?;
                 let pair = text.trim().split_once(':').filter(|_| text.len() <= MAX_COOKIE_LEN);
                 let (user, password) =
                     pair.ok_or_else(|| wrong("it is not of the form user:password".to_owned()))?;
@@ -329,6 +343,17 @@ impl Client {
         }
         NodeError::Unreachable { url, reason: reason.map_or_else(|| error.to_string(), ToString::to_string) }
     }
+}
+
+/// Reads a cookie, and no more of a longer file than shows that it is none.
+fn read_cookie(path: &Path) -> io::Result<String> {
+    // Opening a pipe, say, would wait until somebody writes into it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(MAX_COOKIE_LEN as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// What came back over HTTP, unread.

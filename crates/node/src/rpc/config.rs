@@ -100,8 +100,11 @@ pub struct Timing {
     pub refresh: Duration,
     /// How long it may take over a small answer.
     pub answer: Duration,
-    /// How long it may take over a template or a block.
+    /// How long it may take over a template, or over what else it has to look through whole blocks for.
     pub template: Duration,
+    /// How long it may take over a found block before that is handed over again. A node that has begun to check the block goes on, so
+    /// nothing is lost by that.
+    pub submit: Duration,
     /// How long it may hold a long poll. A node keeps a thread busy for each one until its tip or its mempool changes, even when
     /// we have given up, so this is long; a dead connection is noticed by other means.
     pub long_poll: Duration,
@@ -109,8 +112,8 @@ pub struct Timing {
     pub first_retry: Duration,
     /// The longest pause.
     pub max_retry: Duration,
-    /// How often a found block is handed over while the node does not answer, with the same pauses between; by default for about
-    /// eight seconds in all, as a node that restarts is back within seconds.
+    /// How often a found block is handed over while the node does not answer, with the same pauses between. By default these are about
+    /// eight seconds in all, as a node that restarts is back within seconds; one that hangs is given up after two minutes.
     pub submit_tries: u32,
 }
 
@@ -121,6 +124,7 @@ impl Default for Timing {
             refresh: Duration::from_secs(30),
             answer: Duration::from_secs(15),
             template: Duration::from_secs(60),
+            submit: Duration::from_secs(20),
             long_poll: Duration::from_secs(3600),
             first_retry: Duration::from_millis(250),
             max_retry: Duration::from_secs(5),

@@ -69,6 +69,11 @@ pub enum TemplateRefused {
     /// The transactions leave less room than was asked for.
     #[error("its transactions leave less room for the coinbase than was asked for")]
     TooHeavy,
+    /// The transactions leave fewer signature operations than were asked for.
+    #[error(
+        "the signature operations of its transactions leave less room for the coinbase's than was asked for"
+    )]
+    TooManySigops,
     /// Bytes that cannot be read.
     #[error("its {0} cannot be read")]
     Bytes(&'static str),

@@ -215,6 +215,11 @@ impl Choice {
         self.sources.iter().map(level).collect()
     }
 
+    /// For each node, whether nothing is wrong with it itself.
+    pub(crate) fn sound(&self, now: Monotonic) -> Vec<bool> {
+        self.sources.iter().map(|source| source.trouble(now).is_none()).collect()
+    }
+
     /// What is wrong with a node itself, whatever block the others know; `None` when nothing is.
     pub(crate) fn fault(&self, index: usize, now: Monotonic) -> Option<String> {
         self.sources.get(index)?.trouble(now)

@@ -1,6 +1,7 @@
 //! Listens to several nodes and puts up the templates of the one to use.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use adit_share::{Template, Tip};
@@ -23,6 +24,9 @@ const TICK: Duration = Duration::from_millis(100);
 const BEHIND_PATIENCE: Duration = Duration::from_secs(2);
 /// How much news may wait; whoever brings more waits with it.
 const MAX_NEWS: usize = 64;
+
+/// Most tips that are remembered: of rivals, each is told by some node, and any may be the one that counts.
+const TIPS_KEPT: usize = 16;
 
 /// What is heard of a node.
 enum News {
@@ -144,8 +148,8 @@ struct Follower {
     used: Option<(usize, Arc<Template>)>,
     /// Whether a node was left because something was wrong with it, and the way back is worth a line too.
     left_in_trouble: bool,
-    /// The last tip that any node has told of.
-    tip: Option<Tip>,
+    /// The last tips that the nodes have told of, each once.
+    tips: VecDeque<Tip>,
     /// Since when no node can be used.
     idle_since: Option<Monotonic>,
     /// The number of the last template that went up; the nodes' own numbers would meet each other.
@@ -164,7 +168,7 @@ impl Follower {
             latest,
             used: None,
             left_in_trouble: false,
-            tip: None,
+            tips: VecDeque::new(),
             idle_since: None,
             last_id: 0,
         }
@@ -177,7 +181,7 @@ impl Follower {
             News::Question => self.choice.handle_question(index, now),
             News::Tip(tip) => {
                 self.choice.handle_tip(index, &tip, now);
-                self.tip = Some(tip);
+                self.remember(tip);
             }
             News::Failure(reason) => self.choice.handle_failure(index, reason, now),
             News::Template(template) => {
@@ -192,7 +196,8 @@ impl Follower {
     /// Brings the board in line with what is known.
     fn act(&mut self, now: Monotonic) {
         let decision = self.choice.decide(now);
-        let standing = Standing { level: self.choice.level(now), best: self.choice.best(now) };
+        let (level, well) = (self.choice.level(now), self.choice.sound(now));
+        let standing = Standing { level, well, best: self.choice.best(now) };
         self.standing.send_replace(standing);
         match decision {
             Decision::Use(index) => self.show(index, now),
@@ -216,9 +221,17 @@ impl Follower {
     /// Tells of the newest block, which no template stands on yet.
     fn announce(&self, now: Monotonic) {
         let newest = self.choice.best(now).map(|end| end.hash);
-        if let Some(tip) = self.tip.filter(|tip| newest == Some(tip.prev_hash)) {
-            self.board.announce(self.board.tip(), tip);
+        if let Some(tip) = self.tips.iter().find(|tip| newest == Some(tip.prev_hash)) {
+            self.board.announce(self.board.tip(), *tip);
         }
+    }
+
+    fn remember(&mut self, tip: Tip) {
+        self.tips.retain(|known| known.prev_hash != tip.prev_hash);
+        if self.tips.len() == TIPS_KEPT {
+            self.tips.pop_front();
+        }
+        self.tips.push_back(tip);
     }
 
     fn show(&mut self, index: usize, now: Monotonic) {
@@ -266,5 +279,46 @@ impl Follower {
         };
         let reasons: Vec<_> = self.nodes.iter().enumerate().filter_map(reason).collect();
         NodeError::NoSource(reasons.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_units::{Height, UnixTime};
+    use bitcoin::hashes::Hash as _;
+    use bitcoin::{BlockHash, CompactTarget};
+
+    use super::*;
+    use crate::{Auth, Devnet, DevnetConfig, RpcConfig};
+
+    fn tip(name: &[u8]) -> Tip {
+        Tip::new(BlockHash::hash(name), Height(101), CompactTarget::from_consensus(0x207f_ffff), 1)
+    }
+
+    #[tokio::test]
+    async fn the_block_that_was_told_first_is_told_on_though_a_rival_was_told_after_it() {
+        // Nobody listens there; all that is known of them is what they are said to have told.
+        let url = |port| format!("127.0.0.1:{port}");
+        let nodes: Vec<Node> = (1..=2)
+            .map(|port| Node::rpc(&RpcConfig::new(&url(port), Auth::Cookie("nowhere".into())).unwrap()))
+            .collect();
+        let board = Arc::new(Board::new("both".to_owned()));
+        let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(1_700_000_000) };
+        // Before the first template nobody is told of tips.
+        assert!(board.show(&Devnet::new(&DevnetConfig::new([7; 32]), now).template(now), TemplateId(1)));
+        let (standing, _known) = watch::channel(Standing::default());
+        let at = |millis: u64| Monotonic::from_micros(millis * 1000);
+        let mut follower = Follower::new(nodes.into(), Arc::clone(&board), standing, at(0));
+        for index in 0..2 {
+            follower.handle(index, News::State(State::Up), at(0));
+        }
+        follower.handle(0, News::Tip(tip(b"first")), at(1));
+        follower.handle(1, News::Tip(tip(b"rival")), at(2));
+        follower.announce(at(3));
+        assert_eq!(board.tip(), Some(tip(b"first").prev_hash));
+        for number in 0..100_u8 {
+            follower.handle(0, News::Tip(tip(&[number])), at(4));
+        }
+        assert_eq!(follower.tips.len(), TIPS_KEPT, "no more are kept than may count");
     }
 }

@@ -123,3 +123,13 @@ async fn a_probe_says_why_it_failed() {
     let away = probe(&config).await.unwrap_err();
     assert!(matches!(away, NodeError::Unreachable { .. }), "{away}");
 }
+
+#[tokio::test]
+async fn a_cookie_that_is_a_pipe_is_no_cookie_and_nothing_waits_for_it() {
+    let fake = FakeNode::start().await;
+    let (folder, _) = cookie("nothing");
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let node = Node::rpc(&fake.config_with(Auth::Cookie(pipe)));
+    assert!(down(&node, "it is no file").await.contains("pipe"));
+}

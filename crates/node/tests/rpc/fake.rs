@@ -127,6 +127,7 @@ impl FakeNode {
             refresh: Duration::from_millis(50),
             answer: Duration::from_millis(1000),
             template: Duration::from_millis(1000),
+            submit: Duration::from_millis(1000),
             first_retry: Duration::from_millis(10),
             max_retry: Duration::from_millis(50),
             ..Timing::default()

@@ -261,7 +261,7 @@ async fn a_dead_node_gets_a_block_later_although_the_other_one_said_that_it_has_
     let block = solved(&Arc::new(pair.first.template()));
     pair.first.kill().await;
     pair.second.take(&block);
-    // Nobody accepts, so the answer is that of the slowest; the caller is content with it and does not come again.
+    // The caller is content with that answer and does not come again.
     assert_eq!(pair.node.submit(&block).await, Submitted::AlreadyKnown);
     pair.first.revive();
     gets_late(&pair.first, &block).await;
@@ -291,6 +291,16 @@ async fn a_block_does_not_wait_for_a_node_that_hangs() {
     let block = solved(&Arc::new(pair.first.template()));
     pair.first.trick("submitblock", Trick::Silence);
     assert_eq!(timeout(FAILOVER, pair.node.submit(&block)).await.expect("in time"), Submitted::Accepted);
+}
+
+#[tokio::test]
+async fn a_block_that_one_node_has_already_does_not_wait_for_a_node_that_hangs() {
+    let pair = Pair::start_equal(quick).await;
+    let block = solved(&Arc::new(pair.first.template()));
+    pair.first.trick("submitblock", Trick::Silence);
+    pair.second.take(&block);
+    let answer = timeout(FAILOVER, pair.node.submit(&block)).await.expect("in time");
+    assert_eq!(answer, Submitted::AlreadyKnown);
 }
 
 #[tokio::test]

@@ -15,10 +15,16 @@ const ROUNDS: usize = 5;
 /// Acknowledgements that are measured in each phase.
 const ACKS: usize = 110;
 
-/// What an acknowledgement may take longer beside a flood than twice the quiet time. Attackers run in the same process as the server, on
-/// as few processors as the machine has, and beside compilers: a task that waits for its turn waits for some slices of the scheduler's
-/// time. Being starved takes seconds.
-const ALLOWANCE: Duration = Duration::from_millis(100);
+/// The most that an acknowledgement may take longer beside a flood than twice the quiet time, where that time is longer than this.
+/// Attackers run in the same process as the server, on as few processors as the machine has, and beside compilers: a task that waits
+/// for its turn waits for some slices of the scheduler's time.
+const ALLOWANCE: Duration = Duration::from_millis(20);
+
+/// The same beside peers that write without pause.
+const CROWDED: Duration = Duration::from_millis(100);
+
+/// How often the whole is measured before it counts as too slow: what else happens on the machine passes.
+const TRIES: usize = 3;
 
 /// The slowest acknowledgement but one in a hundred.
 async fn p99(honest: &mut Miner) -> Duration {
@@ -36,8 +42,45 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Measures an honest miner beside a flood and without.
+/// The longest that an acknowledgement may take beside a flood: less than five times the quiet time, however short that is.
+fn longest(kind: Kind, quiet: Duration) -> Duration {
+    match kind {
+        // These write as fast as the server takes it until they are cut off, in the same process as the server, and take turns with
+        // it on each processor. On a machine whose processors are all busy that takes a tenth of a second; being starved takes many.
+        Kind::Unread => 2 * quiet + CROWDED,
+        _ => 2 * quiet + ALLOWANCE.min(2 * quiet),
+    }
+}
+
+#[test]
+fn five_times_the_quiet_time_is_never_allowed() {
+    for quiet in [1, 30, 400, 2_500, 9_999, 10_001, 40_000, 1_000_000].map(Duration::from_micros) {
+        let longest = longest(Kind::Handshakes, quiet);
+        assert!(longest >= 2 * quiet && longest < 5 * quiet, "{quiet:?}");
+        assert!(longest <= 2 * quiet + Duration::from_millis(20), "{quiet:?}");
+    }
+}
+
+/// Measures an honest miner beside a flood and without, again if that is too slow.
 async fn keeps_earning(honest: &mut Miner, flood: Flood, victim: &Victim) {
+    let mut measured = Vec::new();
+    for _ in 0..TRIES {
+        let (quiet, hostile) = measure(honest, flood, victim).await;
+        eprintln!(
+            "measured: {}: p99 of an acknowledgement {hostile:?}, in quiet times {quiet:?}",
+            flood.kind
+        );
+        assert!(honest.refused.is_empty(), "{:?}", honest.refused);
+        if hostile <= longest(flood.kind, quiet) {
+            return;
+        }
+        measured.push((quiet, hostile));
+    }
+    panic!("{}: too slow each time, in quiet times and beside the flood: {measured:?}", flood.kind);
+}
+
+/// The times of acknowledgements in quiet and hostile phases.
+async fn measure(honest: &mut Miner, flood: Flood, victim: &Victim) -> (Duration, Duration) {
     let (mut quiet, mut hostile) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         quiet.push(p99(honest).await);
@@ -45,10 +88,7 @@ async fn keeps_earning(honest: &mut Miner, flood: Flood, victim: &Victim) {
         hostile.push(p99(honest).await);
         drop(attack);
     }
-    let (quiet, hostile, what) = (median(quiet), median(hostile), flood.kind);
-    eprintln!("measured: {what}: p99 of an acknowledgement {hostile:?}, in quiet times {quiet:?}");
-    assert!(hostile <= 2 * quiet + ALLOWANCE, "{what}: {hostile:?} instead of {quiet:?}");
-    assert!(honest.refused.is_empty(), "{:?}", honest.refused);
+    (median(quiet), median(hostile))
 }
 
 /// Waits until attackers have felt enough: some limits take longer than the honest miner is measured.

@@ -164,7 +164,7 @@ impl Miner {
     pub(crate) fn share(&mut self) -> u32 {
         loop {
             self.nonce += 1;
-            if !self.is_block(self.nonce) {
+            if !self.is_block() {
                 return self.share_with(self.nonce);
             }
         }
@@ -207,13 +207,20 @@ impl Miner {
     pub(crate) fn block(&mut self) -> u32 {
         loop {
             self.nonce += 1;
-            if self.is_block(self.nonce) {
+            if self.is_block() {
                 return self.share_with(self.nonce);
             }
         }
     }
 
-    fn is_block(&self, nonce: u32) -> bool {
+    fn is_block(&self) -> bool {
+        let (tip, _) = self.work().expect("there is a job");
+        let target = Target::from_compact(CompactTarget::from_consensus(tip.nbits));
+        target.is_met_by(self.hash().as_byte_array())
+    }
+
+    /// The hash of the header that the present job and the last nonce make.
+    pub(crate) fn hash(&self) -> sha256d::Hash {
         let (tip, job) = self.work().expect("there is a job");
         let mut coinbase = job.coinbase_prefix.clone();
         coinbase.extend_from_slice(&self.prefix);
@@ -229,9 +236,8 @@ impl Miner {
         header.extend_from_slice(root.as_byte_array());
         header.extend_from_slice(&tip.min_ntime.to_le_bytes());
         header.extend_from_slice(&tip.nbits.to_le_bytes());
-        header.extend_from_slice(&nonce.to_le_bytes());
-        let target = Target::from_compact(CompactTarget::from_consensus(tip.nbits));
-        target.is_met_by(sha256d::Hash::hash(&header).as_byte_array())
+        header.extend_from_slice(&self.nonce.to_le_bytes());
+        sha256d::Hash::hash(&header)
     }
 
     /// What the miner's block would stand on, as the header has it; nothing while its job is not known.

@@ -192,6 +192,22 @@ fn a_template_without_the_room_that_was_asked_for_is_refused() {
 }
 
 #[test]
+fn a_template_with_too_many_signature_operations_is_refused() {
+    let most = i64::try_from(MAX_BLOCK_SIGOPS - CoinbaseReserve::default().sigops).unwrap();
+    for offer in [newer(), aged()] {
+        let with = |sum: i64| {
+            let mut offer = offer.clone();
+            let last = offer.sigops.len() - 1;
+            offer.sigops[last - 1..].copy_from_slice(&[1, sum - 1]);
+            check(offer)
+        };
+        assert_eq!(with(most).map(|template| i64::from(template.sigops)), Ok(most));
+        assert_eq!(with(most + 1).unwrap_err(), TemplateRefused::TooManySigops);
+        assert_eq!(with(i64::from(u32::MAX)).unwrap_err(), TemplateRefused::TooManySigops);
+    }
+}
+
+#[test]
 fn damaged_bytes_change_no_transaction_and_panic_nowhere() {
     for offer in [newer(), aged()] {
         let whole = check(offer.clone()).unwrap();

@@ -1,5 +1,7 @@
 //! A node that offers a chain in memory over a socket, in the interface of either version.
 
+mod newer;
+
 use core::time::Duration;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -46,9 +48,34 @@ pub(super) enum Version {
     Mute,
 }
 
+/// How a node misbehaves, and what was asked of it meanwhile.
+#[derive(Default)]
+pub(super) struct Tricks {
+    /// It has the methods of versions after 31.
+    pub(super) is_newer: bool,
+    /// All of it stands still, as a stopped process does.
+    is_frozen: bool,
+    /// How many solutions it throws an exception at.
+    pub(super) solutions_thrown_at: u32,
+    /// It does not know the method that takes solutions.
+    pub(super) takes_no_solutions: bool,
+    /// It makes no templates from the mempool, though it goes on answering all else.
+    pub(super) makes_no_templates: bool,
+    /// It checks no blocks, and never answers.
+    pub(super) checks_nothing: bool,
+    /// It says at once that it has no tip to tell of, to those who wait for one.
+    pub(super) waits_for_no_tip: bool,
+    /// How often it said so.
+    pub(super) tips_not_waited_for: u32,
+    /// How many transactions were asked for, in each call.
+    pub(super) hashes_asked_for: Vec<u64>,
+}
+
 /// The chain, and what was asked about it.
 struct Chain {
     devnet: Devnet,
+    now: Now,
+    tricks: Tricks,
     /// The tips on which an empty template was asked for.
     emptied: Vec<BlockHash>,
 }
@@ -73,7 +100,12 @@ impl Fake {
     pub(super) fn start(version: Version) -> Self {
         let pace = Pace::Fixed(Work::from_hashes(2));
         let config = DevnetConfig { pace, arrival: Duration::from_secs(1), ..DevnetConfig::new([7; 32]) };
-        let chain = Chain { devnet: Devnet::new(&config, NOW), emptied: Vec::new() };
+        let chain = Chain {
+            devnet: Devnet::new(&config, NOW),
+            now: NOW,
+            tricks: Tricks::default(),
+            emptied: Vec::new(),
+        };
         let mut fake = Self {
             version,
             folder: tempfile::tempdir().unwrap(),
@@ -89,8 +121,30 @@ impl Fake {
         self.folder.path().join("node.sock")
     }
 
+    /// Has it misbehave, or shows what was asked of it.
+    pub(super) fn trick<T>(&self, change: impl FnOnce(&mut Tricks) -> T) -> T {
+        change(&mut lock(&self.chain).tricks)
+    }
+
+    /// Stops all of it, as it is.
+    pub(super) fn freeze(&self) {
+        self.trick(|tricks| tricks.is_frozen = true);
+    }
+
+    /// Lets time pass, in which transactions come in.
+    pub(super) fn wait(&self, time: Duration) {
+        let mut chain = lock(&self.chain);
+        chain.now = chain.now.after(time);
+    }
+
+    /// Takes a block from elsewhere.
+    pub(super) fn take(&self, block: &[u8]) {
+        lock(&self.chain).devnet.submit_block(block, NOW).unwrap();
+    }
+
     /// Ends the node and its socket.
     pub(super) fn stop(&mut self) {
+        self.trick(|tricks| tricks.is_frozen = false);
         drop(self.running.take());
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
@@ -111,6 +165,7 @@ impl Fake {
             LocalSet::new().block_on(&runtime, async move {
                 let listener = UnixListener::from_std(listener).unwrap();
                 let mut mute = Vec::new();
+                tokio::task::spawn_local(stand_still_when_frozen(Arc::clone(&chain)));
                 loop {
                     tokio::select! {
                         _ = &mut ended => return,
@@ -152,6 +207,48 @@ impl Drop for Fake {
     }
 }
 
+/// Keeps the thread from doing anything while the node is frozen.
+async fn stand_still_when_frozen(chain: Shared) {
+    loop {
+        sleep(LOOK).await;
+        while lock(&chain).tricks.is_frozen {
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Never ends while the node plays that trick.
+async fn hold(chain: &Shared, trick: impl Fn(&Tricks) -> bool) {
+    while trick(&lock(chain).tricks) {
+        sleep(LOOK).await;
+    }
+}
+
+/// Whether it says at once that it has no tip; that it said so is counted.
+fn waits_for_no_tip(chain: &Shared) -> bool {
+    let tricks = &mut lock(chain).tricks;
+    tricks.tips_not_waited_for += u32::from(tricks.waits_for_no_tip);
+    tricks.waits_for_no_tip
+}
+
+/// What to answer to one who brings a solution, instead of taking it.
+fn objection(chain: &Shared) -> capnp::Result<()> {
+    let tricks = &mut lock(chain).tricks;
+    if tricks.takes_no_solutions {
+        return Err(capnp::Error::unimplemented("no such method".to_owned()));
+    }
+    if tricks.solutions_thrown_at > 0 {
+        tricks.solutions_thrown_at -= 1;
+        return Err(capnp::Error::failed("std::exception".to_owned()));
+    }
+    Ok(())
+}
+
+/// The interface for mining as it is described.
+fn as_described<C: capnp::capability::FromServer<S>, S>(_: &Shared, server: S) -> C {
+    new_client(server)
+}
+
 /// Serves one connection for as long as it lasts.
 fn serve(stream: UnixStream, init: capnp::capability::Client) {
     let (reader, writer) = stream.into_split();
@@ -171,7 +268,10 @@ impl Offer {
     fn new(chain: &Shared, use_mempool: bool) -> Self {
         let mut chain = lock(chain);
         let template = match use_mempool {
-            true => chain.devnet.template(NOW),
+            true => {
+                let now = chain.now;
+                chain.devnet.template(now)
+            }
             false => {
                 let template = chain.devnet.template(NOW);
                 chain.emptied.push(template.tip.prev_hash);
@@ -243,7 +343,7 @@ fn stand_in(template: &Template) -> Transaction {
 
 /// The interfaces in the words of one crate; `$coinbase` and `$path` write what the versions tell in different ways.
 macro_rules! fake_node {
-    ($name:ident, $types:ident, |$results:ident, $offer:ident| $coinbase:block) => {
+    ($name:ident, $types:ident, $mining:path, |$results:ident, $offer:ident| $coinbase:block) => {
         mod $name {
             use $types::init_capnp::init;
             use $types::mining_capnp::{block_template, mining};
@@ -302,7 +402,8 @@ macro_rules! fake_node {
                     _: init::MakeMiningParams,
                     mut results: init::MakeMiningResults,
                 ) -> Done {
-                    results.get().set_result(new_client(Mining { chain: Arc::clone(&self.chain) }));
+                    let mining = Mining { chain: Arc::clone(&self.chain) };
+                    results.get().set_result($mining(&self.chain, mining));
                     Ok(())
                 }
             }
@@ -347,6 +448,9 @@ macro_rules! fake_node {
                     let known = BlockHash::from_slice(params.get()?.get_current_tip()?).unwrap();
                     assert!(params.get()?.get_timeout() > 1000.0, "in milliseconds");
                     while lock(&self.chain).devnet.best_block() == known {
+                        if waits_for_no_tip(&self.chain) {
+                            return Ok(());
+                        }
                         sleep(LOOK).await;
                     }
                     let chain = lock(&self.chain);
@@ -364,6 +468,9 @@ macro_rules! fake_node {
                     let options = params.get()?.get_options()?;
                     assert_eq!(options.get_block_reserved_weight(), 4000 + 89 * 4);
                     assert_eq!(options.get_coinbase_output_max_additional_sigops(), 400);
+                    if options.get_use_mempool() {
+                        hold(&self.chain, |tricks| tricks.makes_no_templates).await;
+                    }
                     let offer = Offer::new(&self.chain, options.get_use_mempool());
                     results.get().set_result(new_client(Given { chain: Arc::clone(&self.chain), offer }));
                     Ok(())
@@ -374,6 +481,7 @@ macro_rules! fake_node {
                     params: mining::CheckBlockParams,
                     mut results: mining::CheckBlockResults,
                 ) -> Done {
+                    hold(&self.chain, |tricks| tricks.checks_nothing).await;
                     let options = params.get()?.get_options()?;
                     assert!(options.get_check_merkle_root() && !options.get_check_pow());
                     let good = bitcoin::consensus::deserialize::<Block>(params.get()?.get_block()?).is_ok();
@@ -453,6 +561,7 @@ macro_rules! fake_node {
                     params: block_template::SubmitSolutionParams,
                     mut results: block_template::SubmitSolutionResults,
                 ) -> Done {
+                    objection(&self.chain)?;
                     let params = params.get()?;
                     let fields = [params.get_version(), params.get_timestamp(), params.get_nonce()];
                     results.get().set_result(self.offer.solve(&self.chain, fields, params.get_coinbase()?));
@@ -470,6 +579,7 @@ macro_rules! fake_node {
                     while lock(&self.chain).devnet.best_block() == self.offer.header.prev_blockhash {
                         sleep(LOOK).await;
                     }
+                    hold(&self.chain, |tricks| tricks.makes_no_templates).await;
                     let (chain, offer) = (Arc::clone(&self.chain), Offer::new(&self.chain, true));
                     results.get().set_result(new_client(Given { chain, offer }));
                     Ok(())
@@ -487,11 +597,11 @@ macro_rules! fake_node {
     };
 }
 
-fake_node!(v30, bitcoin_capnp_types_v30, |results, offer| {
+fake_node!(v30, bitcoin_capnp_types_v30, as_described, |results, offer| {
     results.get().set_result(&serialize(&offer.coinbase));
 });
 
-fake_node!(v31, bitcoin_capnp_types, |results, offer| {
+fake_node!(v31, bitcoin_capnp_types, newer::client, |results, offer| {
     let coinbase = &offer.coinbase;
     let mut told = results.get().init_result();
     told.set_version(coinbase.version.0.cast_unsigned());
