@@ -55,6 +55,8 @@ pub enum BlockFate {
     Stale,
     /// Every node says that it is not valid.
     Refused,
+    /// No node could tell, and so many blocks have come since that asking on is of no use.
+    Unknown,
 }
 
 /// The blocks whose fate is not known.
@@ -198,6 +200,7 @@ impl BlockFate {
             Self::InChain => "in-chain",
             Self::Stale => "stale",
             Self::Refused => "refused",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -31,6 +31,10 @@ const FOLLOWED_MAX: usize = 1_024;
 /// How many blocks deep a fate is final: six, as everywhere.
 const BURIED: u32 = 6;
 
+/// After how many more blocks a block is given up whose fate no node can tell: those without RPC may never be able to. A day's worth of them,
+/// so that an outage is not taken for that.
+const FORGOTTEN: u32 = 144;
+
 /// How long an answer is waited for before a node that could not be reached is asked again; doubles with each time.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest such wait.
@@ -240,7 +244,7 @@ impl Desk {
     }
 
     /// Has a block that is on its way looked at by other eyes. The nodes have the last word, so nothing waits for this; but if it fails, a
-    /// fault of ours must be found (`docs/decisions/0029-found-blocks-are-checked-beside.md`).
+    /// fault of ours must be found (`docs/decisions/0028-found-blocks-are-checked-beside.md`).
     fn check_beside<E: fmt::Display>(
         self: &Arc<Self>,
         hash: BlockHash,
@@ -399,6 +403,9 @@ impl Follower {
                 return Next::Watch;
             }
             Submitted::Refused(reason) => return self.refuse(reason).await,
+            Submitted::Unreachable(error) if self.is_saved() && self.is_under(FORGOTTEN) => {
+                return self.give_up(&error).await;
+            }
             Submitted::Unreachable(error) => {
                 tracing::warn!(%hash, height, error, "block could not be handed over; it will be tried again");
                 return Next::Submit;
@@ -429,7 +436,7 @@ impl Follower {
             }
             Fate::Stale => {
                 self.is_with_a_node(true);
-                if self.is_buried() {
+                if self.is_under(BURIED) {
                     return self.lose().await;
                 }
             }
@@ -442,16 +449,27 @@ impl Follower {
                 if self.is_only_copy() {
                     return Next::Submit;
                 }
+                if self.is_under(FORGOTTEN) {
+                    return self.give_up(&error).await;
+                }
             }
         }
         if self.pause(FATE_INTERVAL).await { Next::Done } else { Next::Watch }
     }
 
-    /// Whether so many blocks have been built since that no other chain can be expected to win.
-    fn is_buried(&self) -> bool {
+    /// Whether more than so many blocks have been built since.
+    fn is_under(&self, blocks: u32) -> bool {
         // The node's word, because a desk may stand without a pool's server.
         let tip = *self.desk.node.tips().borrow();
-        tip.is_some_and(|tip| tip.height.0 > self.block.height.0 + BURIED)
+        tip.is_some_and(|tip| tip.height.0.saturating_sub(self.block.height.0) > blocks)
+    }
+
+    /// Follows the block no longer, although nobody knows what became of it.
+    async fn give_up(&mut self, error: &str) -> Next {
+        let (hash, height) = (self.hash, self.block.height.0);
+        tracing::warn!(%hash, height, error, "nobody can tell what became of the block; look its hash up");
+        self.is_with_a_node(true);
+        self.settle(BlockFate::Unknown).await
     }
 
     fn accept(&mut self) {

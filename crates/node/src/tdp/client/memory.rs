@@ -109,18 +109,25 @@ impl Memory {
     }
 
     /// Where a block is, as far as the tips tell.
+    ///
+    /// A tip comes without the block that it stands on, and a node changes chains when the other one is a block longer. So once there is a
+    /// higher tip, nobody can tell which of two blocks below is under it.
     pub(super) fn fate(&self, hash: BlockHash) -> Fate {
         let Some(newest) = self.tips.back() else {
             return Fate::Unreachable("the template provider has told of no block yet".to_owned());
         };
         if let Some(at) = self.tips.iter().rposition(|tip| tip.hash == hash) {
             let height = self.tips.get(at).map_or(0, |tip| tip.height.0);
-            let replaced = self.tips.iter().skip(at + 1).any(|tip| tip.height.0 <= height);
-            let confirmations = newest.height.0.saturating_sub(height).saturating_add(1);
-            return if replaced { Fate::Stale } else { Fate::InChain { confirmations } };
+            let mut later = self.tips.iter().skip(at + 1);
+            return if newest.hash == hash {
+                Fate::InChain { confirmations: 1 }
+            } else if later.any(|tip| tip.height.0 <= height) {
+                Fate::Stale
+            } else {
+                Fate::Unreachable("this protocol does not tell what later blocks stand on".to_owned())
+            };
         }
         match self.handed.iter().find(|known| known.hash == hash) {
-            Some(known) if self.tips.iter().any(|tip| tip.height == known.height) => Fate::Stale,
             Some(known) if newest.height < known.height => Fate::Unknown,
             Some(_) | None => {
                 let reason =

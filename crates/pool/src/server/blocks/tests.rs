@@ -200,6 +200,48 @@ async fn a_block_on_disk_keeps_nobody_waiting_for_a_dead_node() {
     assert!(Clock.monotonic() - start < BLOCKS_PATIENCE);
 }
 
+/// The file of such a block stayed pending, and every start warned of it twice a minute for ever.
+#[tokio::test(start_paused = true)]
+async fn a_block_whose_fate_no_node_can_tell_is_given_up_after_a_day_of_blocks() {
+    const TEMPLATE: &str = r#"{"version":536870912,"rules":["csv","!segwit","taproot"],
+        "previousblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
+        "transactions":[],"coinbaseaux":{},"coinbasevalue":1250000000,
+        "target":"7fffff0000000000000000000000000000000000000000000000000000000000","mintime":1296688603,
+        "mutable":["time","transactions","prevblock"],"noncerange":"00000000ffffffff","sigoplimit":80000,
+        "sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"207fffff","height":300,
+        "default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"}"#;
+    // A template is of the height after the tip's.
+    let (old, young) = ([1; 32], [2; 32]);
+    let (first_height, next_height) = (Height(299 - FORGOTTEN - 1), Height(299 - FORGOTTEN + 1));
+    for submitted in [Answer::Dead, Answer::Null] {
+        let (fake, url) = FakeNode::bind().await;
+        fake.switch().healthy();
+        fake.script("getblocktemplate", [Answer::Json(TEMPLATE)]);
+        fake.script("submitblock ", [submitted]);
+        fake.script("getblockheader ", [Answer::Dead]);
+        let node = fake.client(&url);
+        tokio::spawn(fake.run());
+        let storage = FaultyStorage::default();
+        let store = BlockStore::open_in(storage.clone()).unwrap();
+        store.save(old, first_height, &[1; 100]).unwrap();
+        store.save(young, next_height, &[2; 100]).unwrap();
+        let blocks = FoundBlocks::open(node, store).unwrap();
+        let on_disk = || {
+            let store = BlockStore::open_in(storage.after_power_cut(1)).unwrap();
+            store.pending().unwrap().blocks.iter().map(|block| block.hash).collect::<Vec<_>>()
+        };
+        let settled = async {
+            while on_disk().contains(&old) {
+                sleep(FATE_INTERVAL).await;
+            }
+        };
+        timeout(100 * FATE_INTERVAL, settled).await.expect("it is given up");
+        sleep(10 * FATE_INTERVAL).await;
+        assert_eq!(on_disk(), [young], "this one may still be told of");
+        drop(blocks);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_waits_for_what_is_under_way_to_the_disk() {
     let storage = FaultyStorage::default();
