@@ -70,7 +70,8 @@ pub fn worker_name(user: &str) -> WorkerName {
 /// The name under which a pool is to credit one machine: the operator's, and the worker's behind it.
 ///
 /// Behind an address within one of the forms with slashes, and behind `sri/donate`, stands another slash: a point would belong to the address.
-pub(crate) fn user_of(operator: &str, worker: &str) -> String {
+#[must_use]
+pub fn user_of(operator: &str, worker: &str) -> String {
     let is_bare = match operator.strip_prefix("sri/").and_then(|form| form.rsplit('/').next()) {
         Some(last) => operator == "sri/donate" || Address::<NetworkUnchecked>::from_str(last).is_ok(),
         None => false,

@@ -24,7 +24,7 @@ mod machine;
 pub mod server;
 mod status;
 
-pub use credential::{Credential, worker_name};
+pub use credential::{Credential, user_of, worker_name};
 pub use device::{CLASSES, Class, Device, Override, Quirks, class_table};
 pub use job::{EXTRANONCE1_LEN, NUMBER_STEP, NoRoom, Route, Sv1Job};
 pub use machine::{
