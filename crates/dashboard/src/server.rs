@@ -114,7 +114,7 @@ impl Server {
         }
         let (shutdown, draining) = Shutdown::new();
         let site = Arc::new(Site { pages, hosts: Hosts::new(&config.hosts) });
-        runtime.spawn(accept(listener, site, draining));
+        runtime.spawn(accept(draining, listener, site));
         Ok(Self { address, shutdown, runtime: Some(runtime) })
     }
 
@@ -155,7 +155,8 @@ struct Site {
     hosts: Hosts,
 }
 
-async fn accept(mut listener: Listener, site: Arc<Site>, mut draining: Draining) {
+/// `draining` comes first and so is dropped last: whoever waits for the end finds the address free.
+async fn accept(mut draining: Draining, mut listener: Listener, site: Arc<Site>) {
     loop {
         let accepted = tokio::select! {
             () = draining.begun() => return,

@@ -166,9 +166,9 @@ impl Translator {
         let numbers = Numbers::new(Arc::clone(&hall), overview, admission);
         let watcher = tokio::spawn(watcher::run(numbers.clone(), tell));
         let encrypted = tls.map(|(listener, tls)| {
-            tokio::spawn(acceptor::run(Arc::clone(&hall), listener, Some(tls), draining.clone()))
+            tokio::spawn(acceptor::run(draining.clone(), listener, Some(tls), Arc::clone(&hall)))
         });
-        let plain = tokio::spawn(acceptor::run(hall, plain, None, draining));
+        let plain = tokio::spawn(acceptor::run(draining, plain, None, hall));
         let acceptors = encrypted.into_iter().chain([plain]).collect();
         Ok(Self { address, tls_address, numbers, status, shutdown, stop, acceptors, steward, watcher })
     }

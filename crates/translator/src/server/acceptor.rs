@@ -7,8 +7,8 @@ use adit_net::{Draining, Listener};
 use super::tls::Tls;
 use super::{Hall, peer};
 
-/// Accepts until the program ends.
-pub(super) async fn run(hall: Arc<Hall>, mut listener: Listener, tls: Option<Tls>, mut draining: Draining) {
+/// Accepts until the program ends. `draining` comes first and so is dropped last: whoever waits for the end finds the address free.
+pub(super) async fn run(mut draining: Draining, mut listener: Listener, tls: Option<Tls>, hall: Arc<Hall>) {
     loop {
         tokio::select! {
             biased;
