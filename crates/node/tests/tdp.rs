@@ -200,6 +200,18 @@ async fn a_block_on_its_way_at_shutdown_arrives() {
     assert!(client.connection.read().await.is_err() || client.connection.read().await.is_err());
 }
 
+/// It was thrown away with the connection, unread.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_came_as_the_provider_stopped_was_lost() {
+    let node = devnet();
+    let (provider, authority) = provider(&node).await;
+    let mut client = Client::start(provider.address(), authority).await;
+    let (id, template) = same_template(&node, &mut client).await;
+    let hash = client.submit(id, &template).await;
+    assert!(provider.shutdown().await);
+    assert_eq!(node.fate(hash).await, Fate::InChain { confirmations: 1 });
+}
+
 /// Asking for everything again and again without reading costs the one who does it the connection, and nobody else anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_reads_harms_nobody() {

@@ -71,6 +71,7 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         if pool.as_ref().is_none_or(|pool| pool.pool.server_key != provider.server_key) {
             check_keys(&provider.server_key, &mut report);
         }
+        check_data_dir(&provider.data_dir, &mut report);
         check_listen(provider.listen, &mut report);
     }
     if let Some(translator) = &translator {

@@ -2,7 +2,7 @@
 
 mod reload;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,14 +50,15 @@ pub(crate) async fn run(
     let nodes: Vec<Node> = config.nodes.iter().map(Node::open).collect();
     let named = config.nodes.iter().map(NodeConfig::name).zip(&nodes);
     let watched = named.map(|(name, node)| WatchedNode::new(name, node)).collect();
-    let api = config.pool.api;
+    let hosts = config.pool.api_hosts.clone();
+    let api = config.pool.api.map(|listen| adit_dashboard::ServerConfig { listen, hosts });
     let node = Node::several(nodes, || Clock.now());
     // Blocks first: whatever keeps the pool from starting, those of an earlier run are on their way.
     let blocks = open_blocks(&config.data_dir, node.clone()).await?;
     let outcome = match start(config, node, blocks.clone(), supervisor.socket()).await {
         Ok((server, declarator, custom_jobs)) => {
             reloader.custom_jobs = custom_jobs;
-            let api = api.and_then(|listen| serve(&server, watched, listen));
+            let api = api.and_then(|config| serve(&server, watched, &config));
             supervisor.ready();
             let failure = watch(&server, &mut signals, async || {
                 reload.received().await;
@@ -86,10 +87,13 @@ pub(crate) async fn run(
 }
 
 /// Serves the pool's numbers. A pool that nobody can look at still earns, so what is wrong here ends nothing.
-fn serve(server: &Server, nodes: Vec<WatchedNode>, listen: SocketAddr) -> Option<adit_dashboard::Server> {
+fn serve(
+    server: &Server,
+    nodes: Vec<WatchedNode>,
+    config: &adit_dashboard::ServerConfig,
+) -> Option<adit_dashboard::Server> {
     let pages = Arc::new(PoolPages::new(server.handle(), nodes));
-    let config = adit_dashboard::ServerConfig { listen, ..adit_dashboard::ServerConfig::default() };
-    match adit_dashboard::Server::start(&config, pages) {
+    match adit_dashboard::Server::start(config, pages) {
         Ok(api) => {
             tracing::info!(api = %api.address(), "the pool's numbers are served here");
             Some(api)

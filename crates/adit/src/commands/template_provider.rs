@@ -91,7 +91,8 @@ impl BlockDesk for Desk {
             let saved = SavedBlock { hash, height, bytes: block.to_bytes() };
             // The protocol does not tell who of a client's miners it was.
             let nobody = UserIdentity::from_wire(b"").expect("no name has no bad character");
-            self.0.take(saved, nobody, None).await;
+            // A client's coinbase is the client's.
+            self.0.forward(saved, nobody, None).await;
         })
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct PoolSettings {
     pub(crate) token_key: Option<PathBuf>,
     /// Where the pool's numbers are served over HTTP.
     pub(crate) api: Option<SocketAddr>,
+    /// Names on the internet under which they may be asked for.
+    pub(crate) api_hosts: Vec<String>,
 }
 
 /// Everything that `adit template-provider` needs to know.
@@ -337,8 +339,9 @@ fn pool(
     }
     let limits = limits(&written, mistakes);
     let api = pool_api(written.api, listen, mistakes);
+    let api_hosts = hosts("pool.api_hosts", written.api_hosts.unwrap_or_default(), mistakes);
     let (listen, payout_address, role) = (listen?, payout_address?, role?);
-    Some(PoolSettings { listen, payout_address, role, limits, server_key, token_key, api })
+    Some(PoolSettings { listen, payout_address, role, limits, server_key, token_key, api, api_hosts })
 }
 
 /// Where the pool's numbers are served, if anywhere.
@@ -449,6 +452,19 @@ fn successor(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Successor> {
         return None;
     };
     Some(Successor { host: host.trim_matches(['[', ']']).to_owned(), port })
+}
+
+/// Names of hosts, as browsers send them but for the port.
+pub(super) fn hosts(path: &str, names: Vec<String>, mistakes: &mut Vec<Mistake>) -> Vec<String> {
+    let is_name =
+        |name: &&String| !name.is_empty() && !name.contains(|c: char| "/:@".contains(c) || c.is_whitespace());
+    for name in names.iter().filter(|name| !is_name(name)) {
+        let text = format!(
+            "{name:?} is not the name of a host; write it without http:// and port, as in farm.example.org"
+        );
+        mistakes.push(Mistake::at(path, text));
+    }
+    names
 }
 
 /// The address to listen on.

@@ -181,6 +181,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Where the pool's numbers are served over HTTP, for SRI's sv2-ui and Prometheus; off for nowhere.",
     },
     Key {
+        path: "pool.api_hosts",
+        default: None,
+        example: "[\"pool.example.org\"]",
+        meaning: "Names on the internet under which the numbers may be asked for, as by a proxy in front; addresses and local names always may.",
+    },
+    Key {
         path: "template_provider.listen",
         default: Some("\"127.0.0.1:8442\""),
         example: "\"127.0.0.1:8442\"",

@@ -67,6 +67,10 @@ fn the_numbers_are_served_where_the_config_says() {
     assert!(said.contains("pool.api: \"9090\" is not ADDRESS:PORT"), "{said}");
     let said = api("api = \"127.0.0.1:34254\"").unwrap_err();
     assert!(said.contains("pool.api: port 34254 is that of pool.listen"), "{said}");
+    let text = GOOD.replace("[pool]", "[pool]\napi_hosts = [\"pool.example.org\"]");
+    assert_eq!(parse_with(&text, &[]).unwrap().pool.api_hosts, ["pool.example.org"]);
+    let said = api("api_hosts = [\"http://pool.example.org\"]").unwrap_err();
+    assert!(said.contains("pool.api_hosts: \"http://pool.example.org\" is not the name of a host"), "{said}");
 }
 
 #[test]
@@ -234,7 +238,7 @@ fn what_changes_live_is_a_key() {
     // A server that reloads is given all rules of the pool; one that it cannot take needs a word in `ReloadError`.
     let pool = KEYS.iter().map(|key| key.path).filter(|path| path.starts_with("pool."));
     let fixed: Vec<_> = pool.filter(|path| !LIVE.contains(path)).collect();
-    assert_eq!(fixed, ["pool.listen", "pool.instance", "pool.token_key", "pool.api"]);
+    assert_eq!(fixed, ["pool.listen", "pool.instance", "pool.token_key", "pool.api", "pool.api_hosts"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use adit_translator::server::{Mode, Pool, TranslatorConfig, UpstreamTarget};
 use adit_translator::{MachineConfig, Override};
 use adit_units::{Difficulty, Hashrate};
 
-use super::checked::{listen, log, required, shares_per_minute};
+use super::checked::{hosts, listen, log, required, shares_per_minute};
 use super::declaration::{each, keyed, user};
 use super::mistake::Mistake;
 use super::payee::expectation;
@@ -75,7 +75,7 @@ pub(super) fn check(
         Some("off") => None,
         text => super::checked::listen("translator.api", text.map(str::to_owned), "127.0.0.1:4081", mistakes),
     };
-    let api_hosts = hosts("translator.api_hosts", table.api_hosts.as_deref().unwrap_or_default(), mistakes);
+    let api_hosts = hosts("translator.api_hosts", table.api_hosts.clone().unwrap_or_default(), mistakes);
     let upstreams = each(written.upstream, written.upstreams, mistakes, upstream);
     let mode = mode(table.mode.as_deref(), mistakes);
     let keepalive = table.keepalive_secs.unwrap_or(KEEPALIVE_SECS);
@@ -106,19 +106,6 @@ pub(super) fn check(
         expects_proxy: table.proxy_protocol.unwrap_or(false),
     };
     Some(TranslatorSettings { log, listen: listen?, tls, api, api_hosts, role })
-}
-
-/// Names of hosts, as browsers send them but for the port.
-fn hosts(path: &str, names: &[String], mistakes: &mut Vec<Mistake>) -> Vec<String> {
-    let is_name =
-        |name: &&String| !name.is_empty() && !name.contains(|c: char| "/:@".contains(c) || c.is_whitespace());
-    for name in names.iter().filter(|name| !is_name(name)) {
-        let text = format!(
-            "{name:?} is not the name of a host; write it without http:// and port, as in farm.example.org"
-        );
-        mistakes.push(Mistake::at(path, text));
-    }
-    names.to_vec()
 }
 
 /// Where machines connect over TLS; the three keys go together.

@@ -87,6 +87,7 @@ pub(super) struct WrittenPool {
     pub(super) server_key: Option<String>,
     pub(super) token_key: Option<String>,
     pub(super) api: Option<String>,
+    pub(super) api_hosts: Option<Vec<String>>,
 }
 
 /// The table `[jds]`.

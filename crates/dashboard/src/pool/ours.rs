@@ -139,6 +139,8 @@ pub(super) struct Connection<'a> {
     connected_secs: u64,
     channels: usize,
     workers: usize,
+    /// Accepted shares of workers beyond those that are told apart.
+    other_workers_accepted: u64,
     hashrate: u64,
     accepted: u64,
     rejected: u64,
@@ -156,6 +158,7 @@ impl<'a> Connection<'a> {
             connected_secs: status.at.saturating_since(connection.since).as_secs(),
             channels: report.channels.len(),
             workers: report.workers.len(),
+            other_workers_accepted: report.other_workers.accepted,
             hashrate: sum(report.channels.iter()),
             accepted: shares().fold(0, |sum, shares| sum.saturating_add(shares.accepted)),
             rejected: shares().fold(0, |sum, shares| sum.saturating_add(shares.rejected_total())),

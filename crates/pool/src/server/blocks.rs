@@ -188,16 +188,32 @@ impl FoundBlocks {
         }
     }
 
-    /// Sends a block on its way that was put together elsewhere; when this returns, it is. Answers whether it was not yet: one that is
-    /// on its way already is passed over.
+    /// Sends a block on its way that was put together here of parts from elsewhere, and checks it beside; when this returns, it is on its way.
+    /// Answers whether it was not yet: one that is on its way already is passed over.
     pub async fn take(&self, block: SavedBlock, user: UserIdentity, worker: Option<WorkerName>) -> bool {
+        let Some(block) = self.send(block, user, worker).await else { return false };
+        self.desk.check_beside(hash_of(&block), move || check::check(&block));
+        true
+    }
+
+    /// Sends a block on its way as [`Self::take`] does, unchecked: whoever made it answers for it.
+    pub async fn forward(&self, block: SavedBlock, user: UserIdentity, worker: Option<WorkerName>) -> bool {
+        self.send(block, user, worker).await.is_some()
+    }
+
+    /// Sends a block on its way, unless it is already.
+    async fn send(
+        &self,
+        block: SavedBlock,
+        user: UserIdentity,
+        worker: Option<WorkerName>,
+    ) -> Option<Arc<SavedBlock>> {
         let news = Event::BlockFound { hash: hash_of(&block), height: block.height, user, worker };
         let (desk, draining) = (Arc::clone(&self.desk), self.shutdown.draining());
-        let Some(follower) = Follower::new(desk, draining, block, Some(news)) else { return false };
-        let (desk, block) = (Arc::clone(&self.desk), Arc::clone(&follower.block));
+        let follower = Follower::new(desk, draining, block, Some(news))?;
+        let block = Arc::clone(&follower.block);
         send_out(&self.slots, follower).await;
-        desk.check_beside(hash_of(&block), move || check::check(&block));
-        true
+        Some(block)
     }
 
     /// Sends a block on its way; when this returns, it is. One that is on its way already is passed over.
@@ -205,11 +221,10 @@ impl FoundBlocks {
         let FoundBlock { block, user, worker, .. } = found;
         let hash = block.hash;
         let saved = SavedBlock { hash: hash.to_byte_array(), height: block.height, bytes: block.to_bytes() };
-        if !self.take(saved, user, worker).await {
-            return;
+        if self.send(saved, user, worker).await.is_some() {
+            // What the template allows its coinbase is known only here.
+            self.desk.check_beside(hash, move || block.check());
         }
-        // Its bytes were looked at already; what the template allows its coinbase is known only here.
-        self.desk.check_beside(hash, move || block.check());
     }
 }
 

@@ -95,7 +95,7 @@ impl Looker {
         if self.is_busy.swap(true, AcqRel) {
             // What somebody else is putting together is as good. An error is that of the time.
             let _ = timeout(2 * PATIENCE, latest.changed()).await;
-            if let Some(status) = &*latest.borrow() {
+            if let Some(status) = latest.borrow().as_ref().filter(|status| is_fresh(status)) {
                 return Arc::clone(status);
             }
         }

@@ -390,7 +390,9 @@ impl Steward {
 
     /// Whose a link is or was.
     fn owner(&self, id: LinkId) -> Option<usize> {
-        self.owners.iter().rfind(|(link, _)| *link == id).map(|(_, upstream)| *upstream)
+        // One in use for long is not forgotten, however many others were tried meanwhile.
+        let known = || self.owners.iter().rfind(|(link, _)| *link == id).map(|(_, upstream)| *upstream);
+        self.roster.attempt(id).map(|attempt| attempt.upstream).or_else(known)
     }
 
     /// Shares that were accepted here and found no way to their link are lost to its upstream, whether their machine is still there or not.

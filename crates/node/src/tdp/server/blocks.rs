@@ -119,7 +119,11 @@ impl Known {
     fn note_end(&mut self, ended: Result<BlockHash, JoinError>, now: Monotonic) {
         match ended {
             Ok(hash) => drop(self.blocks.insert(hash, Some(now))),
-            Err(panic) => tracing::error!(%panic, "handing over a block failed by a fault of ours"),
+            Err(panic) => {
+                tracing::error!(%panic, "handing over a block failed by a fault of ours");
+                // Which one it was is not known, and to hand over another twice does no harm.
+                self.blocks.retain(|_, at| at.is_some());
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use adit_net::{
 };
 use adit_transport::{FrameQueue, OpenError};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Hall;
 use super::vigil::{News, Vigil};
@@ -18,6 +19,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A queue of frames that has held more than this gives its memory back.
 const FRAMES_KEPT: usize = 16 * 1024;
+
+/// Reads of what had arrived when the end began.
+const LAST_READS: usize = 8;
 
 /// One client.
 struct Client {
@@ -71,6 +75,9 @@ pub(super) async fn serve(accepted: Accepted, hall: Arc<Hall>, mut draining: Dra
     let vigil = hall.vigil.clone();
     let mut client = Client { hall, number, permit, connection, session, offers, vigil, timer, draining };
     let end = client.run().await;
+    if matches!(end, End::Shutdown | End::NodeAway) {
+        client.take_what_came().await;
+    }
     client.part(&end).await;
 }
 
@@ -136,6 +143,17 @@ impl Client {
             self.settle()?;
         }
         Ok(())
+    }
+
+    /// Takes the bytes that had arrived when the end began: a block may be among them.
+    async fn take_what_came(&mut self) {
+        for _ in 0..LAST_READS {
+            // No patience at all still asks the socket once.
+            let Ok(Ok(_)) = timeout(Duration::ZERO, self.connection.read()).await else { return };
+            if self.take_frames().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Moves what the session has to say to the outbox.

@@ -185,6 +185,18 @@ async fn shares_that_found_no_way_up_vanished() {
     assert_eq!(stage.known(0).shares.lost, 3);
 }
 
+/// A better upstream that was tried again and again pushed it out of those that are remembered, and its numbers stood still.
+#[tokio::test]
+async fn an_upstream_in_use_for_hours_was_forgotten() {
+    let mut stage = Stage::new(Mode::Aggregated, 2);
+    let link = stage.link(0);
+    stage.steward.owners.clear();
+    stage.steward.hall.registry.count_unsent(link);
+    stage.steward.handle_tick(1);
+    stage.steward.handle_tick(2);
+    assert_eq!(stage.known(0).shares.lost, 1);
+}
+
 #[tokio::test]
 async fn shares_that_wait_for_an_answer_are_counted_for_each_machine() {
     let mut stage = Stage::new(Mode::Aggregated, 1);
