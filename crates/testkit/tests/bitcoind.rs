@@ -41,7 +41,7 @@ fn mines_on_a_private_signet() {
     assert!(
         work > bitcoin::Work::from_be_bytes({
             let mut bytes = [0; 32];
-            bytes[28] = 0x40;
+            bytes[29] = 0x40;
             bytes
         }),
         "a block of this chain stands for millions of hashes"
