@@ -1,11 +1,28 @@
 //! The text that Prometheus scrapes, in its exposition format 0.0.4.
 
 use core::fmt::{Display, Write as _};
+use core::time::Duration;
 
 use crate::names::PLAIN_MAX;
 
 /// The media type of the text.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What stands in the place of a number or name where a series is for all.
+pub(crate) const ALL: &str = "all";
+
+/// A channel or machine whose last accepted share is older may be dead.
+pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(600);
+
+/// A number that may do anything between two looks.
+pub(crate) const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, help }
+}
+
+/// A number that only grows.
+pub(crate) const fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, help }
+}
 
 /// A metric: its name, what kind of number it is, and what it says.
 #[derive(Clone, Copy, Debug)]

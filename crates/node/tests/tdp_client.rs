@@ -1,6 +1,9 @@
 //! Templates from a template provider over sockets: found blocks back, trouble with the provider, another node beside it.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "rpc/line.rs"]
+mod line;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +16,7 @@ use adit_testkit::mining::mine;
 use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, Identity, StaticKeyPair};
 use adit_units::{UnixTime, Work};
 use bitcoin::{BlockHash, Network, ScriptBuf};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use line::Line;
 use tokio::time::{sleep, timeout};
 
 /// How long anything may take on a machine that has much else to do.
@@ -105,45 +105,6 @@ async fn down(node: &Node) -> String {
 
 fn found(template: &Arc<Template>) -> Block {
     mine(template, ScriptBuf::from_bytes(vec![0x51]))
-}
-
-/// A line to a server that can be held up.
-struct Proxy {
-    address: SocketAddr,
-    hold: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Proxy {
-    async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (hold, held) = watch::channel(false);
-        let task = tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(server).await.unwrap();
-                tokio::spawn(carry(near, far, held.clone()));
-            }
-        });
-        Self { address, hold, task }
-    }
-}
-
-/// Carries bytes both ways, but not while they are held.
-async fn carry(mut near: TcpStream, mut far: TcpStream, mut held: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            done = copy_bidirectional(&mut near, &mut far) => return drop(done),
-            held = held.wait_for(|&held| held) => drop(held.unwrap()),
-        }
-        held.wait_for(|&held| !held).await.unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,19 +216,19 @@ async fn a_provider_on_another_network_is_refused() {
 async fn another_node_is_used_while_the_provider_hangs_and_it_gets_blocks_too() {
     let chain = devnet(1, OFTEN);
     let server = Server::start(&chain).await;
-    let proxy = Proxy::start(server.provider.address()).await;
-    let far = Node::tdp(&config(proxy.address, Some(server.key)));
+    let line = Line::start(server.provider.address()).await;
+    let far = Node::tdp(&config(line.address, Some(server.key)));
     let node = Node::several(vec![far.clone(), chain.clone()], || Clock.now());
     let first = template(&node, |_| true).await;
     in_time("the provider", far.health().wait_for(|health| matches!(health, Health::Up))).await.unwrap();
     // Longer than it takes to learn that it answers questions, and to notice when it does not.
     sleep(Duration::from_secs(3)).await;
-    proxy.hold.send_replace(true);
+    line.hold.send_replace(true);
     let block = found(&first);
     assert_eq!(node.submit(&block).await, Submitted::Accepted, "the other node has it");
     let next = on(&node, block.hash).await;
     assert_eq!(next.tip.height.0, first.tip.height.0 + 1);
-    proxy.hold.send_replace(false);
+    line.hold.send_replace(false);
     let back = on(&far, block.hash).await;
     assert_eq!(back.tip.height, next.tip.height);
     let block = found(&next);

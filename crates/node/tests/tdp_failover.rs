@@ -4,6 +4,8 @@
 #[path = "rpc/fake.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod fake;
+#[path = "rpc/line.rs"]
+mod line;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +19,8 @@ use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, Identity, StaticKeyPa
 use adit_units::UnixTime;
 use bitcoin::Network;
 use fake::{FakeNode, Trick, solved};
+use line::Line;
 use serde_json::json;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{pause, sleep, timeout};
 
 /// The longest time that a change of nodes may take.
@@ -32,45 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const WARM_UP: Duration = Duration::from_secs(20);
 /// What is asked of a node that is followed.
 const METHODS: [&str; 4] = ["getbestblockhash", "getblocktemplate", "getblockchaininfo", "getblockheader"];
-
-/// A line to a server that can be held up.
-struct Line {
-    address: SocketAddr,
-    hold: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Line {
-    async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (hold, held) = watch::channel(false);
-        let task = tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(server).await.unwrap();
-                tokio::spawn(carry(near, far, held.clone()));
-            }
-        });
-        Self { address, hold, task }
-    }
-}
-
-/// Carries bytes both ways, but not while they are held.
-async fn carry(mut near: TcpStream, mut far: TcpStream, mut held: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            done = copy_bidirectional(&mut near, &mut far) => return drop(done),
-            held = held.wait_for(|&held| held) => drop(held.unwrap()),
-        }
-        held.wait_for(|&held| !held).await.unwrap();
-    }
-}
 
 /// As an operator has it.
 fn as_configured(fake: &FakeNode) -> RpcConfig {

@@ -1,6 +1,9 @@
 //! How soon a miner's change of speed shows in its target when jobs come as this pool makes them, on a node that has nothing new to say.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../channel/src/vardiff/tests/random.rs"]
+mod random;
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -10,6 +13,7 @@ use adit_share::{Template, TemplateParts, Tip, witness_commitment};
 use adit_units::{Hashrate, Height, Monotonic, Now, Sats, ShareRate, Target, TemplateId, UnixTime};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, BlockHash, CompactTarget, ScriptBuf, TxOut};
+use random::Random;
 
 /// One terahash a second.
 const TERAHASH: u64 = 1_000_000_000_000;
@@ -17,25 +21,6 @@ const TERAHASH: u64 = 1_000_000_000_000;
 const START: u32 = 1_700_000_000;
 /// How long the miner is steady at least, in seconds; up to a minute comes to it, so that its speed changes at any point of a job's life.
 const STEADY: f64 = 600.0;
-
-/// A small generator of random numbers, so that the runs below are the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Seconds until the next event of a Poisson process with that many events a minute.
-    #[expect(clippy::cast_precision_loss, reason = "a random number between zero and one")]
-    fn wait(&mut self, per_minute: f64) -> f64 {
-        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        -(1.0 - uniform).ln() * 60.0 / per_minute
-    }
-}
 
 /// The moment so many seconds after the beginning.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a simulation in seconds")]

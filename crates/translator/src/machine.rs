@@ -109,6 +109,13 @@ pub trait Lender {
     fn exchange(&mut self, present: [u8; EXTRANONCE1_LEN], wanted: [u8; EXTRANONCE1_LEN]) -> bool;
 }
 
+/// For a machine that is alone: each keeps the extranonce1 that it has.
+impl Lender for () {
+    fn exchange(&mut self, _present: [u8; EXTRANONCE1_LEN], _wanted: [u8; EXTRANONCE1_LEN]) -> bool {
+        false
+    }
+}
+
 /// A share for the upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {

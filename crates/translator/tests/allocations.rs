@@ -7,7 +7,7 @@ mod fixture;
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_translator::{Lender, Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Sv1Job};
+use adit_translator::{Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Sv1Job};
 use adit_units::{Difficulty, Monotonic, Now, Target, UnixTime};
 
 use self::fixture::{Given, TIME};
@@ -24,14 +24,6 @@ const IDLE_MACHINE: u64 = CONNECTION / 6;
 
 /// Most bytes that a machine takes that has submitted its ten shares a minute for hours.
 const BUSY_MACHINE: u64 = CONNECTION * 3 / 4;
-
-struct NoLender;
-
-impl Lender for NoLender {
-    fn exchange(&mut self, _present: [u8; 4], _wanted: [u8; 4]) -> bool {
-        false
-    }
-}
 
 fn now(seconds: u64) -> Now {
     let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(TIME) };
@@ -68,7 +60,7 @@ fn ready(config: Arc<MachineConfig>, job: &Arc<Sv1Job>) -> Machine {
         r#"{"id":2,"method":"mining.subscribe","params":["bitaxe/BM1370/v2.9.31"]}"#,
         r#"{"id":3,"method":"mining.authorize","params":["bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq.rig1","d=0.0000000001"]}"#,
     ] {
-        machine.handle_line(line.as_bytes(), &mut NoLender, now(0)).unwrap();
+        machine.handle_line(line.as_bytes(), &mut (), now(0)).unwrap();
     }
     machine.handle_job(job, now(0).monotonic);
     while machine.poll_event().is_some() {}
@@ -89,7 +81,7 @@ fn lines(job: &Arc<Sv1Job>, nonces: core::ops::Range<u32>) -> Vec<String> {
 /// Has the machine take the lines, as a server does that reuses its memory.
 fn submit(machine: &mut Machine, lines: &[String], now: Now) {
     for line in lines {
-        machine.handle_line(line.as_bytes(), &mut NoLender, now).unwrap();
+        machine.handle_line(line.as_bytes(), &mut (), now).unwrap();
         while machine.poll_share().is_some() {}
         machine.output().clear();
     }

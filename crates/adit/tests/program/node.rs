@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use adit_testkit::answers::{GENESIS, TEMPLATE};
+
 /// What is wrong with the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -18,18 +20,6 @@ pub(crate) enum Trouble {
 pub(crate) struct FakeNode {
     pub(crate) url: String,
 }
-
-/// The genesis block of regtest.
-const GENESIS: &str = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206";
-
-/// The first template on it, which holds no transactions.
-const TEMPLATE: &str = r#"{"version":536870912,"rules":["csv","!segwit","taproot"],
-    "previousblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
-    "transactions":[],"coinbaseaux":{},"coinbasevalue":5000000000,
-    "target":"7fffff0000000000000000000000000000000000000000000000000000000000","mintime":1296688603,
-    "mutable":["time","transactions","prevblock"],"noncerange":"00000000ffffffff","sigoplimit":80000,
-    "sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"207fffff","height":1,
-    "default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"}"#;
 
 impl FakeNode {
     /// A node with that trouble.

@@ -13,23 +13,11 @@ use adit_pool::ChannelReport;
 use adit_pool::server::{Metrics, Status};
 
 use super::{NodeView, PoolView, channels, sum};
-use crate::exposition::{Exposition, Kind, Metric};
+use crate::exposition::{ALL, Exposition, Metric, SILENT_AFTER, counter, gauge};
 use crate::plain;
 
-/// What stands in the place of a number or name where a series is for all channels.
-const ALL: &str = "all";
 /// Nodes that have series of their own, the most preferred first.
 const NODES_NAMED: usize = 32;
-/// A channel whose last accepted share is older may be dead.
-const SILENT_AFTER: Duration = Duration::from_secs(600);
-
-const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Gauge, help }
-}
-
-const fn counter(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, help }
-}
 
 // The reference implementation calls all of its metrics gauges.
 static UPTIME: Metric = gauge("sv2_uptime_seconds", "Seconds since the server was started.");

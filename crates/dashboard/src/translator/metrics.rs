@@ -11,25 +11,13 @@ use adit_messages::error_code::SubmitSharesError;
 use adit_translator::{ChannelStatus, ShareCounts, Status, UpstreamShares};
 
 use super::{channels, in_use, ours, overlong, sum};
-use crate::exposition::{Exposition, Kind, Metric};
+use crate::exposition::{ALL, Exposition, Metric, SILENT_AFTER, counter, gauge};
 use crate::{label, plain};
 
 /// Channels that have series of their own; where there are more, there is one series for all of an upstream, with [`ALL`] for their number.
 const CHANNELS_NAMED: usize = 64;
-/// The number of all channels together.
-const ALL: &str = "all";
 /// Upstreams that have series of their own, best first.
 const UPSTREAMS_NAMED: usize = 32;
-/// A machine whose last accepted share is older may be dead.
-const SILENT_AFTER: Duration = Duration::from_secs(600);
-
-const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Gauge, help }
-}
-
-const fn counter(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, help }
-}
 
 // The reference implementation calls all of its metrics gauges, those of channels that come and go rightly.
 static UPTIME: Metric = gauge("sv2_uptime_seconds", "Seconds since the program was started.");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use adit_node::{Auth, Node, RpcConfig};
+use adit_testkit::answers::TEMPLATE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -40,16 +41,7 @@ const HEALTHY: [(&str, &str); 3] = [
         "getblockchaininfo",
         r#"{"chain":"regtest","blocks":0,"bestblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"}"#,
     ),
-    (
-        "getblocktemplate",
-        r#"{"version":536870912,"rules":["csv","!segwit","taproot"],
-            "previousblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
-            "transactions":[],"coinbaseaux":{},"coinbasevalue":5000000000,
-            "target":"7fffff0000000000000000000000000000000000000000000000000000000000","mintime":1296688603,
-            "mutable":["time","transactions","prevblock"],"noncerange":"00000000ffffffff","sigoplimit":80000,
-            "sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"207fffff","height":1,
-            "default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"}"#,
-    ),
+    ("getblocktemplate", TEMPLATE),
 ];
 
 /// Says what the node answers from now on.

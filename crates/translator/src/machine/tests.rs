@@ -104,14 +104,6 @@ struct Miner {
     above: Credit,
 }
 
-struct NoLender;
-
-impl Lender for NoLender {
-    fn exchange(&mut self, _present: [u8; EXTRANONCE1_LEN], _wanted: [u8; EXTRANONCE1_LEN]) -> bool {
-        false
-    }
-}
-
 impl Miner {
     fn new((user_agent, hashes_per_second): (&str, f64), number: u32, now: Now) -> Self {
         let terms = MachineTerms { extranonce1: number.to_be_bytes(), seen_key: [1; 16] };
@@ -120,7 +112,7 @@ impl Miner {
             format!(r#"{{"id":1,"method":"mining.subscribe","params":["{user_agent}"]}}"#),
             r#"{"id":2,"method":"mining.authorize","params":["a.b","x"]}"#.to_owned(),
         ] {
-            machine.handle_line(line.as_bytes(), &mut NoLender, now).unwrap();
+            machine.handle_line(line.as_bytes(), &mut (), now).unwrap();
         }
         Self { machine, hashes_per_second, below: Credit::default(), above: Credit::default() }
     }

@@ -26,15 +26,11 @@ fn target(bits: u32, more: u64) -> Target {
     Target::from_work(Work::from_hashes(hashes))
 }
 
-/// As devices take it: without a fraction, if it is not below one.
-fn whole(difficulty: Difficulty) -> Difficulty {
+/// Whether `told` is what a device is given that asked for `wanted`: without a fraction, if it is not below one.
+fn fits(told: Difficulty, wanted: Difficulty) -> bool {
     let one = Difficulty::ONE.to_trillionths();
-    let trillionths = difficulty.to_trillionths();
-    if trillionths < one {
-        difficulty
-    } else {
-        Difficulty::from_trillionths(trillionths.next_multiple_of(one))
-    }
+    let (told, wanted) = (told.to_trillionths(), wanted.to_trillionths());
+    told == wanted || (wanted > one && told.is_multiple_of(one) && told > wanted && told - wanted < one)
 }
 
 proptest! {
@@ -68,7 +64,7 @@ proptest! {
             // What a machine makes of the number that it is told is what counts.
             prop_assert!(told.to_target() >= world.target, "{told} is harder than the upstream's");
             let is_upstreams = Difficulty::from_target(told.to_target()) < LEAST_POWER;
-            let is_fixed = fixed.is_some_and(|fixed| told == whole(millionths(fixed)));
+            let is_fixed = fixed.is_some_and(|fixed| fits(told, millionths(fixed)));
             prop_assert!(is_power_of_two(told) || is_upstreams || is_fixed, "{told} is no power of two");
         }
     }

@@ -5,6 +5,7 @@ use adit_ledger::storage::faulty::Fault;
 use adit_ledger::storage::faulty::FaultyStorage;
 use adit_node::{DevnetConfig, Pace};
 use adit_share::{Assignment, Seen, Submission, Verdict, judge};
+use adit_testkit::answers::TEMPLATE;
 use adit_units::{ChannelId, SequenceNumber, Target, Work};
 use bitcoin::ScriptBuf;
 use tokio::time::timeout;
@@ -203,20 +204,15 @@ async fn a_block_on_disk_keeps_nobody_waiting_for_a_dead_node() {
 /// The file of such a block stayed pending, and every start warned of it twice a minute for ever.
 #[tokio::test(start_paused = true)]
 async fn a_block_whose_fate_no_node_can_tell_is_given_up_after_a_day_of_blocks() {
-    const TEMPLATE: &str = r#"{"version":536870912,"rules":["csv","!segwit","taproot"],
-        "previousblockhash":"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
-        "transactions":[],"coinbaseaux":{},"coinbasevalue":1250000000,
-        "target":"7fffff0000000000000000000000000000000000000000000000000000000000","mintime":1296688603,
-        "mutable":["time","transactions","prevblock"],"noncerange":"00000000ffffffff","sigoplimit":80000,
-        "sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"207fffff","height":300,
-        "default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"}"#;
+    let later = TEMPLATE.replace("\"height\":1,", "\"height\":300,").replace("5000000000", "1250000000");
+    let later: &str = Box::leak(later.into_boxed_str());
     // A template is of the height after the tip's.
     let (old, young) = ([1; 32], [2; 32]);
     let (first_height, next_height) = (Height(299 - FORGOTTEN - 1), Height(299 - FORGOTTEN + 1));
     for submitted in [Answer::Dead, Answer::Null] {
         let (fake, url) = FakeNode::bind().await;
         fake.switch().healthy();
-        fake.script("getblocktemplate", [Answer::Json(TEMPLATE)]);
+        fake.script("getblocktemplate", [Answer::Json(later)]);
         fake.script("submitblock ", [submitted]);
         fake.script("getblockheader ", [Answer::Dead]);
         let node = fake.client(&url);
