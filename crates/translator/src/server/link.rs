@@ -189,8 +189,17 @@ struct Tally {
     pending: HashMap<u64, Sent>,
     /// What became of the shares of each machine since this was told last; `pending` counts those that were sent since then.
     machines: BTreeMap<u64, UpstreamShares>,
-    /// What became of the shares of each channel, by what its owner calls it.
-    channels: HashMap<u64, UpstreamShares>,
+    /// The shares of each channel, by what its owner calls it.
+    channels: HashMap<u64, OnChannel>,
+}
+
+/// What was sent up on a channel.
+#[derive(Debug, Default)]
+struct OnChannel {
+    /// What became of it.
+    shares: UpstreamShares,
+    /// Blocks among it, whatever became of them.
+    blocks: u64,
 }
 
 impl Tally {
@@ -198,8 +207,22 @@ impl Tally {
     fn note_sent(&mut self, sent: Sent) -> u64 {
         self.last_tag += 1;
         self.machines.entry(sent.machine).or_default().pending += 1;
+        self.channels.entry(sent.key).or_default().blocks += u64::from(sent.is_block);
         self.pending.insert(self.last_tag, sent);
         self.last_tag
+    }
+
+    /// Counts what became of a share; a second word about the same share is passed over.
+    fn settle(&mut self, tag: u64, outcome: &Outcome) {
+        let Some(Sent { machine, key, work, .. }) = self.pending.remove(&tag) else { return };
+        if let Outcome::Refused(code) = outcome {
+            tracing::debug!(machine, code, "share refused upstream");
+        }
+        // The last shares of a machine that has left are settled when its channel is closed, and nobody would take an entry away again.
+        if let Some(channel) = self.channels.get_mut(&key) {
+            note(&mut channel.shares, outcome, work);
+        }
+        note(self.machines.entry(machine).or_default(), outcome, work);
     }
 }
 
@@ -209,6 +232,7 @@ struct Sent {
     machine: u64,
     key: u64,
     work: Work,
+    is_block: bool,
 }
 
 /// The task's state.
@@ -337,10 +361,11 @@ impl Desk {
     fn submit(&mut self, upstream: &mut Speaker) {
         let mut gathered = core::mem::take(&mut self.gathered);
         for Up { machine, share } in gathered.drain(..) {
-            let tag = self.tally.note_sent(Sent { machine, key: share.route.key, work: share.work });
+            let (key, work, is_block) = (share.route.key, share.work, share.is_block);
+            let tag = self.tally.note_sent(Sent { machine, key, work, is_block });
             let up = UpShare {
                 tag,
-                key: share.route.key,
+                key,
                 source: share.route.source,
                 nonce: share.nonce,
                 ntime: share.ntime,
@@ -350,20 +375,11 @@ impl Desk {
             };
             if let Err(error) = upstream.submit(&up) {
                 tracing::debug!(machine, %error, "share cannot be sent up");
-                self.settle(tag, Outcome::Lost);
+                self.tally.settle(tag, &Outcome::Lost);
             }
         }
         // Its room is used again.
         self.gathered = gathered;
-    }
-
-    fn settle(&mut self, tag: u64, outcome: Outcome) {
-        let Some(Sent { machine, key, work }) = self.tally.pending.remove(&tag) else { return };
-        if let Outcome::Refused(code) = &outcome {
-            tracing::debug!(machine, code, "share refused upstream");
-        }
-        note(self.tally.channels.entry(key).or_default(), &outcome, work);
-        note(self.tally.machines.entry(machine).or_default(), &outcome, work);
     }
 
     async fn report(&self, report: Report) -> Result<(), Gone> {
@@ -373,7 +389,7 @@ impl Desk {
     async fn tell_events(&mut self, upstream: &mut Speaker) -> Result<(), Gone> {
         while let Some(event) = upstream.poll_event() {
             match event {
-                Event::Settled { tag, outcome } => self.settle(tag, outcome),
+                Event::Settled { tag, outcome } => self.tally.settle(tag, &outcome),
                 Event::Ready { .. } => self.report(Report::Ready).await?,
                 Event::Opened { .. } => {}
                 Event::Work(work) => self.report(Report::Work(work)).await?,
@@ -392,19 +408,21 @@ impl Desk {
     async fn tell_tally(&mut self, upstream: &Speaker) -> Result<(), Gone> {
         let machines = core::mem::take(&mut self.tally.machines);
         let known = &self.tally.channels;
-        let channels = upstream.channels().take(CHANNELS_SHOWN).map(|channel| ChannelStatus {
-            channel_id: channel.channel_id,
-            machine: (channel.key != super::steward::COMMON).then_some(channel.key),
-            user: channel.user.to_owned(),
-            nominal: channel.nominal,
-            target: channel.target,
-            extranonce_prefix: channel.prefix.into(),
-            extranonce_size: channel.extranonce_size,
-            version_rolling: upstream.allows_version_rolling(),
-            shares: UpstreamShares {
-                pending: channel.pending as u64,
-                ..known.get(&channel.key).cloned().unwrap_or_default()
-            },
+        let unused = OnChannel::default();
+        let channels = upstream.channels().take(CHANNELS_SHOWN).map(|channel| {
+            let OnChannel { shares, blocks } = known.get(&channel.key).unwrap_or(&unused);
+            ChannelStatus {
+                channel_id: channel.channel_id,
+                machine: (channel.key != super::steward::COMMON).then_some(channel.key),
+                user: channel.user.to_owned(),
+                nominal: channel.nominal,
+                target: channel.target,
+                extranonce_prefix: channel.prefix.into(),
+                extranonce_size: channel.extranonce_size,
+                version_rolling: upstream.allows_version_rolling(),
+                shares: UpstreamShares { pending: channel.pending as u64, ..shares.clone() },
+                blocks: *blocks,
+            }
         });
         let channels: Vec<_> = channels.collect();
         let pending = upstream.pending() as u64;
@@ -453,14 +471,14 @@ mod tests {
         let (reports, mut reported) = mpsc::channel(4);
         let mut desk = Desk { id: 1, reports, tally: Tally::default(), gathered: Vec::new() };
         let work = Work::from_hashes(100);
-        let mut sends = |machine| desk.tally.note_sent(Sent { machine, key: 0, work });
+        let mut sends = |machine| desk.tally.note_sent(Sent { machine, key: 0, work, is_block: false });
         let [good, stale, older, lost, waiting] = [7, 7, 7, 7, 8].map(&mut sends);
         assert!(waiting > lost);
-        desk.settle(good, Outcome::Accepted);
+        desk.tally.settle(good, &Outcome::Accepted);
         for tag in [stale, older] {
-            desk.settle(tag, Outcome::Refused("stale-share".to_owned()));
+            desk.tally.settle(tag, &Outcome::Refused("stale-share".to_owned()));
         }
-        desk.settle(lost, Outcome::Lost);
+        desk.tally.settle(lost, &Outcome::Lost);
         let legacy = LegacyConfig { user: String::new(), version_mask: 0 };
         let upstream = crate::legacy::LegacyUpstream::new(&Arc::new(legacy), Clock.monotonic());
         let speaker = Speaker::Sv1(Box::new(upstream));
@@ -479,5 +497,29 @@ mod tests {
         let _ = desk.tell_tally(&speaker).await;
         let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
         assert!(machines.is_empty(), "nothing is told twice");
+    }
+
+    #[test]
+    fn blocks_are_those_of_their_channel() {
+        let mut tally = Tally::default();
+        let mut sends = |key, is_block| {
+            let sent = Sent { machine: 7, key, work: Work::from_hashes(100), is_block };
+            let tag = tally.note_sent(sent);
+            tally.settle(tag, &Outcome::Accepted);
+            let OnChannel { shares, blocks } = &tally.channels[&key];
+            (shares.accepted, *blocks)
+        };
+        assert_eq!([sends(1, false), sends(1, true), sends(1, false)], [(1, 0), (2, 1), (3, 1)]);
+        assert_eq!(sends(2, false), (1, 0), "another channel has its own");
+    }
+
+    #[test]
+    fn the_last_shares_of_a_machine_that_left_kept_its_channel() {
+        let mut tally = Tally::default();
+        let tag = tally.note_sent(Sent { machine: 7, key: 7, work: Work::from_hashes(100), is_block: false });
+        tally.channels.remove(&7);
+        tally.settle(tag, &Outcome::Lost);
+        assert!(tally.channels.is_empty());
+        assert_eq!(tally.machines[&7].lost, 1, "the share is counted all the same");
     }
 }
