@@ -194,7 +194,7 @@ impl Crowd {
             });
             stranger_each = bytes_each(subject.resident()?, before, count);
         }
-        self.steps.send_replace(Step::Open);
+        self.steps.modify(|step| *step = Step::Open);
         self.gather(wanted, OPENING_PATIENCE).await;
         let (span, spent) = (Clock.monotonic() - start, cpu.spent()?);
         let opened = self.all_opened(wanted)?;
@@ -207,7 +207,7 @@ impl Crowd {
     /// Submits shares for as long as planned, with new tips spread over that time.
     async fn mine(&self, subject: &mut Subject<'_>) -> Result<Mined, LoadError> {
         let (cpu, start) = (subject.cpu()?, Clock.monotonic());
-        self.steps.send_replace(Step::Mine);
+        self.steps.modify(|step| *step = Step::Mine);
         let Plan { duration, tips, reconnects, ref flooding, .. } = self.run.plan;
         let visitors = reconnects.map(|rate| Visitors::start(&self.run.plan, rate));
         if let Subject::Own(server) = subject {

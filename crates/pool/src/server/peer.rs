@@ -182,6 +182,7 @@ impl<L: ShareSink> Peer<L> {
     /// Waits for the next thing to do.
     async fn wake(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Wake {
         let (intake, busy) = (self.intake(), self.append.is_some());
+        let waits_for_the_disk = self.session.unacknowledged() > 0;
         // A peer that lags behind is not sent every job, only the newest once it has caught up.
         let ready_for_work = !self.connection.is_congested();
         let refresh_due = self.refresh.due().filter(|_| ready_for_work);
@@ -195,7 +196,7 @@ impl<L: ShareSink> Peer<L> {
             () = shutdown => Wake::Shutdown,
             Ok(()) = board.changed(), if ready_for_work => Wake::Work,
             _ = appended(append), if busy => Wake::Appended,
-            count = durable_watch.changed() => Wake::Durable(count),
+            count = durable_watch.changed(), if waits_for_the_disk => Wake::Durable(count),
             () = promises.released(&hall.blocks) => Wake::BlockSafe,
             () = seat.rung() => Wake::Rung,
             () = timer.fired() => Wake::Timeout,

@@ -3,10 +3,10 @@
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_net::{Bulletin, Clock, Timer};
+use adit_net::{Bulletin, Clock, Reader, Timer};
 use adit_units::Monotonic;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
@@ -106,7 +106,7 @@ impl<M: Member> Run<M> {
 }
 
 /// Follows the run's steps with one connection; `place` is its number among all, from zero.
-pub(super) async fn follow<M: Member>(run: Arc<Run<M>>, place: usize, steps: watch::Receiver<Step>) {
+pub(super) async fn follow<M: Member>(run: Arc<Run<M>>, place: usize, steps: Reader<Step>) {
     if let Err(lost) = live(&run, place, steps).await {
         run.tally().fail(lost);
     }
@@ -115,12 +115,16 @@ pub(super) async fn follow<M: Member>(run: Arc<Run<M>>, place: usize, steps: wat
 async fn live<M: Member>(
     run: &Arc<Run<M>>,
     place: usize,
-    mut steps: watch::Receiver<Step>,
+    mut steps: Reader<Step>,
 ) -> Result<(), Lost> {
     let gone = |_| BROKEN_OFF.to_owned();
     let mut member = M::connect(Arc::clone(run), place).await?;
     run.tally().greeted += 1;
-    let mut step = *steps.wait_for(|step| *step >= Step::Open).await.map_err(gone)?;
+    let mut step = *steps.borrow_and_update();
+    while step < Step::Open {
+        steps.changed().await.map_err(gone)?;
+        step = *steps.borrow_and_update();
+    }
     let (mut timer, mut calm) = (Timer::default(), run.calm.reader());
     while step < Step::Leave {
         let has_more = member.settle(step)?;
@@ -162,21 +166,20 @@ fn acknowledge_late(socket: &TcpStream) -> Result<(), Lost> {
 /// Connections with one run to follow.
 pub(super) struct Crowd<M: Member> {
     pub(super) run: Arc<Run<M>>,
-    pub(super) steps: watch::Sender<Step>,
+    pub(super) steps: Bulletin<Step>,
     members: JoinSet<()>,
 }
 
 impl<M: Member> Crowd<M> {
     /// Nobody yet; those who come begin with that step.
     pub(super) fn new(plan: M::Plan, step: Step) -> Self {
-        let (steps, _) = watch::channel(step);
-        Self { run: Arc::new(Run::new(plan, true)), steps, members: JoinSet::new() }
+        Self { run: Arc::new(Run::new(plan, true)), steps: Bulletin::new(step), members: JoinSet::new() }
     }
 
     /// Lets connections come until there are `count`.
     pub(super) fn grow(&mut self, count: usize) {
         for place in self.members.len()..count {
-            self.members.spawn(follow(Arc::clone(&self.run), place, self.steps.subscribe()));
+            self.members.spawn(follow(Arc::clone(&self.run), place, self.steps.reader()));
         }
     }
 
@@ -213,14 +216,14 @@ impl<M: Member> Crowd<M> {
     /// Has everybody submit nothing more and waits until the last shares are `settled`; how many were accepted in a second from `start` on.
     pub(super) async fn rest(&self, start: Monotonic, settled: impl Fn(&Tally) -> bool) -> u64 {
         let (span, in_time) = (Clock.monotonic() - start, self.run.tally().accepted);
-        self.steps.send_replace(Step::Rest);
+        self.steps.modify(|step| *step = Step::Rest);
         self.until(ANSWER_PATIENCE, settled).await;
         per_second(in_time, span)
     }
 
     /// Has everybody leave.
     pub(super) async fn leave(mut self) {
-        self.steps.send_replace(Step::Leave);
+        self.steps.modify(|step| *step = Step::Leave);
         while self.members.join_next().await.is_some() {}
     }
 }

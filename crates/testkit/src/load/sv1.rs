@@ -193,7 +193,7 @@ async fn mine(plan: &Plan, crowd: &Crowd, watched: Watched) -> Result<Option<Sha
         return Ok(None);
     }
     let (cpu, start) = (CpuMeter::start(Some(watched))?, Clock.monotonic());
-    crowd.steps.send_replace(Step::Mine);
+    crowd.steps.modify(|step| *step = Step::Mine);
     sleep_until(start + plan.duration).await;
     let settled = |tally: &Tally| tally.unanswered() == 0 && tally.went_up >= tally.due_up;
     let per_second = crowd.rest(start, settled).await;

@@ -4,7 +4,7 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_net::Clock;
+use adit_net::{Bulletin, Clock};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -41,7 +41,7 @@ impl Visitors {
 
 /// Sends visitors off, one after the other and whatever becomes of the earlier ones; how many there were.
 async fn invite(run: Arc<Run>, rate: NonZeroU32, mut ended: watch::Receiver<bool>) -> u64 {
-    let (_steps, step) = watch::channel(Step::Open);
+    let steps = Bulletin::new(Step::Open);
     let (mut visitors, start, mut count) = (JoinSet::new(), Clock.monotonic(), 0_u64);
     loop {
         let due = start + Duration::from_micros(count * 1_000_000 / u64::from(rate.get()));
@@ -51,7 +51,7 @@ async fn invite(run: Arc<Run>, rate: NonZeroU32, mut ended: watch::Receiver<bool
             Some(_) = visitors.join_next() => {}
             () = sleep_until(due) => {
                 count += 1;
-                visitors.spawn(follow(Arc::clone(&run), 0, step.clone()));
+                visitors.spawn(follow(Arc::clone(&run), 0, steps.reader()));
             }
         }
     }
