@@ -149,6 +149,9 @@ impl Session {
             custom: None,
         };
         open.accept(&record, now.monotonic);
+        if open.channel.waits_for_job() {
+            self.wish.want(now.monotonic);
+        }
         self.count(record, now);
         Ok(())
     }
