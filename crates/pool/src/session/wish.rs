@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use adit_channel::Channel;
 use adit_units::{Monotonic, Now};
 
 use super::{OpenChannel, Session, State};
@@ -44,8 +45,15 @@ impl Wish {
         }
     }
 
+    /// A share was accepted on that channel.
+    pub(super) fn heed(&mut self, channel: &Channel, now: Monotonic) {
+        if channel.waits_for_job() {
+            self.want(now);
+        }
+    }
+
     /// A channel wants the next job.
-    pub(super) fn want(&mut self, now: Monotonic) {
+    fn want(&mut self, now: Monotonic) {
         match self.stage {
             Stage::None | Stage::Silence(_) => {
                 // Every miner of the connection begins anew with a new job.

@@ -309,11 +309,16 @@ impl Stage {
             self.session.handle_timeout(self.now).map_err(|_| Ended)?;
         }
         if self.session.take_wish() {
-            self.jobs.handle_wish(self.now.monotonic);
-            let work = self.jobs.handle_timeout(self.now).expect("a small template makes a job");
-            self.put_up(work);
+            self.renew();
         }
         Ok(())
+    }
+
+    /// The session has asked for a job.
+    fn renew(&mut self) {
+        self.jobs.handle_wish(self.now.monotonic);
+        let work = self.jobs.handle_timeout(self.now).expect("a small template makes a job");
+        self.put_up(work);
     }
 
     /// Takes what the session has emitted, and holds it against what it has promised.
