@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use adit_ledger::{Durable, DurableWatch, LogClosed, SavedBlock, ShareSink, completion};
 use adit_net::{
-    Accepted, Clock, Connection, Draining, HANDSHAKE_PATIENCE, Intake, Io, IoError, Permit, QueueError, Timer,
+    Accepted, Clock, Connection, Draining, HANDSHAKE_PATIENCE, Intake, Io, IoError, Permit, QueueError,
+    Timer, keep_little_unread,
 };
 use adit_transport::{FrameQueue, OpenError};
 use adit_units::{ConnectionId, Now};
@@ -128,6 +129,9 @@ async fn arrive<L: ShareSink>(
     mut draining: Draining,
 ) -> Option<Box<Peer<L>>> {
     let Accepted { stream, peer: address, at, permit } = accepted;
+    if let Err(error) = keep_little_unread(&stream) {
+        tracing::debug!(peer = %address, %error, "the kernel keeps what it likes for this peer");
+    }
     let meter = Meter::new(Arc::clone(&hall.gauges));
     let identity = Arc::clone(&hall.identity.borrow());
     let handshake = hall.lane.respond(stream, identity, at + HANDSHAKE_PATIENCE, hall.outbox);
