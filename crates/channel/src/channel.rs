@@ -266,6 +266,24 @@ impl Channel {
         Ok(announced)
     }
 
+    /// Whether a job that is issued now would have another target than the one before it.
+    #[must_use]
+    pub fn needs_job(&self, now: Monotonic) -> bool {
+        self.vardiff.needs_job(now)
+    }
+
+    /// Whether a share has made [`Self::needs_job`] true since the last job; costs nothing to ask.
+    #[must_use]
+    pub const fn waits_for_job(&self) -> bool {
+        self.vardiff.waits_for_job()
+    }
+
+    /// When [`Self::needs_job`] becomes true if not one share comes until then ([`Vardiff::silence_tells_at`]).
+    #[must_use]
+    pub fn silence_tells_at(&self) -> Option<Monotonic> {
+        self.vardiff.silence_tells_at()
+    }
+
     /// How many accepted shares the duplicate check remembers.
     #[must_use]
     pub fn remembered(&self) -> usize {

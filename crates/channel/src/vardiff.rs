@@ -7,9 +7,10 @@
 //! `ln 2` with a share and loses `mu` with time. When a sum passes its threshold, the new rate is estimated from the shares
 //! since its start. Only additions of whole numbers, so every machine decides alike.
 //!
-//! There is no timer: a new target is announced together with the next job. The protocol gives `SetTarget` no effect before
-//! that (spec 5.3.21), and firmware that applies it at once, against the text, would throw away shares that still count, or
-//! submit ones that do not.
+//! A new target is announced together with the next job. The protocol gives `SetTarget` no effect before that (spec 5.3.21), and
+//! firmware that applies it at once, against the text, would throw away shares that still count, or submit ones that do not.
+//! There is no timer either, but who can make a job sooner is told when one is needed: [`Vardiff::waits_for_job`] after a share,
+//! and [`Vardiff::silence_tells_at`] where shares may stay away.
 
 use core::time::Duration;
 
@@ -28,7 +29,9 @@ const SHARE: u64 = 1_000_000;
 const SLOWER_AT: u64 = 8_800_000;
 
 /// Evidence that a miner became faster, in millionths of a nat, that makes its shares harder.
-const FASTER_AT: u64 = 9_000_000;
+///
+/// A little more than the other, because it is looked at with every share and not only with every job.
+const FASTER_AT: u64 = 10_000_000;
 
 /// Shares at the assumed rate that an estimate is mixed with, in millionths; they keep a few early shares from moving it far.
 const PRIOR: u64 = 2 * SHARE;
@@ -175,6 +178,8 @@ pub struct Vardiff {
     work: Work,
     /// Whether `target` must still be announced.
     unannounced: bool,
+    /// Whether the shares since say that the next job is to have another target.
+    waits_for_job: bool,
     /// Nothing is measured until a job with `target` is out.
     measurement: Option<Measurement>,
 }
@@ -199,7 +204,9 @@ impl Vardiff {
         let easiest = config.easiest_within(max_target)?;
         let (target, unannounced, measurement) = (easiest, false, None);
         let work = target.to_work();
-        let mut new = Self { config, nominal, easiest, network, target, work, unannounced, measurement };
+        let waits_for_job = false;
+        let mut new =
+            Self { config, nominal, easiest, network, target, work, unannounced, waits_for_job, measurement };
         new.target = new.bounded(nominal.target_at(config.rate));
         new.work = new.target.to_work();
         Ok(new)
@@ -226,7 +233,15 @@ impl Vardiff {
         let expected = config.expected(now - measured.last);
         measured.last = measured.last.max(now);
         measured.slower.weigh(expected / 2, LN_2, now);
+        let before = measured.faster.sum;
         measured.faster.weigh(LN_2, expected, now);
+        let evidence = measured.faster;
+        if evidence.sum < FASTER_AT {
+            self.waits_for_job = false;
+        } else if before < FASTER_AT {
+            // Where a bound holds the target, evidence changes nothing.
+            self.waits_for_job = self.estimate(&evidence, now).is_some_and(|target| target != self.target);
+        }
     }
 
     /// The first job of a new tip is about to be issued to the channel; the answer is a target to announce before it.
@@ -244,6 +259,7 @@ impl Vardiff {
         if let Some(target) = self.measured_target(now) {
             self.retarget(target);
         }
+        self.waits_for_job = false;
         self.measurement.get_or_insert_with(|| {
             let none = Evidence::none(now);
             Measurement { slower: none, faster: none, last: now }
@@ -287,6 +303,32 @@ impl Vardiff {
         self.measurement.is_some_and(|measured| self.change(&measured, now).is_some())
     }
 
+    /// Whether a job that is issued now would have another target than the one before it.
+    #[must_use]
+    pub fn needs_job(&self, now: Monotonic) -> bool {
+        let evidence = self.measurement.and_then(|measured| self.change(&measured, now));
+        let measured = evidence.and_then(|evidence| self.estimate(&evidence, now));
+        self.unannounced || measured.is_some_and(|target| target != self.target)
+    }
+
+    /// Whether a share has made [`Self::needs_job`] true since the last job; costs nothing to ask.
+    #[must_use]
+    pub const fn waits_for_job(&self) -> bool {
+        self.waits_for_job
+    }
+
+    /// When [`Self::needs_job`] becomes true if not one share comes until then; a share that comes moves it to later. `None` if it never does,
+    /// because shares are as easy as they may be or nothing is measured.
+    #[must_use]
+    pub fn silence_tells_at(&self) -> Option<Monotonic> {
+        let measured = self.measurement.filter(|_| self.bounded(self.easiest) != self.target)?;
+        let missing = u128::from(SLOWER_AT.saturating_sub(measured.slower.sum));
+        // The inverse of `expected`, of which half is gained.
+        let micros = (2 * missing * 60).checked_div(self.config.rate.to_shares_per_minute().into())?;
+        let wait = Duration::from_micros(u64::try_from(micros).ok()?.checked_add(2)?);
+        Some(measured.last + wait)
+    }
+
     /// What comes nearest to `wanted` between the bounds; where they contradict each other, the floor and the miner's maximum count
     /// before the network's target.
     fn bounded(&self, wanted: Target) -> Target {
@@ -304,6 +346,7 @@ impl Vardiff {
             self.target = target;
             self.work = target.to_work();
             self.unannounced = true;
+            self.waits_for_job = false;
             self.measurement = None;
         }
     }
@@ -313,6 +356,11 @@ impl Vardiff {
         let measured = self.measurement?;
         let evidence = self.change(&measured, now)?;
         self.measurement = None;
+        self.estimate(&evidence, now)
+    }
+
+    /// The target that suits the speed seen since the evidence began, if it is worth a change.
+    fn estimate(&self, evidence: &Evidence, now: Monotonic) -> Option<Target> {
         let seen = evidence.shares.saturating_mul(SHARE).saturating_add(PRIOR);
         let foreseen = self.config.expected(now - evidence.since) + PRIOR;
         // A change of less than a quarter would make a job of work for no better rate.

@@ -25,6 +25,10 @@ pub use outbox::OutboxLimits;
 /// others get their turn.
 pub const READ_MAX: usize = 16 * 1024;
 
+/// Most bytes that are read and forgotten from a peer that is being left: far more than an honest one has under way before it reads why. Who never
+/// reads would have the server take in for the whole of its patience whatever a machine can send, and takes processor time from all others.
+pub const DISCARD_MAX: usize = 256 * 1024;
+
 /// One peer, encrypted. The owner is the one task that serves it.
 ///
 /// Nothing is held while nothing is in flight: bytes are read into the stack and only kept, in exactly the space they need, once
@@ -228,13 +232,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// `patience` in all.
     ///
     /// A socket closed while bytes from the peer are unread is reset, and a reset may overtake the last bytes sent, which
-    /// are acknowledgements or the reason why the peer is turned away.
+    /// are acknowledgements or the reason why the peer is turned away. So what still comes is read and forgotten, up to [`DISCARD_MAX`]; the rest
+    /// is left in the kernel, whose buffer fills up and has the peer wait.
     pub async fn close(mut self, patience: Duration) {
         let deadline = Clock.instant(Clock.monotonic() + patience);
         let farewell = async {
             self.flush().await?;
             self.stream.shutdown().await?;
-            poll_fn(|cx| self.poll_discard(cx)).await
+            let mut discarded = 0;
+            poll_fn(|cx| self.poll_discard(&mut discarded, cx)).await
         };
         match timeout_at(deadline, farewell).await {
             Ok(Ok(())) => {}
@@ -276,16 +282,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads and forgets until the peer has closed.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), IoError>> {
+    /// Reads and forgets until the peer has closed, or so much has come that it is left where it is.
+    fn poll_discard(&mut self, discarded: &mut usize, cx: &mut Context<'_>) -> Poll<Result<(), IoError>> {
         let mut space = [const { MaybeUninit::uninit() }; READ_MAX];
-        loop {
+        while *discarded < DISCARD_MAX {
             let mut buffer = ReadBuf::uninit(&mut space);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            *discarded += buffer.filled().len();
         }
+        // The caller's patience ends this.
+        Poll::Pending
     }
 }
 

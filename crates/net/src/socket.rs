@@ -37,3 +37,44 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// About how many bytes of a peer that are not read the kernel keeps, where [`keep_little_unread`] was asked for.
+///
+/// Left alone, it takes up to six million of them from whoever is not being read, for each connection. This is a thousand shares, and
+/// four thousand a second from the other side of the world.
+const UNREAD_MAX: usize = 128 * 1024;
+
+/// Has the kernel take little from a peer while it is not read, and so wait the peer itself, who is not read because it has had enough or does
+/// not read either.
+///
+/// # Errors
+///
+/// If the system does not allow it; the socket is as it was.
+pub fn keep_little_unread(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_recv_buffer_size(UNREAD_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_not_read_leaves_no_megabytes_with_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        SockRef::from(&peer).set_send_buffer_size(4_096).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        prepare(&stream).unwrap();
+        keep_little_unread(&stream).unwrap();
+        let (mut taken, piece) = (0, [7; 5_000]);
+        while let Ok(sent) = timeout(Duration::from_millis(300), peer.write(&piece)).await {
+            taken += sent.unwrap();
+            assert!(taken < 8 * UNREAD_MAX, "it takes whatever comes");
+        }
+        assert!(taken >= UNREAD_MAX / 2, "{taken} bytes are less than a busy line needs");
+    }
+}

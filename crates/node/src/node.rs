@@ -23,6 +23,16 @@ use crate::{IpcConfig, ipc};
 /// What to do where a block is to be checked.
 const TDP_CHECKS_NOTHING: &str = "the template distribution protocol cannot ask whether a block is good; configure a node that is spoken to directly";
 
+/// A block on its way to nodes, shared by cloning.
+#[derive(Clone, Debug)]
+pub(crate) struct Handed {
+    /// Consensus-serialised.
+    pub(crate) bytes: Arc<[u8]>,
+    /// The same, where its parts are known: a node that has its template is told of it sooner that way.
+    #[cfg_attr(not(feature = "ipc"), expect(dead_code, reason = "only such nodes are spoken to over IPC"))]
+    pub(crate) parts: Option<Arc<Block>>,
+}
+
 /// A Bitcoin node, shared by cloning; its background work ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -189,22 +199,22 @@ impl Node {
 
     /// Hands a found block to the node; a node that cannot be reached is tried again a few times, for some seconds.
     pub async fn submit(&self, block: &Block) -> Submitted {
-        match &self.inner.backend {
-            #[cfg(feature = "ipc")]
-            Backend::Ipc(client) => client.submit(block).await,
-            _ => self.submit_bytes(&block.to_bytes()).await,
-        }
+        self.hand_over(&Handed { bytes: block.to_bytes().into(), parts: Some(block.clone().into()) }).await
     }
 
     /// As [`Self::submit`], for a block that is there as bytes only, consensus-serialised.
     pub async fn submit_bytes(&self, block: &[u8]) -> Submitted {
+        self.hand_over(&Handed { bytes: block.into(), parts: None }).await
+    }
+
+    pub(crate) async fn hand_over(&self, block: &Handed) -> Submitted {
         match &self.inner.backend {
-            Backend::Rpc(client) => client.submit(&block.to_lower_hex_string()).await,
+            Backend::Rpc(client) => client.submit(&block.bytes).await,
             #[cfg(feature = "ipc")]
-            Backend::Ipc(client) => client.submit_bytes(block).await,
-            Backend::Tdp(provider) => provider.submit(block).await,
-            Backend::Devnet(runner) => runner.submit(block.to_vec()).await,
-            Backend::Several(sources) => sources.submit(block).await,
+            Backend::Ipc(client) => client.submit(Arc::clone(&block.bytes), block.parts.as_deref()).await,
+            Backend::Tdp(provider) => provider.submit(&block.bytes).await,
+            Backend::Devnet(runner) => runner.submit(block.bytes.to_vec()).await,
+            Backend::Several(sources) => sources.submit(block.clone()).await,
         }
     }
 

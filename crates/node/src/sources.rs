@@ -20,6 +20,7 @@ use tracing::{info, warn};
 pub(crate) use choice::ChainEnd;
 pub(crate) use follow::follow;
 
+use crate::node::Handed;
 use crate::transactions::{Gathered, RawOrNone};
 use crate::{Checked, Fate, Node, NodeError, NodeInfo, Submitted};
 
@@ -81,12 +82,11 @@ impl Sources {
     }
 
     /// Hands a block to all nodes at once; the answer is the best one, and the first that has it is not made to wait for others.
-    pub(crate) fn submit(&self, block: &[u8]) -> Answer<'_, Submitted> {
-        let block: Arc<[u8]> = block.into();
+    pub(crate) fn submit(&self, block: Handed) -> Answer<'_, Submitted> {
         Box::pin(self.submit_shared(block))
     }
 
-    async fn submit_shared(&self, block: Arc<[u8]>) -> Submitted {
+    async fn submit_shared(&self, block: Handed) -> Submitted {
         let (answer, mut answers) = mpsc::channel(self.nodes.len());
         let mut heard = Vec::new();
         for (node, waiting) in self.nodes.iter().zip(&self.waiting) {
@@ -97,7 +97,7 @@ impl Sources {
             };
             // Not bound to the caller: the others get their copy even when one has accepted it.
             let delivery =
-                Delivery { node: node.clone(), block: Arc::clone(&block), waiting: waiting.clone(), place };
+                Delivery { node: node.clone(), block: block.clone(), waiting: waiting.clone(), place };
             tokio::spawn(delivery.run(answer.clone()));
         }
         drop(answer);
@@ -246,7 +246,7 @@ impl Sources {
 /// A block on its way to one node.
 struct Delivery {
     node: Node,
-    block: Arc<[u8]>,
+    block: Handed,
     waiting: Waiting,
     place: OwnedSemaphorePermit,
 }
@@ -254,13 +254,13 @@ struct Delivery {
 impl Delivery {
     /// Hands the block over, and tells what came of it; a node that is away gets it later, if it comes back soon enough.
     async fn run(self, answer: mpsc::Sender<(String, Submitted)>) {
-        let submitted = self.node.submit_bytes(&self.block).await;
+        let submitted = self.node.hand_over(&self.block).await;
         let is_away = matches!(submitted, Submitted::Unreachable(_));
         // Whoever has a better answer from another node waits no longer.
         let _ = answer.send((self.node.name().to_owned(), submitted)).await;
         drop(answer);
         // Whoever waits does not ask again once another node has the block, so that is no reason to give up here.
-        let hash = hash_of(&self.block);
+        let hash = hash_of(&self.block.bytes);
         if is_away && self.waiting.late().insert(hash) {
             self.hand_over_late(hash).await;
             self.waiting.late().remove(&hash);
@@ -274,7 +274,7 @@ impl Delivery {
         let given = timeout(LATE_FOR, async {
             loop {
                 sleep(LATE_PAUSE).await;
-                match self.node.submit_bytes(&self.block).await {
+                match self.node.hand_over(&self.block).await {
                     Submitted::Unreachable(_) => {}
                     answer => return answer,
                 }

@@ -9,7 +9,8 @@
 //! * calls [`Session::handle_timeout`] when [`Session::poll_timeout`] says so;
 //! * after each of these first drains [`Session::poll_block`] and submits what it gives, then writes down what
 //!   [`Session::take_records`] gives, then sends [`Session::frames`];
-//! * after frames asks [`Session::take_wish`], and if there is a wish, hands it to [`JobFactory::handle_wish`];
+//! * after frames and timeouts asks [`Session::take_wish`], and if there is a wish, hands it to [`JobFactory::handle_wish`]; what comes of it
+//!   ([`Work::is_aside`]) is for [`Session::handle_aside`] of those who wait for it;
 //! * says with [`Session::handle_durable`] how many records are on stable storage; only then are they acknowledged. The record of a
 //!   block, whose number is [`FoundBlock::record`], and those after it are not to be counted before the
 //!   block itself is on stable storage or with a node.

@@ -44,7 +44,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{JobFactory, PoolConfig, PoolConfigError, RelayedShare};
+use crate::{JobFactory, PoolConfig, PoolConfigError, RelayedShare, Work};
 pub use acceptor::RESTART_PATIENCE;
 pub use blocks::{BLOCKS_PATIENCE, FoundBlocks};
 use board::Board;
@@ -185,6 +185,7 @@ struct Hall<L> {
     /// Keys the sets of seen shares, so that nobody can prepare collisions.
     seen_key: [u8; 16],
     wishes: Arc<Notify>,
+    aside: watch::Receiver<Option<Arc<Work>>>,
     identity: watch::Receiver<Arc<Identity>>,
     lane: HandshakeLane,
     outbox: OutboxLimits,
@@ -252,6 +253,7 @@ impl Server {
         let looker = Looker::new(Arc::clone(&registry));
         let board = Board::new(node, factory, current_rules, Arc::clone(&gauges), events.clone());
         let (supply, posted, wishes) = (board.supply(), board.posted(), board.wishes());
+        let aside = board.aside();
         tokio::spawn(board.run(failure.clone(), draining.clone()));
         tokio::spawn(metrics::sample(Arc::clone(&gauges), draining.clone()));
         tokio::spawn(certificate::watch(current_identity.clone(), draining.clone()));
@@ -259,6 +261,7 @@ impl Server {
         let hall = Hall {
             seen_key: random_key(),
             wishes,
+            aside,
             identity: current_identity,
             lane,
             outbox: config.outbox,

@@ -13,6 +13,7 @@ mod relay;
 mod setup;
 mod shares;
 mod tally;
+mod wish;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -45,6 +46,7 @@ pub use self::relay::RelayedShare;
 pub use self::shares::FoundBlock;
 pub use self::tally::{ChannelReport, ChannelShares, SessionReport, WORKERS_MAX, WorkerReport, WorkerShares};
 use self::tally::{Tally, Workers};
+use self::wish::Wish;
 use crate::work::Reserve;
 use crate::{Disconnect, PoolConfig, Successor, Work};
 
@@ -85,7 +87,7 @@ pub struct Session {
     /// The number that a channel or group was given last.
     last_number: ChannelId,
     /// Whether a channel waits for the next job, see [`Self::take_wish`].
-    wishes: bool,
+    wish: Wish,
     /// Accepted shares that the channels remember, counted anew with each job.
     remembered: usize,
     unacknowledged: Unacknowledged,
@@ -178,7 +180,7 @@ impl Session {
             channels: Vec::new(),
             groups: Groups::default(),
             last_number: GROUP_CHANNEL,
-            wishes: false,
+            wish: Wish::default(),
             remembered: 0,
             unacknowledged: Unacknowledged::default(),
             frames: FrameQueue::default(),
@@ -239,7 +241,7 @@ impl Session {
         match decode(Protocol::Mining, frame)? {
             Message::OpenStandardMiningChannel(open) => return self.handle_open_standard(&open, now),
             Message::OpenExtendedMiningChannel(open) => return self.handle_open_extended(&open, now),
-            Message::UpdateChannel(update) => self.handle_update(&update),
+            Message::UpdateChannel(update) => self.handle_update(&update, now.monotonic),
             Message::CloseChannel(close) => self.handle_close(&close, now),
             Message::SetCustomMiningJob(job) => self.handle_custom_job(&job, frame.payload, now),
             Message::RequestExtensions(request) => return self.handle_extensions(info, &request),
@@ -283,6 +285,7 @@ impl Session {
             State::ExpectChannel { deadline, .. } if now.monotonic >= deadline => Err(Disconnect::NoChannel),
             State::ExpectSetup { .. } | State::ExpectChannel { .. } | State::Mining { .. } => {
                 self.handle_custom_timeout(now);
+                self.handle_wish_timeout(now.monotonic);
                 Ok(())
             }
         }
@@ -293,7 +296,7 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<Monotonic> {
         match self.state {
             State::ExpectSetup { deadline } | State::ExpectChannel { deadline, .. } => Some(deadline),
-            State::Mining { .. } => self.custom_timeout(),
+            State::Mining { .. } => self.custom_timeout().into_iter().chain(self.wish.poll_timeout()).min(),
         }
     }
 

@@ -26,10 +26,10 @@ use crate::{EmptyJobs, PoolConfig, PoolConfigError};
 /// run into the bound on a share's time, which counts from the job's.
 pub const JOB_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// How old a job must be to be renewed because a miner waits for the next one, see [`JobFactory::handle_wish`].
+/// How old a job must be before another one is given or made because a miner waits for it, see [`JobFactory::handle_wish`].
 pub const WISHED_JOB_AGE: Duration = Duration::from_secs(10);
 
-/// How long after a job that was renewed for a miner no other one is.
+/// How long after a job that was renewed for a miner no other one is, where everybody gets it.
 pub const WISH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What all connections mine: a template, the job made from it, and the job's messages.
@@ -55,6 +55,8 @@ pub struct Work {
     is_interim: bool,
     /// Whether it was made because coinbases are to be others than before.
     is_urgent: bool,
+    /// Whether it is only for who waits for a job.
+    is_aside: bool,
     /// The job that miners may be given ahead for the next tip.
     pub(crate) reserve: Option<Arc<Reserve>>,
     /// `NewExtendedMiningJob` without `min_ntime`, to be activated by `set_new_prev_hash`.
@@ -82,6 +84,7 @@ impl Work {
             node_time: place.node_time,
             is_interim: place.is_interim,
             is_urgent: place.is_urgent,
+            is_aside: false,
             reserve: place.reserve,
         }
     }
@@ -121,6 +124,12 @@ impl Work {
     #[must_use]
     pub const fn is_urgent(&self) -> bool {
         self.is_urgent
+    }
+
+    /// Whether it is only for sessions that wait for a job ([`crate::Session::awaits_job`]): all others have the same work with an older one.
+    #[must_use]
+    pub const fn is_aside(&self) -> bool {
+        self.is_aside
     }
 
     /// The job's number, the same on all connections.
@@ -290,7 +299,9 @@ pub struct JobFactory {
     last_id: JobId,
     last_order: u64,
     latest: Option<Latest>,
-    /// When a job may be renewed again because a miner waits for it.
+    /// Whether a job that a miner waits for is for everybody.
+    is_for_all: bool,
+    /// When a job may be renewed for everybody again because a miner waits for it.
     next_wish: Monotonic,
     /// Why no job is held in reserve, where that was said already.
     reserve_fault: Option<WorkError>,
@@ -301,6 +312,8 @@ pub struct JobFactory {
 struct Latest {
     /// When its job was made.
     made: Monotonic,
+    /// When the newest job on it was made, be it only for who waited for one.
+    newest: Monotonic,
     work: Arc<Work>,
     /// Whether a miner waits for the next job.
     is_wished: bool,
@@ -313,7 +326,7 @@ impl Latest {
     fn renewal_due(&self) -> Monotonic {
         match (self.is_outdated, self.is_wished) {
             (true, _) => self.made,
-            (false, true) => self.made + WISHED_JOB_AGE,
+            (false, true) => (self.newest + WISHED_JOB_AGE).min(self.made + JOB_AGE_MAX),
             (false, false) => self.made + JOB_AGE_MAX,
         }
     }
@@ -357,6 +370,7 @@ impl JobFactory {
             last_id: JobId(0),
             last_order: 0,
             latest: None,
+            is_for_all: config.relays_shares,
             next_wish: Monotonic::default(),
             reserve_fault: None,
         })
@@ -416,14 +430,18 @@ impl JobFactory {
         Some(self.reserve_due().map_or(renewal, |reserve| reserve.min(renewal)))
     }
 
-    /// A miner waits for the next job, because with it a much harder target comes into force ([`crate::Session::take_wish`]).
+    /// A miner waits for the next job, because with it another target comes into force ([`crate::Session::take_wish`]).
     ///
-    /// The present job is then renewed as soon as it is [`WISHED_JOB_AGE`] old, but not more often than once in [`WISH_INTERVAL`] for
-    /// all miners together: every one of them has to begin anew with a new job.
+    /// As soon as the newest job is [`WISHED_JOB_AGE`] old, [`Self::handle_timeout`] makes another one of the same template for whoever waits
+    /// for one ([`Work::is_aside`]). Nobody else has to begin anew, and it does not count when the next job for all is due.
+    ///
+    /// Where shares are passed on ([`PoolConfig::relays_shares`]) somebody further up has to be told of every job, so the present one is
+    /// renewed for everybody instead, but not more often than once in [`WISH_INTERVAL`].
     pub fn handle_wish(&mut self, now: Monotonic) {
-        if let Some(latest) = self.latest.as_mut().filter(|latest| !latest.is_wished)
-            && now >= self.next_wish
-        {
+        let is_free = !self.is_for_all || now >= self.next_wish;
+        // An empty block's job is not worth another one; that of the template comes soon, or everybody's.
+        let latest = self.latest.as_mut().filter(|latest| !latest.is_wished && !latest.work.is_interim);
+        if let Some(latest) = latest.filter(|_| is_free) {
             latest.is_wished = true;
             self.next_wish = now + WISH_INTERVAL;
         }
@@ -445,11 +463,32 @@ impl JobFactory {
             return Ok(Some(work));
         }
         let due = self.latest.as_ref().filter(|latest| now.monotonic >= latest.renewal_due());
-        let Some(Latest { work, .. }) = due else { return Ok(None) };
+        let Some(Latest { work, made, is_outdated, .. }) = due else { return Ok(None) };
+        let is_for_all = self.is_for_all || *is_outdated || now.monotonic >= *made + JOB_AGE_MAX;
         let (is_interim, node_time) = (work.is_interim, work.node_time);
         let mut template = Template::clone(&work.template);
         template.time = node_time.at(now.monotonic);
-        self.make(Arc::new(template), is_interim, node_time, now).map(Some)
+        let template = Arc::new(template);
+        if is_for_all {
+            self.make(template, is_interim, node_time, now).map(Some)
+        } else {
+            self.make_aside(template, node_time, now).map(Some)
+        }
+    }
+
+    /// Makes a job of the present template for whoever waits for one; for everybody else, all is as it was.
+    fn make_aside(
+        &mut self,
+        template: Arc<Template>,
+        node_time: NodeTime,
+        now: Now,
+    ) -> Result<Arc<Work>, WorkError> {
+        let work = self.prepare(template, false, node_time, now)?;
+        self.last_order = work.order;
+        if let Some(latest) = &mut self.latest {
+            (latest.newest, latest.is_wished) = (now.monotonic, false);
+        }
+        Ok(Arc::new(Work { is_aside: true, ..work }))
     }
 
     /// Makes the next job, of a template.
@@ -460,13 +499,25 @@ impl JobFactory {
         node_time: NodeTime,
         now: Now,
     ) -> Result<Arc<Work>, WorkError> {
+        let work = self.prepare(template, is_interim, node_time, now)?;
+        Ok(self.put_up(work, now))
+    }
+
+    /// The next job, with a number that is used up by it.
+    fn prepare(
+        &mut self,
+        template: Arc<Template>,
+        is_interim: bool,
+        node_time: NodeTime,
+        now: Now,
+    ) -> Result<Work, WorkError> {
         let (id, template) = (self.next_id()?, self.not_before(template));
         let coinbase = self.coinbase(id, &template);
         let job = Job::new(id, &template, &coinbase)?;
         check_room(id, &template, &coinbase)?;
         self.last_id = id;
         let place = self.place(template.tip.prev_hash, node_time, is_interim, now.monotonic);
-        Ok(self.put_up(Work::new(template, job, coinbase, place), now))
+        Ok(Work::new(template, job, coinbase, place))
     }
 
     /// The template with a time that is not before that of the present job on its tip.
@@ -507,6 +558,7 @@ impl JobFactory {
         self.last_order = work.order;
         self.latest = Some(Latest {
             made: now.monotonic,
+            newest: now.monotonic,
             work: Arc::clone(&work),
             is_wished: false,
             is_outdated: false,

@@ -214,7 +214,11 @@ impl Flood {
 
     /// Sends batches of messages until the server ends the channel or the connection.
     async fn insist(self, victim: &Victim, kind: Kind, felt: &Counts) -> io::Result<()> {
-        let mut insider = Insider::enter(stranger(victim.address).await?, victim.authority).await?;
+        let stream = match kind {
+            Kind::Unread => deaf_stranger(victim.address).await?,
+            _ => stranger(victim.address).await?,
+        };
+        let mut insider = Insider::enter(stream, victim.authority).await?;
         loop {
             match kind {
                 Kind::RepeatedShares => insider.queue_shares(SHARES_IN_BATCH, insider.present_job()),
@@ -240,6 +244,9 @@ impl Flood {
 
 /// Shares that an attacker sends in one go.
 const SHARES_IN_BATCH: u32 = 50;
+
+/// Bytes that the kernel of an attacker who never reads holds for him; systems make it somewhat more.
+const DEAF_BUFFER: u32 = 4_096;
 
 /// Requests that an attacker sends in one go.
 const REQUESTS_IN_BATCH: u32 = 20;
@@ -324,12 +331,28 @@ async fn stranger(server: SocketAddr) -> io::Result<TcpStream> {
 
 /// As [`stranger`], for one of several at home in different places.
 async fn stranger_of(place: u32, server: SocketAddr) -> io::Result<TcpStream> {
-    if !(cfg!(target_os = "linux") && server.is_ipv4() && server.ip().is_loopback()) {
-        return TcpStream::connect(server).await;
+    let socket = at_home(place, server)?;
+    connected(socket, server).await
+}
+
+/// As [`stranger`], with a kernel that holds next to nothing for it, so that what it does not read soon waits in the server.
+async fn deaf_stranger(server: SocketAddr) -> io::Result<TcpStream> {
+    let socket = at_home(0, server)?;
+    socket.set_recv_buffer_size(DEAF_BUFFER)?;
+    connected(socket, server).await
+}
+
+/// A socket with an address of its own, where the system has one.
+fn at_home(place: u32, server: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if cfg!(target_os = "linux") && server.is_ipv4() && server.ip().is_loopback() {
+        let last = u8::try_from(2 + place).map_err(io::Error::other)?;
+        socket.bind(SocketAddr::from(([127, 0, 0, last], 0)))?;
     }
-    let socket = TcpSocket::new_v4()?;
-    let last = u8::try_from(2 + place).map_err(io::Error::other)?;
-    socket.bind(SocketAddr::from(([127, 0, 0, last], 0)))?;
+    Ok(socket)
+}
+
+async fn connected(socket: TcpSocket, server: SocketAddr) -> io::Result<TcpStream> {
     let stream = socket.connect(server).await?;
     stream.set_nodelay(true)?;
     Ok(stream)

@@ -315,10 +315,63 @@ fn a_flood_is_noticed_before_the_next_job() {
     let mut vardiff = vardiff(CONFIG, TERAHASH);
     vardiff.handle_job(seconds(0));
     assert!(!vardiff.is_off(seconds(1)));
-    for _ in 0..14 {
+    for _ in 0..15 {
         vardiff.handle_share(vardiff.target().to_work(), seconds(1));
     }
     assert!(vardiff.is_off(seconds(1)));
     assert!(vardiff.handle_job(seconds(1)).is_some());
     assert!(!vardiff.is_off(seconds(2)));
+}
+
+#[test]
+fn who_can_make_a_job_is_told_of_a_flood_with_the_share_that_proves_it() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    vardiff.handle_job(seconds(0));
+    let mut shares = 0;
+    while !vardiff.waits_for_job() {
+        assert!(!vardiff.needs_job(seconds(1)));
+        vardiff.handle_share(vardiff.target().to_work(), seconds(1));
+        shares += 1;
+    }
+    assert!(vardiff.needs_job(seconds(1)));
+    assert_eq!(shares, 15, "each is worth the logarithm of two");
+    assert!(!vardiff.needs_job(seconds(30)), "half a minute without a share says otherwise");
+    vardiff.handle_share(vardiff.target().to_work(), seconds(30));
+    assert!(!vardiff.waits_for_job());
+    for _ in 0..15 {
+        vardiff.handle_share(vardiff.target().to_work(), seconds(30));
+    }
+    assert!(vardiff.waits_for_job());
+    assert!(vardiff.handle_job(seconds(31)).is_some());
+    assert!(!vardiff.waits_for_job());
+}
+
+#[test]
+fn a_flood_at_the_networks_target_waits_for_no_job() {
+    let network = Target::from_work(Work::from_hashes(6_000_000_000_000));
+    let mut vardiff = Vardiff::new(CONFIG, hashrate(TERAHASH), Target::MAX, network).unwrap();
+    vardiff.handle_job(seconds(0));
+    for _ in 0..100 {
+        vardiff.handle_share(vardiff.target().to_work(), seconds(1));
+    }
+    assert!(vardiff.is_off(seconds(1)));
+    assert!(!vardiff.needs_job(seconds(1)));
+    assert!(!vardiff.waits_for_job());
+}
+
+#[test]
+fn silence_tells_exactly_when_it_was_said_to() {
+    let mut vardiff = vardiff(CONFIG, TERAHASH);
+    assert_eq!(vardiff.silence_tells_at(), None, "nothing is measured");
+    vardiff.handle_job(seconds(0));
+    for second in [0, 6, 9, 40, 41, 47] {
+        vardiff.handle_share(vardiff.target().to_work(), seconds(second));
+        let tells = vardiff.silence_tells_at().unwrap();
+        let just_before = Monotonic::from_micros(tells.to_micros() - 5);
+        assert!(!vardiff.needs_job(just_before) && vardiff.needs_job(tells), "{tells:?}");
+    }
+    let floor = Target::from_work(Work::from_hashes(6_000_000_000_000));
+    let mut vardiff = self::vardiff(VardiffConfig { easiest: floor, ..CONFIG }, TERAHASH);
+    vardiff.handle_job(seconds(0));
+    assert_eq!(vardiff.silence_tells_at(), None, "no shares are easier");
 }

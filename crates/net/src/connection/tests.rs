@@ -272,6 +272,24 @@ async fn closing_does_not_wait_for_ever() {
     drop(client);
 }
 
+#[tokio::test]
+async fn who_never_stops_sending_is_read_no_more_once_it_is_left() {
+    let (server, mut client, _) = pair(READ_MAX, OutboxLimits::default()).await;
+    tokio::time::pause();
+    let closing = tokio::spawn(server.close(5 * SECOND));
+    let mut sent = 0;
+    loop {
+        client.queue(&mut frames(100, &[5; 57])).unwrap();
+        if client.flush().await.is_err() {
+            break;
+        }
+        sent += 100 * sealed_frame_len(57);
+        assert!(sent < 2 * DISCARD_MAX, "it takes in whatever comes");
+    }
+    closing.await.unwrap();
+    assert!(sent > DISCARD_MAX / 2, "what was under way is taken in");
+}
+
 #[tokio::test(start_paused = true)]
 async fn act_1_has_an_absolute_deadline() {
     let (near, mut far) = duplex(1_000);

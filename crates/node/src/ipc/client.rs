@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 
 use adit_share::Block;
-use bitcoin::hex::DisplayHex as _;
 use bitcoin::{BlockHash, Wtxid};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -55,24 +54,16 @@ impl Client {
         self.call(&self.entrances.pulses, |reply| reply).await
     }
 
-    /// Hands over a block, trying a few times while the node does not answer.
-    pub(crate) async fn submit(&self, block: &Block) -> Submitted {
-        self.deliver(block.to_bytes().into(), Found::of(block)).await
-    }
-
-    /// As [`Self::submit`], for a block that is there as bytes only.
-    pub(crate) async fn submit_bytes(&self, block: &[u8]) -> Submitted {
-        self.deliver(block.into(), None).await
-    }
-
-    async fn deliver(&self, bytes: Arc<[u8]>, found: Option<Found>) -> Submitted {
+    /// Hands over a block, trying a few times while the node does not answer; `found` is the same block, where its parts are known.
+    pub(crate) async fn submit(&self, bytes: Arc<[u8]>, found: Option<&Block>) -> Submitted {
+        let found = found.and_then(Found::of);
         let mut pause = self.timing.first_retry;
         for _ in 1..self.timing.submit_tries {
             let error = match (self.deliver_once(&bytes, found.as_ref()).await, &self.rpc) {
                 (Ok(Submitted::Accepted), _) => return Submitted::Accepted,
                 // An older node takes blocks by their coinbase only, and does not say what is wrong with one.
                 (Ok(by_coinbase), Some(rpc)) => {
-                    let whole = rpc.submit(&bytes.to_lower_hex_string()).await;
+                    let whole = rpc.submit(&bytes).await;
                     // It is known because it was made there just now.
                     return if whole == Submitted::AlreadyKnown { by_coinbase } else { whole };
                 }
@@ -82,7 +73,7 @@ impl Client {
             // Whoever follows the block knows its hash, and tells the operator.
             debug!(node = self.url, %error, "a block could not be handed over");
             if let Some(rpc) = &self.rpc {
-                return rpc.submit(&bytes.to_lower_hex_string()).await;
+                return rpc.submit(&bytes).await;
             }
             if matches!(error, NodeError::Unsupported { .. }) {
                 return Submitted::Unreachable(error.to_string());

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use self::fake::{Fake, Version};
 use super::IpcConfig;
-use crate::{Checked, Fate, Health, Node, NodeError, Submitted, Timing};
+use crate::{Auth, Checked, Fate, Health, Node, NodeError, RpcConfig, Submitted, Timing};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -185,6 +185,17 @@ async fn an_exception_over_a_solution_does_not_keep_the_whole_block_from_the_nod
     let second = mine(&template, payout());
     assert_eq!(node.submit(&second).await, Submitted::Accepted, "without the method");
     assert_eq!(fake.best_block(), second.hash);
+}
+
+#[tokio::test]
+async fn a_block_that_several_nodes_are_given_is_told_by_its_coinbase_where_that_is_enough() {
+    let fake = Fake::start(Version::V31);
+    fake.trick(|tricks| tricks.is_newer = true);
+    let away = Node::rpc(&RpcConfig::new("127.0.0.1:1", Auth::Cookie("nowhere".into())).unwrap());
+    let node = Node::several(vec![Node::ipc(&config(&fake)), away], || adit_net::Clock.now());
+    let template = next(&node, |_| true).await;
+    assert_eq!(node.submit(&mine(&template, payout())).await, Submitted::Accepted);
+    fake.trick(|tricks| assert_eq!(tricks.solutions, 1, "four million bytes for nothing"));
 }
 
 #[tokio::test]

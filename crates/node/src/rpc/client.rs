@@ -1,5 +1,6 @@
 //! Calls to a node: one HTTP request each, with a deadline, a limit on the answer, and errors that say what to do.
 
+use core::fmt::Write as _;
 use core::time::Duration;
 use std::error::Error as _;
 use std::fs::{self, File};
@@ -10,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_share::Tip;
 use adit_units::TemplateId;
+use bitcoin::hex::DisplayHex as _;
 use bitcoin::{BlockHash, Network};
-use reqwest::StatusCode;
+use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -130,13 +132,13 @@ impl Client {
         Ok(answer::tip_on(hash, &header, network))
     }
 
-    /// Hands over a block in hexadecimal, trying a few times while the node does not answer.
-    pub(crate) async fn submit(&self, hex: &str) -> Submitted {
+    /// Hands over a block, trying a few times while the node does not answer.
+    pub(crate) async fn submit(&self, block: &[u8]) -> Submitted {
         let timing = &self.config.timing;
-        let params = json!([hex]);
+        let request = self.request(submission(block), timing.submit);
         let mut pause = timing.first_retry;
         for _ in 1..timing.submit_tries {
-            match self.submit_once(&params).await {
+            match self.submit_once(again(&request)).await {
                 // Whoever follows the block knows its hash, and tells the operator.
                 Submitted::Unreachable(reason) => {
                     debug!(url = self.config.url(), reason, "a block could not be handed over")
@@ -146,11 +148,13 @@ impl Client {
             sleep(pause).await;
             pause = (pause * 2).min(timing.max_retry);
         }
-        self.submit_once(&params).await
+        self.submit_once(request).await
     }
 
-    async fn submit_once(&self, params: &Value) -> Submitted {
-        match self.call_for_word("submitblock", params, self.config.timing.submit).await {
+    async fn submit_once(&self, request: RequestBuilder) -> Submitted {
+        let (method, deadline) = ("submitblock", self.config.timing.submit);
+        let answer = self.exchange_request(method, request, deadline).await;
+        match answer.and_then(|answer| answer.read(method)) {
             Ok(word) => answer::submitted(word),
             Err(NodeError::Fault { code: code::DESERIALIZATION, message, .. }) => Submitted::Refused(message),
             Err(error) => Submitted::Unreachable(error.to_string()),
@@ -249,15 +253,30 @@ impl Client {
         body: String,
         deadline: Duration,
     ) -> Result<RawAnswer, NodeError> {
+        self.exchange_request(method, self.request(body, deadline), deadline).await
+    }
+
+    /// A request without credentials.
+    fn request(&self, body: String, deadline: Duration) -> RequestBuilder {
+        let request = self.http.post(self.config.address().clone());
+        request.header(reqwest::header::CONTENT_TYPE, "application/json").timeout(deadline).body(body)
+    }
+
+    async fn exchange_request(
+        &self,
+        method: &'static str,
+        request: RequestBuilder,
+        deadline: Duration,
+    ) -> Result<RawAnswer, NodeError> {
         let known = self.known_credentials();
         let credentials = match known.clone() {
             Some(known) => known,
             None => self.fresh_credentials().await?,
         };
-        let mut answer = self.post(method, body.clone(), &credentials, deadline).await?;
+        let mut answer = self.send(method, again(&request), &credentials, deadline).await?;
         if answer.status == StatusCode::UNAUTHORIZED && known.is_some() {
             let credentials = self.fresh_credentials().await?;
-            answer = self.post(method, body, &credentials, deadline).await?;
+            answer = self.send(method, request, &credentials, deadline).await?;
         }
         match answer.status {
             StatusCode::UNAUTHORIZED => Err(self.unauthorized()),
@@ -296,20 +315,15 @@ impl Client {
     }
 
     /// One request and its whole answer.
-    async fn post(
+    async fn send(
         &self,
         method: &'static str,
-        body: String,
+        request: RequestBuilder,
         credentials: &Credentials,
         deadline: Duration,
     ) -> Result<RawAnswer, NodeError> {
         let failed = |error: reqwest::Error| self.failed(method, deadline, &error);
-        let request = self.http.post(self.config.address().clone());
-        let request = request
-            .basic_auth(&credentials.user, Some(&credentials.password))
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
-            .timeout(deadline)
-            .body(body);
+        let request = request.basic_auth(&credentials.user, Some(&credentials.password));
         let mut response = request.send().await.map_err(failed)?;
         let mut answer = RawAnswer { url: self.config.url(), status: response.status(), body: Vec::new() };
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
@@ -343,6 +357,22 @@ impl Client {
         }
         NodeError::Unreachable { url, reason: reason.map_or_else(|| error.to_string(), ToString::to_string) }
     }
+}
+
+/// The same request once more; the two share their body.
+fn again(request: &RequestBuilder) -> RequestBuilder {
+    request.try_clone().expect("a body that is there as a whole can be sent twice")
+}
+
+/// What hands a block over. It is eight million bytes long, and a copy of it is time in which others find a block too; so it is written once.
+fn submission(block: &[u8]) -> String {
+    const CALL: &str = r#"{"jsonrpc":"1.0","id":"adit","method":"submitblock","params":[""#;
+    const END: &str = r#""]}"#;
+    let mut body = String::with_capacity(CALL.len() + 2 * block.len() + END.len());
+    body.push_str(CALL);
+    write!(body, "{:x}", block.as_hex()).expect("a string takes whatever is written");
+    body.push_str(END);
+    body
 }
 
 /// Reads a cookie, and no more of a longer file than shows that it is none.

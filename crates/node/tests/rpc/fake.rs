@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use adit_node::{Auth, BlockRefused, Devnet, DevnetConfig, Fate, Pace, Password, RpcConfig, Timing};
-use adit_share::{Block, Template};
+use adit_share::{Block, RawTransaction, Template};
 use adit_testkit::mining::mine;
 use adit_units::{Monotonic, Now, UnixTime, Work};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
@@ -284,6 +284,13 @@ fn long_poll_id(template: &Template) -> String {
 async fn converse(stream: TcpStream, state: Arc<Mutex<State>>, mut news: watch::Receiver<u64>) {
     let mut stream = BufReader::new(stream);
     while let Some((credentials, request)) = read_request(&mut stream).await {
+        if let Some(calls) = request.as_array() {
+            let answers = answer_batch(calls, &mut state.lock().unwrap());
+            if reply(&mut stream, 200, &answers).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let method = request["method"].as_str().unwrap_or_default().to_owned();
         let trick = {
             let mut state = state.lock().unwrap();
@@ -390,6 +397,18 @@ fn fault(code: i64, message: &str) -> Value {
     json!({ "result": null, "error": { "code": code, "message": message } })
 }
 
+/// The honest answers to several calls at once, in another order than the calls.
+fn answer_batch(calls: &[Value], state: &mut State) -> Value {
+    let answer = |call: &Value| {
+        let method = call["method"].as_str().unwrap();
+        state.calls.push(format!("{method} in a batch"));
+        let mut answer = respond(method, &call["params"], state);
+        answer["id"] = call["id"].clone();
+        answer
+    };
+    calls.iter().rev().map(answer).collect()
+}
+
 /// The honest answer.
 fn respond(method: &str, params: &Value, state: &mut State) -> Value {
     let now = state.now;
@@ -432,6 +451,21 @@ fn respond(method: &str, params: &Value, state: &mut State) -> Value {
             }
             Fate::Stale | Fate::Unknown | Fate::Unreachable(_) => return fault(-5, "Block not found"),
         },
+        "getrawmempool" if params[0] == json!(false) => {
+            let (now, txid) = (state.now, |known: &RawTransaction| known.txid().to_string());
+            state.devnet.template(now).transactions.iter().map(txid).collect()
+        }
+        // Described as a whole, the mempool of the main network is longer than what is read of an answer.
+        "getrawmempool" => return fault(-1, "too long"),
+        "getmempoolentry" | "getrawtransaction" => {
+            let now = state.now;
+            let transactions = state.devnet.template(now).transactions;
+            match transactions.iter().find(|known| known.txid().to_string() == params[0].as_str().unwrap()) {
+                None => return fault(-5, "Transaction not in mempool"),
+                Some(known) if method == "getrawtransaction" => json!(known.as_bytes().to_lower_hex_string()),
+                Some(known) => json!({ "wtxid": known.wtxid().to_string(), "weight": known.weight() }),
+            }
+        }
         _ => return fault(-32601, "Method not found"),
     };
     json!({ "result": result, "error": null, "id": "adit" })

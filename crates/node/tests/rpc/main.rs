@@ -4,6 +4,7 @@
 mod errors;
 mod fake;
 mod follow;
+mod mempool;
 mod several;
 mod submit;
 mod template;

@@ -42,6 +42,8 @@ pub(super) struct Board {
     supply: watch::Sender<Supply>,
     /// Connections whose miners wait for the next job.
     wishes: Arc<Notify>,
+    /// What was made for them alone.
+    aside: watch::Sender<Option<Arc<Work>>>,
     /// When it was last told that the node's clock and this host's differ.
     clock_told: Option<Monotonic>,
 }
@@ -72,6 +74,7 @@ impl Board {
             outage: Outage::default(),
             supply: watch::Sender::default(),
             wishes: Arc::default(),
+            aside: watch::Sender::default(),
             clock_told: None,
         }
     }
@@ -84,6 +87,11 @@ impl Board {
     /// Where connections say that their miners wait for the next job.
     pub(super) fn wishes(&self) -> Arc<Notify> {
         Arc::clone(&self.wishes)
+    }
+
+    /// Where those look; work that is for everybody does not come here.
+    pub(super) fn aside(&self) -> watch::Receiver<Option<Arc<Work>>> {
+        self.aside.subscribe()
     }
 
     /// Whether templates come, as far as miners are concerned.
@@ -189,6 +197,11 @@ impl Board {
     }
 
     fn put_up(&self, work: Arc<Work>) {
+        if work.is_aside() {
+            tracing::debug!(job = work.id().0, "work for those who wait for it");
+            self.aside.send_replace(Some(work));
+            return;
+        }
         let (job, tip) = (work.id().0, *work.tip());
         self.gauges.work(&work, Clock.monotonic());
         let mut before: Option<BlockHash> = None;

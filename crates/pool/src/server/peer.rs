@@ -1,15 +1,15 @@
 //! One connection: its handshake, its session, and its orderly end.
 
-use core::future::{pending, ready};
+use core::future::poll_fn;
 use core::pin::{Pin, pin};
-use core::task::{Context, Waker};
+use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
 use adit_ledger::{Durable, DurableWatch, LogClosed, SavedBlock, ShareSink, completion};
 use adit_net::{
     Accepted, Clock, Connection, Draining, HANDSHAKE_PATIENCE, Intake, Io, IoError, Permit, QueueError,
-    Reader, Timer,
+    Reader, Timer, keep_little_unread,
 };
 use adit_transport::{FrameQueue, OpenError};
 use adit_units::{ConnectionId, Now};
@@ -23,7 +23,7 @@ use super::promises::Promises;
 use super::refresh::Refresh;
 use super::registry::Seat;
 use super::{DRAIN_PATIENCE, Failure, Hall, fail};
-use crate::{Disconnect, Session};
+use crate::{Disconnect, Session, Work};
 
 /// How long a peer that is sent away has to take its leave.
 pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -48,6 +48,9 @@ const FRAMES_KEPT: usize = 1_024;
 /// Records on their way to a log that is busy.
 type Append = Pin<Box<dyn Future<Output = Result<(), LogClosed>> + Send>>;
 
+/// The next work that is made for those who wait for it.
+type Aside = Pin<Box<dyn Future<Output = Option<Arc<Work>>> + Send>>;
+
 /// One miner or proxy.
 struct Peer<L> {
     hall: Arc<Hall<L>>,
@@ -56,6 +59,8 @@ struct Peer<L> {
     connection: Connection,
     session: Session,
     board: Reader<Option<Posted>>,
+    /// Work that the session has asked for; on the heap, because few ever wait for it.
+    aside: Option<Aside>,
     /// When work is taken in that can wait.
     refresh: Refresh,
     durable: Durable,
@@ -74,6 +79,7 @@ struct Peer<L> {
 enum Wake {
     Shutdown,
     Work,
+    Aside(Option<Arc<Work>>),
     Durable(u64),
     BlockSafe,
     Rung,
@@ -122,6 +128,9 @@ async fn arrive<L: ShareSink>(
     mut draining: Draining,
 ) -> Option<Box<Peer<L>>> {
     let Accepted { stream, peer: address, at, permit } = accepted;
+    if let Err(error) = keep_little_unread(&stream) {
+        tracing::debug!(peer = %address, %error, "the kernel keeps what it likes for this peer");
+    }
     let meter = Meter::new(Arc::clone(&hall.gauges));
     let identity = Arc::clone(&hall.identity.borrow());
     let handshake = hall.lane.respond(stream, identity, at + HANDSHAKE_PATIENCE, hall.outbox);
@@ -150,6 +159,7 @@ async fn arrive<L: ShareSink>(
         connection,
         session,
         board,
+        aside: None,
         refresh: Refresh::default(),
         durable,
         durable_watch,
@@ -188,19 +198,20 @@ impl<L: ShareSink> Peer<L> {
         let refresh_due = self.refresh.due().filter(|_| ready_for_work);
         self.timer.set(self.session.poll_timeout().into_iter().chain(refresh_due).min());
         let ready_for_frames = self.frames_left && ready_for_work && !self.log_is_behind();
-        let Self { hall, connection, board, durable_watch, append, promises, seat, timer, .. } = self;
+        let Self { hall, connection, board, aside, durable_watch, append, promises, seat, timer, .. } = self;
         // What is rare comes first, because bytes from a busy peer are always ready; and all that is ready together is
         // answered in one write, which is what `io` begins with.
         tokio::select! {
             biased;
             () = shutdown => Wake::Shutdown,
             Ok(()) = board.changed(), if ready_for_work => Wake::Work,
-            _ = appended(append), if busy => Wake::Appended,
+            work = done(aside), if ready_for_work && aside.is_some() => Wake::Aside(work),
+            _ = done(append), if busy => Wake::Appended,
             count = durable_watch.changed(), if waits_for_the_disk => Wake::Durable(count),
             () = promises.released(&hall.blocks) => Wake::BlockSafe,
             () = seat.rung() => Wake::Rung,
             () = timer.fired() => Wake::Timeout,
-            () = ready(()), if ready_for_frames => Wake::FramesLeft,
+            () = core::future::ready(()), if ready_for_frames => Wake::FramesLeft,
             done = connection.io(intake) => Wake::Io(done),
         }
     }
@@ -229,6 +240,11 @@ impl<L: ShareSink> Peer<L> {
             Wake::Rung => self.seat.answer(&mut self.session, Clock.now()),
             Wake::Shutdown => return Err(End::Shutdown),
             Wake::Work => self.take_work(Clock.now()),
+            Wake::Aside(work) => {
+                if let Some(work) = work {
+                    self.session.handle_aside(&work, Clock.now());
+                }
+            }
             Wake::Durable(count) => {
                 self.promises.note_durable(count);
                 self.meter.written(count);
@@ -276,6 +292,21 @@ impl<L: ShareSink> Peer<L> {
         if is_new_tip {
             self.meter.told(&work, Clock.monotonic());
         }
+    }
+
+    /// Gives the session the work that others have asked for, or asks for some.
+    fn ask_for_work(&mut self) {
+        let mut aside = self.hall.aside.clone();
+        let work = aside.borrow_and_update().clone();
+        if work.is_some_and(|work| self.session.handle_aside(&work, Clock.now())) {
+            return;
+        }
+        self.hall.wishes.notify_one();
+        self.refresh.hasten(Clock.monotonic());
+        self.aside = Some(Box::pin(async move {
+            aside.changed().await.ok()?;
+            aside.borrow().clone()
+        }));
     }
 
     /// Takes in the rules that hold now; work is of no more use.
@@ -363,8 +394,9 @@ impl<L: ShareSink> Peer<L> {
             self.permit.establish();
         }
         if self.session.take_wish() {
-            self.hall.wishes.notify_one();
-            self.refresh.hasten(Clock.monotonic());
+            self.ask_for_work();
+        } else if self.aside.is_some() && !self.session.awaits_job() {
+            self.aside = None;
         }
         let frames = self.session.frames();
         let is_long = frames.len_bytes() > FRAMES_KEPT;
@@ -469,7 +501,7 @@ impl<L: ShareSink> Peer<L> {
             tokio::select! {
                 biased;
                 _ = outcome.wait() => return,
-                _ = appended(append), if !written => {}
+                _ = done(append), if !written => {}
                 count = durable_watch.changed() => {
                     promises.note_durable(count);
                     meter.written(count);
@@ -482,12 +514,15 @@ impl<L: ShareSink> Peer<L> {
     }
 }
 
-/// Waits until the log has taken the records, or has stopped.
-async fn appended(append: &mut Option<Append>) -> Result<(), LogClosed> {
-    let Some(busy) = append else { return pending().await };
-    let taken = busy.as_mut().await;
-    *append = None;
-    taken
+/// Waits for what is under way on the heap, if there is anything; afterwards nothing is. Smaller than an `async fn`, of which every
+/// connection would have the state.
+fn done<T>(under_way: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> impl Future<Output = T> {
+    poll_fn(move |cx| {
+        let Some(busy) = under_way else { return Poll::Pending };
+        let done = ready!(busy.as_mut().poll(cx));
+        *under_way = None;
+        Poll::Ready(done)
+    })
 }
 
 #[cfg(test)]
@@ -507,6 +542,6 @@ mod tests {
         let task = size_of_future(serve::<ShareLog>);
         assert!(task <= 768, "{task} bytes for each stranger");
         let peer = size_of::<Peer<ShareLog>>();
-        assert!(peer <= 1_088, "{peer} bytes more after the handshake");
+        assert!(peer <= 1_120, "{peer} bytes more after the handshake");
     }
 }

@@ -7,7 +7,7 @@ use adit_channel::{
 use adit_messages::error_code::{OpenMiningChannelError as OpenCode, UpdateChannelError as UpdateCode};
 use adit_messages::mining;
 use adit_messages::types::{B032, U256};
-use adit_units::{ChannelId, Hashrate, Now, Target, Work as Hashes};
+use adit_units::{ChannelId, Hashrate, Monotonic, Now, Target, Work as Hashes};
 use tracing::debug;
 
 use super::acknowledge::Report;
@@ -208,9 +208,9 @@ impl Session {
     }
 
     /// Takes in `UpdateChannel` (spec 5.3.7).
-    pub(super) fn handle_update(&mut self, update: &mining::UpdateChannel<'_>) {
+    pub(super) fn handle_update(&mut self, update: &mining::UpdateChannel<'_>, now: Monotonic) {
         let channel_id = update.channel_id;
-        match self.try_update(update) {
+        match self.try_update(update, now) {
             Ok(None) => {}
             Ok(Some(target)) => send_target(&mut self.frames, ChannelId(channel_id), target),
             Err(code) => {
@@ -220,7 +220,11 @@ impl Session {
     }
 
     /// The target that an update makes necessary at once.
-    fn try_update(&mut self, update: &mining::UpdateChannel<'_>) -> Result<Option<Target>, UpdateCode> {
+    fn try_update(
+        &mut self,
+        update: &mining::UpdateChannel<'_>,
+        now: Monotonic,
+    ) -> Result<Option<Target>, UpdateCode> {
         let place = place_of(&self.channels, ChannelId(update.channel_id));
         let open =
             place.and_then(|place| self.channels.get_mut(place)).ok_or(UpdateCode::InvalidChannelId)?;
@@ -234,8 +238,9 @@ impl Session {
         };
         let announced = announced.map_err(|TargetOutOfRange { .. }| UpdateCode::MaxTargetOutOfRange)?;
         open.tally.max_target = max_target;
-        self.wishes |=
-            self.custom.is_none() && announced.is_some_and(|target| is_much_harder(target, before));
+        if self.custom.is_none() && announced.is_some_and(|target| is_much_harder(target, before)) {
+            self.wish.note_told(now);
+        }
         Ok(announced)
     }
 

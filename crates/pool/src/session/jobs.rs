@@ -52,7 +52,8 @@ impl Session {
         self.last_order = work.order();
         let present = self.jobs.active().map(|(_, present)| present);
         let same_tip = present.is_some_and(|present| present.tip().is_same_chain_end(work.tip()));
-        let same_job = present.is_some_and(|present| present.id() == work.id());
+        // The present job may be a newer one that this connection has asked for.
+        let same_job = same_tip && present.is_some_and(|present| present.id() >= work.id());
         trace!(connection = self.connection.0, job = work.id().0, same_tip, same_job, "work");
         let reserve = work.reserve.clone();
         let base = self.base_under(&work);
@@ -108,6 +109,7 @@ impl Session {
             self.tell_prefixes();
         }
         self.forget_groups();
+        self.note_job(now.monotonic);
         let Self { channels, groups, frames, .. } = self;
         if self.state.terms().standard_jobs_only {
             for OpenChannel { channel, .. } in channels {
@@ -158,6 +160,7 @@ impl Session {
             }
         }
         self.tell_prefixes();
+        self.note_job(now.monotonic);
         let activation = self.jobs.activate(work.id(), Arc::clone(&work));
         let Self { channels, groups, frames, .. } = self;
         if self.state.terms().standard_jobs_only {
@@ -239,6 +242,9 @@ impl Session {
         if self.channels.capacity() == 0 {
             // Most connections have one channel, and there are many of them.
             self.channels.reserve_exact(1);
+        }
+        if self.channels.is_empty() {
+            self.wish.note_first_job(now.monotonic);
         }
         self.channels.push(open);
     }

@@ -126,10 +126,4 @@ impl Session {
         open.prefix_untold = true;
         Ok(())
     }
-
-    /// Whether a channel waits for the next job because it asked for much harder shares, once for each time that it did; to be
-    /// handed to [`crate::JobFactory::handle_wish`].
-    pub const fn take_wish(&mut self) -> bool {
-        core::mem::replace(&mut self.wishes, false)
-    }
 }

@@ -129,8 +129,7 @@ impl Session {
             let relayed = RelayedShare::new(mined, share, extranonce, (hash, kind), from);
             self.relayed.get_or_insert_default().push(relayed);
         }
-        let height = job.height();
-        let reward = self.groups.reward(group, open.pooled);
+        let (height, reward) = (job.height(), self.groups.reward(group, open.pooled));
         // Where the pool is to pay somebody who asked for blocks of his own, it pays him and not the words that he asked with.
         let user = if reward == RewardKind::Pooled { &open.payee } else { channel.user() };
         let record = ShareRecord {
@@ -149,6 +148,7 @@ impl Session {
             custom: None,
         };
         open.accept(&record, now.monotonic);
+        self.wish.heed(&open.channel, now.monotonic);
         self.count(record, now);
         Ok(())
     }

@@ -122,12 +122,12 @@ impl JobFactory {
     /// The present work with a job for the next tip; nothing if there can be none, which is said once.
     pub(super) fn put_by(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
         let Some(latest) = &self.latest else { return Ok(None) };
-        let Latest { work, made, is_wished, is_outdated } = latest;
+        let Latest { work, made, newest, is_wished, is_outdated } = latest;
         if *is_outdated {
             // A job by the rules of now comes first, or a session would have two kinds of jobs.
             return Ok(None);
         }
-        let (work, made, is_wished) = (Arc::clone(work), *made, *is_wished);
+        let (work, made, newest, is_wished) = (Arc::clone(work), *made, *newest, *is_wished);
         let reserve = match self.reserve_after(&work, work.node_time.at(now.monotonic)) {
             Ok(reserve) => reserve,
             Err(WorkError::NumbersExhausted) => return Err(WorkError::NumbersExhausted),
@@ -143,7 +143,7 @@ impl JobFactory {
         let work = self.put_up(work, now);
         if let Some(latest) = &mut self.latest {
             // The job is as old as it was, and waited for as it was.
-            (latest.made, latest.is_wished) = (made, is_wished);
+            (latest.made, latest.newest, latest.is_wished) = (made, newest, is_wished);
         }
         Ok(Some(work))
     }

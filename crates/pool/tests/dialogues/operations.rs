@@ -16,7 +16,6 @@ use bitcoin::hashes::{Hash as _, sha256d};
 
 use crate::world::{
     Client, EASY, Opened, VERSION, World, bridging, close, config, extended_share, open_extended, text,
-    update,
 };
 
 const NONE: MiningSetupFlags = MiningSetupFlags::NONE;
@@ -463,38 +462,20 @@ fn renewal(factory: &JobFactory, world: &World) -> core::time::Duration {
 }
 
 #[test]
-fn an_update_that_makes_shares_much_harder_has_the_next_job_come_sooner() {
+fn wishes_bring_no_more_than_one_job_a_minute_where_somebody_is_told_of_every_job() {
     let mut world = World::new();
-    let mut client = world.extended_miner();
-    let target = |hashes| Target::from_work(adit_units::Work::from_hashes(hashes)).to_le_bytes();
-    client.sends(update(0.0, &target(4)), &world);
-    assert!(!client.session.take_wish(), "four times as hard is not much harder");
-    client.sends(update(0.0, &target(1_000)), &world);
-    assert!(client.session.take_wish());
-    assert!(!client.session.take_wish(), "once");
-    client.sends(update(0.0, &target(1_000)), &world);
-    client.sends(update(0.0, &[0xff; 32]), &world);
-    assert!(!client.session.take_wish());
+    world.factory = JobFactory::new(&PoolConfig { relays_shares: true, ..config() }, 3).unwrap();
+    let first = world.factory.handle_template(&world.template(), world.now).unwrap().unwrap();
     assert_eq!(renewal(&world.factory, &world), JOB_AGE_MAX);
     world.factory.handle_wish(world.now.monotonic);
     assert_eq!(renewal(&world.factory, &world), WISHED_JOB_AGE);
-    world.wait(WISHED_JOB_AGE.as_secs());
-    let work = world.factory.handle_timeout(world.now).unwrap().expect("it is due");
-    assert_eq!(work.tip(), world.work.as_ref().unwrap().tip());
-    client.skips_all();
-    client.hears(&work, &world);
-    assert_eq!(client.names().last(), Some(&"NewExtendedMiningJob"));
-}
-
-#[test]
-fn wishes_bring_no_more_than_one_job_a_minute() {
-    let mut world = World::new();
-    world.factory.handle_wish(world.now.monotonic);
     let mut made = 0;
     for _ in 0..600 {
         world.wait(1);
         world.factory.handle_wish(world.now.monotonic);
-        made += u64::from(world.factory.handle_timeout(world.now).unwrap().is_some());
+        let work = world.factory.handle_timeout(world.now).unwrap();
+        assert!(work.as_ref().is_none_or(|work| !work.is_aside() && work.tip() == first.tip()));
+        made += u64::from(work.is_some());
     }
     let minutes = 600 / WISH_INTERVAL.as_secs();
     assert!((minutes..=2 * minutes + 1).contains(&made), "{made} jobs in {minutes} minutes");

@@ -20,9 +20,6 @@ const ACKS: usize = 110;
 /// for its turn waits for some slices of the scheduler's time.
 const ALLOWANCE: Duration = Duration::from_millis(20);
 
-/// The same beside peers that write without pause.
-const CROWDED: Duration = Duration::from_millis(100);
-
 /// How often the whole is measured before it counts as too slow: what else happens on the machine passes.
 const TRIES: usize = 3;
 
@@ -43,19 +40,14 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 /// The longest that an acknowledgement may take beside a flood: less than five times the quiet time, however short that is.
-fn longest(kind: Kind, quiet: Duration) -> Duration {
-    match kind {
-        // These write as fast as the server takes it until they are cut off, in the same process as the server, and take turns with
-        // it on each processor. On a machine whose processors are all busy that takes a tenth of a second; being starved takes many.
-        Kind::Unread => 2 * quiet + CROWDED,
-        _ => 2 * quiet + ALLOWANCE.min(2 * quiet),
-    }
+fn longest(quiet: Duration) -> Duration {
+    2 * quiet + ALLOWANCE.min(2 * quiet)
 }
 
 #[test]
 fn five_times_the_quiet_time_is_never_allowed() {
     for quiet in [1, 30, 400, 2_500, 9_999, 10_001, 40_000, 1_000_000].map(Duration::from_micros) {
-        let longest = longest(Kind::Handshakes, quiet);
+        let longest = longest(quiet);
         assert!(longest >= 2 * quiet && longest < 5 * quiet, "{quiet:?}");
         assert!(longest <= 2 * quiet + Duration::from_millis(20), "{quiet:?}");
     }
@@ -71,7 +63,7 @@ async fn keeps_earning(honest: &mut Miner, flood: Flood, victim: &Victim) {
             flood.kind
         );
         assert!(honest.refused.is_empty(), "{:?}", honest.refused);
-        if hostile <= longest(flood.kind, quiet) {
+        if hostile <= longest(quiet) {
             return;
         }
         measured.push((quiet, hostile));

@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 
+use adit_channel::VardiffConfig;
 use adit_net::Clock;
 use adit_node::Submitted;
 use adit_testkit::mining::mine;
@@ -75,4 +76,26 @@ async fn a_new_tip_does_not_wait_for_a_connections_turn() {
         on_the_tip += usize::from(miner.tips > 1);
     }
     assert_eq!(on_the_tip, MINERS);
+}
+
+#[tokio::test]
+async fn a_miner_that_has_become_fast_is_given_a_job_of_its_own_and_nobody_else_is_disturbed() {
+    let mut plan = Plan::quiet();
+    plan.pool.vardiff.hardest = VardiffConfig::default().hardest;
+    let stage = plan.start();
+    let (mut fast, mut steady) = (stage.miner().await, stage.miner().await);
+    tokio::time::pause();
+    let start = Clock.monotonic();
+    for _ in 0..60 {
+        fast.share();
+    }
+    fast.flush().await;
+    let present = steady.job();
+    let (told, fast) = next_job(fast).await;
+    assert!(told - start < Duration::from_secs(20), "{:?}", told - start);
+    steady.hear_for(TICK).await.unwrap();
+    assert_eq!(steady.job(), present);
+    assert_ne!(fast.job(), present);
+    let (renewed, _) = next_job(steady).await;
+    assert!(renewed - start > Duration::from_secs(40), "{:?}", renewed - start);
 }

@@ -261,7 +261,11 @@ impl Stage {
     fn put_up(&mut self, work: Option<Arc<adit_pool::Work>>) {
         let Some(work) = work else { return };
         self.newest = self.newest.max(work.id());
-        self.session.handle_work(work, self.now);
+        if work.is_aside() {
+            self.session.handle_aside(&work, self.now);
+        } else {
+            self.session.handle_work(work, self.now);
+        }
     }
 
     fn update(&mut self, script: &mut Script<'_>) -> Result<(), Ended> {
@@ -301,12 +305,20 @@ impl Stage {
 
     fn wait(&mut self, script: &mut Script<'_>) -> Result<(), Ended> {
         self.now = self.now.after(Duration::from_secs(script.byte().into()));
-        match self.session.poll_timeout() {
-            Some(due) if due <= self.now.monotonic => {
-                self.session.handle_timeout(self.now).map_err(|_| Ended)
-            }
-            _ => Ok(()),
+        if self.session.poll_timeout().is_some_and(|due| due <= self.now.monotonic) {
+            self.session.handle_timeout(self.now).map_err(|_| Ended)?;
         }
+        if self.session.take_wish() {
+            self.renew();
+        }
+        Ok(())
+    }
+
+    /// The session has asked for a job.
+    fn renew(&mut self) {
+        self.jobs.handle_wish(self.now.monotonic);
+        let work = self.jobs.handle_timeout(self.now).expect("a small template makes a job");
+        self.put_up(work);
     }
 
     /// Takes what the session has emitted, and holds it against what it has promised.

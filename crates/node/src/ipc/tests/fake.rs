@@ -57,6 +57,8 @@ pub(super) struct Tricks {
     is_frozen: bool,
     /// How many solutions it throws an exception at.
     pub(super) solutions_thrown_at: u32,
+    /// How many solutions it has looked at.
+    pub(super) solutions: u32,
     /// It does not know the method that takes solutions.
     pub(super) takes_no_solutions: bool,
     /// It makes no templates from the mempool, though it goes on answering all else.
@@ -241,6 +243,7 @@ fn objection(chain: &Shared) -> capnp::Result<()> {
         tricks.solutions_thrown_at -= 1;
         return Err(capnp::Error::failed("std::exception".to_owned()));
     }
+    tricks.solutions += 1;
     Ok(())
 }
 
