@@ -482,7 +482,7 @@ impl Machine {
         if !self.is_ready() {
             return if now >= self.connected + SETUP_PATIENCE { Err(Disconnect::Idle) } else { Ok(()) };
         }
-        if !self.device.class.quirks.answers_pings {
+        if !self.device.quirks.answers_pings {
             return Ok(());
         }
         match self.pings.poll(now) {
@@ -499,7 +499,7 @@ impl Machine {
         if !self.is_ready() {
             return Some(self.connected + SETUP_PATIENCE);
         }
-        self.pings.due().filter(|_| self.device.class.quirks.answers_pings)
+        self.pings.due().filter(|_| self.device.quirks.answers_pings)
     }
 
     /// It wants work from now on.

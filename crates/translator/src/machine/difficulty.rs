@@ -69,7 +69,7 @@ impl Machine {
 
     /// The least difficulty from that one on that the device takes as it is written: some break on fractions above one, and some round.
     fn understood(&self, difficulty: Difficulty) -> Difficulty {
-        if self.device.class.quirks.powers_of_two { raised(difficulty) } else { whole(difficulty) }
+        if self.device.quirks.powers_of_two { raised(difficulty) } else { whole(difficulty) }
     }
 
     /// What the operator lets no share of such a device be easier than, whatever the machine's password says.
