@@ -254,7 +254,11 @@ impl Upstream {
             return;
         };
         let Some(tag) = channel.pending.remove(error.sequence_number) else {
-            self.ignored.answers += 1;
+            let told = (error.channel_id, error.sequence_number);
+            match self.doubtful.take_if(|doubtful| *doubtful == told) {
+                Some(_) => self.silence.hear_refusal_of_doubt(),
+                None => self.ignored.answers += 1,
+            }
             return;
         };
         self.pending = self.pending.saturating_sub(1);
