@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adit_channel::{TargetSteps, Vardiff, VardiffConfig};
 use adit_units::{Difficulty, Hashrate, Monotonic, ShareRate, Target};
 
-use super::Machine;
+use super::{Machine, VARDIFF_INTERVAL};
 use crate::job::Sv1Job;
 
 /// How many times as many shares as it is meant to submit a machine may find because an upstream wants them.
@@ -42,6 +42,24 @@ impl Machine {
         vardiff.handle_job(now);
         // Where a bound holds it, evidence changes nothing, and the machine is left in peace.
         if vardiff.target() != before {
+            self.reissue(false, now);
+        }
+    }
+
+    /// It has found more shares on one tip than can be remembered. Whatever was asked for with its password, and whether speeds are to be
+    /// followed or not, its difficulty is from now on what its speed asks for.
+    pub(super) fn slow_down(&mut self, now: Monotonic) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + VARDIFF_INTERVAL;
+        // What is refused is not measured, so a speed that was found later would be too low; then its difficulty is hard enough already.
+        let Some(speed) = self.meter.settled(now) else { return };
+        let wanted = speed.target_at(self.config.rate);
+        let Some(announced) = self.announced.filter(|&announced| announced > wanted) else { return };
+        (self.demands.fixed, self.demands.speed, self.vardiff) = (None, Some(speed), None);
+        let Some(job) = self.issued.back().map(|issued| Arc::clone(&issued.job)) else { return };
+        if self.next_target(&job, now) < announced {
             self.reissue(false, now);
         }
     }
