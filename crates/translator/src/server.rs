@@ -21,6 +21,7 @@ mod acceptor;
 mod board;
 mod entrance;
 mod link;
+mod newest;
 mod peer;
 mod pool;
 mod probe;
