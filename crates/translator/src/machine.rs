@@ -107,6 +107,33 @@ pub struct MachineTerms {
 pub trait Lender {
     /// Exchanges `present` for `wanted`, which the machine had in a session before; the answer is whether it may have that.
     fn exchange(&mut self, present: [u8; EXTRANONCE1_LEN], wanted: [u8; EXTRANONCE1_LEN]) -> bool;
+
+    /// What the machine had found that had this extranonce1 before, as [`Machine::take_memory`] gave it, if that was kept. It is asked for
+    /// after an exchange, and has a new owner then.
+    fn memory(&mut self, _extranonce1: [u8; EXTRANONCE1_LEN]) -> Option<Memory> {
+        None
+    }
+}
+
+/// The shares that a machine has had accepted, so that none is taken twice if it comes back.
+#[derive(Debug)]
+pub struct Memory {
+    seen: SeenHashes,
+    bytes: usize,
+}
+
+impl Memory {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Of that size.
+    #[cfg(test)]
+    pub(crate) const fn of_bytes(bytes: usize) -> Self {
+        Self { seen: SeenHashes::new([1; 16], SEEN_MAX), bytes }
+    }
 }
 
 /// For a machine that is alone: each keeps the extranonce1 that it has.
@@ -347,6 +374,14 @@ impl Machine {
     #[must_use]
     pub const fn extranonce1(&self) -> [u8; EXTRANONCE1_LEN] {
         self.extranonce1
+    }
+
+    /// What it has found, for when it comes back; `None` if that is nothing. It is not known here any more.
+    pub fn take_memory(&mut self) -> Option<Memory> {
+        // Nothing is judged any more, so the key does not matter.
+        let seen = core::mem::replace(&mut self.seen, SeenHashes::new([0; 16], SEEN_MAX));
+        let bytes = seen.len() * SEEN_COST;
+        (bytes > 0).then_some(Memory { seen, bytes })
     }
 
     /// About how many bytes it has us hold: names, shares that are not to be taken twice, and what it has not read.

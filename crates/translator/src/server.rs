@@ -20,6 +20,7 @@ use crate::upstream::payout::Expectation;
 mod acceptor;
 mod board;
 mod entrance;
+mod kept;
 mod link;
 mod newest;
 mod peer;

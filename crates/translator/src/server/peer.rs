@@ -301,7 +301,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         tracing::debug!(machine = self.slot.id, peer = %self.slot.peer, reason = %end, accepted = report.shares.accepted,
             refused = report.shares.refused(), "machine disconnected");
         self.hall.registry.hold(self.held, 0);
-        self.hall.registry.leave(&self.slot, &report);
+        let memory = self.machine.take_memory();
+        self.hall.registry.leave(&self.slot, (&report, memory), Clock.monotonic());
         if self.hall.common.is_none() {
             let _ = self.hall.joining.send(Joining::Left { machine: self.slot.id }).await;
         }
