@@ -96,7 +96,7 @@ pub(super) async fn serve(hall: Arc<Hall>, accepted: Accepted, mut draining: Dra
     let newcomer = tokio::select! {
         biased;
         () = draining.begun() => return,
-        newcomer = entrance::admit(&hall.config, accepted) => newcomer,
+        newcomer = entrance::admit(&hall, accepted) => newcomer,
     };
     if let Some(newcomer) = newcomer {
         attend(hall, newcomer, draining).await;
@@ -108,7 +108,7 @@ pub(super) async fn serve_over_tls(hall: Arc<Hall>, tls: Tls, accepted: Accepted
     let newcomer = tokio::select! {
         biased;
         () = draining.begun() => return,
-        newcomer = entrance::admit_over_tls(&hall.config, &tls, accepted) => newcomer,
+        newcomer = entrance::admit_over_tls(&hall, &tls, accepted) => newcomer,
     };
     if let Some(newcomer) = newcomer {
         attend(hall, newcomer, draining).await;

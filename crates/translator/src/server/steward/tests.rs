@@ -3,6 +3,7 @@
 use adit_net::{Admission, Limits, Url};
 use adit_transport::AuthorityKeyPair;
 
+use super::super::entrance::Objections;
 use super::super::watcher::{self, Numbers};
 use super::super::{Registry, UpstreamTarget};
 use super::*;
@@ -45,6 +46,7 @@ impl Stage {
             registry: Registry::new(),
             common: Some(common.clone()),
             joining,
+            objections: Objections::default(),
         };
         let overview = Overview::of(upstreams);
         let mut steward = Steward::new(Arc::new(hall), post, joined, overview);
