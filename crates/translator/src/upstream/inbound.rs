@@ -6,6 +6,7 @@ use adit_transport::Frame;
 use adit_units::{Monotonic, Target};
 
 use super::channel::{Channel, Speed};
+use super::error::refusal;
 use super::jobs::{ChainEnd, JobBody, Made};
 use super::setup::{EXTENSIONS_REQUEST, ask_for_names, check_required, code, printable, read_answer};
 use super::{EXTENSIONS_PATIENCE, Event, OPEN_PATIENCE, Outcome, State, Upstream, UpstreamError};
@@ -157,7 +158,7 @@ impl Upstream {
             return;
         };
         self.note_answer(now);
-        let code = printable(error.error_code.as_bytes());
+        let code = refusal(printable(error.error_code.as_bytes()));
         self.events.extend(opening.key.map(|key| Event::Refused { key, code }));
     }
 
