@@ -149,10 +149,10 @@ fn sum(speeds: impl Iterator<Item = adit_units::Hashrate>) -> u64 {
     speeds.fold(0, |sum, speed| sum.saturating_add(speed.to_hashes_per_second()))
 }
 
-/// The hardest share of a channel, as far as machines that are still connected found it, and the blocks that were found on it.
-fn finds(status: &Status, channel: &ChannelStatus) -> (Option<Difficulty>, u64) {
+/// The hardest share of the machines behind a channel that are still connected.
+fn best(status: &Status, channel: &ChannelStatus) -> Option<Difficulty> {
     match channel.machine {
-        Some(id) => machine(status, id).map_or((None, 0), |machine| (machine.best, machine.shares.blocks)),
-        None => (status.machines.iter().filter_map(|machine| machine.best).max(), status.shares.blocks),
+        Some(id) => machine(status, id)?.best,
+        None => status.machines.iter().filter_map(|machine| machine.best).max(),
     }
 }

@@ -290,6 +290,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 impl Connection<TcpStream> {
+    /// The socket, for what there is to be asked or set of it.
+    #[must_use]
+    pub const fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Where the peer is.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 
 mod admission;
 mod background;
+mod bulletin;
 mod client;
 mod clock;
 mod connection;
@@ -24,6 +25,7 @@ mod url;
 
 pub use admission::{Admission, Permit, Refused};
 pub use background::background_runtime;
+pub use bulletin::{Abandoned, Bulletin, Reader};
 pub use client::{CONNECT_PATIENCE, ConnectError, connect, connect_plain, connect_unauthenticated};
 pub use clock::Clock;
 pub use connection::{Connection, Intake, Io, IoError, OutboxLimits, QueueError, READ_MAX};

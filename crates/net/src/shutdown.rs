@@ -1,38 +1,39 @@
 //! Graceful shutdown: one side says it once, the other side finishes what it promised.
 //!
-//! One `watch` does both halves. Its value is the signal; its number of receivers is the number of those who are not done yet.
+//! One bulletin does both halves. Its value is the signal; its number of readers is the number of those who are not done yet.
 
-use tokio::sync::watch;
+use crate::{Bulletin, Reader};
 
 /// The side that decides; dropping it counts as deciding.
 #[derive(Debug)]
 pub struct Shutdown {
-    begun: watch::Sender<bool>,
+    begun: Bulletin<bool>,
 }
 
 /// The side that obeys: held by everything that has to finish before the program may end.
 #[derive(Clone, Debug)]
 pub struct Draining {
-    begun: watch::Receiver<bool>,
+    begun: Reader<bool>,
 }
 
 impl Shutdown {
     /// A shutdown that has not begun, and the first one who waits for it.
     #[must_use]
     pub fn new() -> (Self, Draining) {
-        let (sender, receiver) = watch::channel(false);
-        (Self { begun: sender }, Draining { begun: receiver })
+        let begun = Bulletin::new(false);
+        let draining = Draining { begun: begun.reader() };
+        (Self { begun }, draining)
     }
 
     /// Another one who waits for it.
     #[must_use]
     pub fn draining(&self) -> Draining {
-        Draining { begun: self.begun.subscribe() }
+        Draining { begun: self.begun.reader() }
     }
 
     /// Tells all of them; telling again changes nothing.
     pub fn begin(&self) {
-        self.begun.send_replace(true);
+        self.begun.modify(|begun| *begun = true);
     }
 
     /// Whether it has begun.
@@ -43,21 +44,21 @@ impl Shutdown {
 
     /// Waits until every [`Draining`] is dropped. Cancel safe.
     pub async fn finished(&self) {
-        self.begun.closed().await;
+        self.begun.unread().await;
     }
 }
 
 impl Draining {
     /// Waits until the shutdown has begun. Cancel safe; returns at once when it has.
     pub async fn begun(&mut self) {
-        // An error says that the deciding side is gone, which is a decision too.
-        let _ = self.begun.wait_for(|begun| *begun).await;
+        // That the deciding side is gone is a decision too, and tells of itself.
+        while !self.has_begun() && self.begun.changed().await.is_ok() {}
     }
 
     /// Whether it has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        *self.begun.borrow() || self.begun.has_changed().is_err()
+        *self.begun.borrow() || self.begun.is_abandoned()
     }
 }
 

@@ -1,12 +1,12 @@
 //! The tokio shell of the pool: sockets, job board, share log and block submission around the pure core.
 //!
 //! ```text
-//! node ── templates ──> board ── watch<Work> ──> peers ── records ──> share log
+//! node ── templates ──> board ── bulletin ──> peers ── records ──> share log
 //!  ^                                             │  ^                     │
 //!  └───────────── blocks <── found blocks ───────┘  └── durable counts ───┘
 //! ```
 //!
-//! One task serves one connection and owns its [`Session`](crate::Session). What tasks share is immutable, a `watch`, a bounded
+//! One task serves one connection and owns its [`Session`](crate::Session). What tasks share is immutable, a bulletin, a `watch`, a bounded
 //! queue or an atomic counter; nobody holds a lock across a wait and none is taken for a share.
 
 mod acceptor;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use adit_ledger::{LogFailure, LogOutcome, ShareSink};
 use adit_net::{
-    Admission, BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Shutdown,
+    Admission, BindError, Bound, Clock, HandshakeLane, Limits, OsRng, OutboxLimits, Reader, Shutdown,
     raise_descriptor_limit,
 };
 use adit_node::{Health, Node};
@@ -191,7 +191,7 @@ struct Hall<L> {
     refresh_spread: Duration,
     log: L,
     outcome: LogOutcome,
-    board: watch::Receiver<Option<Posted>>,
+    board: Reader<Option<Posted>>,
     blocks: FoundBlocks,
     relay: Option<mpsc::Sender<RelayedShare>>,
     custom: CustomDesk,
@@ -265,7 +265,7 @@ impl Server {
             refresh_spread: config.refresh_spread,
             log,
             outcome: outcome.clone(),
-            board: posted.subscribe(),
+            board: posted.reader(),
             blocks: blocks.clone(),
             relay,
             custom: CustomDesk::new(declared),

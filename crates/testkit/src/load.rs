@@ -234,6 +234,7 @@ impl Crowd {
 
     /// Orders a new tip and waits until everybody has heard of it.
     async fn new_tip(&self, server: &mut OwnServer) -> Result<(), LoadError> {
+        self.calm().await;
         server.solve().await?;
         let ordered = Clock.monotonic();
         self.run.tally().ordered = Some(ordered);

@@ -1,13 +1,13 @@
 //! The translator as a program runs it: sockets, tasks and numbers around the pure core.
 //!
 //! Each machine has a task of its own, with its [`crate::Machine`] in it; each connection to an upstream too. Between them stands one steward,
-//! who decides which upstream is used and posts jobs; machines see them over a `watch`, and send their shares straight to the upstream's task.
+//! who decides which upstream is used and posts jobs; machines see them on a bulletin, and send their shares straight to the upstream's task.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_net::{Admission, BindError, Bound, Limits, Shutdown};
+use adit_net::{Admission, BindError, Bound, Bulletin, Limits, Reader, Shutdown};
 use adit_units::Hashrate;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -128,7 +128,7 @@ struct Hall {
     machine: Arc<MachineConfig>,
     registry: Registry,
     /// What all machines work on, where one channel serves them all.
-    common: Option<watch::Receiver<Board>>,
+    common: Option<Reader<Board>>,
     joining: mpsc::Sender<Joining>,
     objections: Objections,
 }
@@ -156,8 +156,8 @@ impl Translator {
         let address = plain.address();
         let tls_address = tls.as_ref().map(|(listener, _)| listener.address());
         let (joining, joined) = mpsc::channel(JOINING_MAX);
-        let (post, common) = watch::channel(Board::default());
-        let common = (config.mode == Mode::Aggregated).then_some(common);
+        let post = Bulletin::new(Board::default());
+        let common = (config.mode == Mode::Aggregated).then(|| post.reader());
         let machine = Arc::new(config.machine.clone());
         let registry = Registry::new();
         let objections = Objections::default();

@@ -77,6 +77,8 @@ pub struct ChannelStatus {
     pub version_rolling: bool,
     /// What became of its shares.
     pub shares: UpstreamShares,
+    /// Blocks among them.
+    pub blocks: u64,
 }
 
 /// Shares that were sent up, by what became of them.

@@ -178,7 +178,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "pool.api",
         default: Some("\"127.0.0.1:4080\""),
         example: "\"127.0.0.1:4080\"",
-        meaning: "Where the pool's numbers are served over HTTP, for SRI's sv2-ui and Prometheus; off for nowhere.",
+        meaning: "Where the pool's numbers are served over HTTP, for Prometheus and pollers of SRI's monitoring API; off for nowhere.",
     },
     Key {
         path: "pool.api_hosts",

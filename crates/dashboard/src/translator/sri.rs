@@ -10,7 +10,7 @@ use adit_translator::{ChannelStatus, MachineStatus, Status, worker_name};
 use adit_units::Target;
 use serde::Serialize;
 
-use super::{channels, finds, refusals, sum};
+use super::{best, channels, refusals, sum};
 use crate::names::hex;
 use crate::plain;
 use crate::request::Page;
@@ -127,7 +127,6 @@ struct ServerChannel<'a> {
 impl<'a> ServerChannel<'a> {
     fn of(status: &Status, channel: &'a ChannelStatus) -> Self {
         let shares = &channel.shares;
-        let (best, blocks) = finds(status, channel);
         let submitted = [shares.accepted, shares.refused, shares.lost, shares.pending];
         let difficulty_1 = Target::DIFFICULTY_1.to_work().to_hashes();
         Self {
@@ -145,8 +144,8 @@ impl<'a> ServerChannel<'a> {
             shares_rejected_by_reason: reasons(&shares.refusals),
             acknowledged_work_sum: u64::try_from(shares.work / difficulty_1).unwrap_or(u64::MAX),
             validated_work_sum: shares.work as f64 / difficulty_1 as f64,
-            best_diff: best.map_or(0.0, float),
-            blocks_found: count(blocks),
+            best_diff: best(status, channel).map_or(0.0, float),
+            blocks_found: count(channel.blocks),
         }
     }
 }
@@ -187,7 +186,8 @@ pub(super) struct Client<'a> {
     /// As the pool is told it.
     sv1_worker_name: String,
     target_hex: String,
-    hashrate: u64,
+    /// Nothing where no share was accepted in the minutes that are measured, so that nobody takes such a machine for one that works.
+    hashrate: Option<u64>,
     stable_hashrate: bool,
     extranonce1_hex: String,
     extranonce2_len: u8,
@@ -214,7 +214,7 @@ impl<'a> Client<'a> {
             sv1_username: plain(user),
             sv1_worker_name: plain(worker_name(user).as_str()).into_owned(),
             target_hex: target(machine.difficulty.to_target()),
-            hashrate: machine.hashrate.to_hashes_per_second(),
+            hashrate: Some(machine.hashrate.to_hashes_per_second()).filter(|&speed| speed > 0),
             stable_hashrate: machine.shares.accepted >= STABLE_SHARES,
             extranonce1_hex: hex(machine.extranonce1),
             extranonce2_len: machine.extranonce2_len,

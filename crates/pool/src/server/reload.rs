@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use adit_net::Limits;
+use adit_net::{Bulletin, Limits};
 use adit_transport::{AuthorityPublicKey, Identity};
 use tokio::sync::watch;
 
@@ -72,16 +72,13 @@ impl Server {
 pub(super) struct Rules {
     /// What the board makes work by.
     current: watch::Sender<Arc<PoolConfig>>,
-    posted: watch::Sender<Option<Posted>>,
+    posted: Bulletin<Option<Posted>>,
     /// Held by whoever changes the rules, so that two who do so at once do it one after the other.
     turn: Arc<Mutex<()>>,
 }
 
 impl Rules {
-    pub(super) fn new(
-        current: watch::Sender<Arc<PoolConfig>>,
-        posted: watch::Sender<Option<Posted>>,
-    ) -> Self {
+    pub(super) fn new(current: watch::Sender<Arc<PoolConfig>>, posted: Bulletin<Option<Posted>>) -> Self {
         Self { current, posted, turn: Arc::default() }
     }
 
@@ -91,7 +88,7 @@ impl Rules {
     }
 
     pub(super) fn works(&self) -> watch::Receiver<Option<Posted>> {
-        self.posted.subscribe()
+        self.posted.watch()
     }
 
     /// Goes by other rules, if there is no mistake in them and `besides` has nothing against it; that is done before.
@@ -126,7 +123,7 @@ impl Rules {
     fn publish(&self, rules: Arc<PoolConfig>) {
         // In this order, because the board reads the rules while it posts, the old ones are never posted after the new ones.
         self.current.send_replace(Arc::clone(&rules));
-        self.posted.send_if_modified(|posted| match posted {
+        self.posted.modify_if(|posted| match posted {
             Some(posted) => {
                 posted.rules = rules;
                 true

@@ -81,6 +81,7 @@ fn status_with(name: &str) -> Status {
         extranonce_size: 12,
         version_rolling: true,
         shares: shares(),
+        blocks: u64::MAX,
     };
     let upstream =
         |state, channels| UpstreamStatus { address: name(), user: name(), state, channels, shares: shares() };

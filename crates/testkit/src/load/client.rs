@@ -10,6 +10,7 @@ use adit_miner::ChannelKind;
 use adit_net::{Clock, Connection, Intake, connect, connect_unauthenticated};
 use adit_transport::FrameQueue;
 use adit_units::{Monotonic, Target};
+use tokio::net::TcpStream;
 
 use super::channel::{Channel, Job, Root};
 use super::crowd::{self, Lost, Member, Step};
@@ -113,6 +114,10 @@ impl Member for Client {
     async fn io(&mut self) -> Result<(), Lost> {
         self.connection.io(Intake::Open).await.map_err(|error| error.to_string())?;
         self.take_frames()
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.connection.socket()
     }
 
     async fn close(self) {

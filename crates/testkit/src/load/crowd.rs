@@ -3,8 +3,9 @@
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_net::{Clock, Timer};
+use adit_net::{Bulletin, Clock, Timer};
 use adit_units::Monotonic;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
@@ -18,6 +19,9 @@ pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How long connections have to hear of something that is no step.
+const HEARING: Duration = Duration::from_millis(50);
 
 /// What a connection says that outlives its run.
 const BROKEN_OFF: &str = "the run was broken off";
@@ -66,6 +70,9 @@ pub(super) trait Member: Sized + Send + 'static {
     /// Waits for the socket and takes in what has come. Cancel safe.
     fn io(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
 
+    /// What it is connected by.
+    fn socket(&self) -> &TcpStream;
+
     /// Ends in order.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
@@ -75,13 +82,16 @@ pub(super) struct Run<M: Member> {
     pub(super) plan: M::Plan,
     tally: Mutex<Tally>,
     door: Arc<Semaphore>,
+    /// Posted before each piece of news that is timed.
+    calm: Bulletin<()>,
     /// Whether connections stay until they are told to leave, and do not leave as soon as they have work.
     stays: bool,
 }
 
 impl<M: Member> Run<M> {
     pub(super) fn new(plan: M::Plan, stays: bool) -> Self {
-        Self { plan, tally: Mutex::default(), door: Arc::new(Semaphore::new(M::DOOR)), stays }
+        let (tally, door) = (Mutex::default(), Arc::new(Semaphore::new(M::DOOR)));
+        Self { plan, tally, door, calm: Bulletin::new(()), stays }
     }
 
     /// The counts; a connection that panicked leaves them as good as they were.
@@ -111,7 +121,7 @@ async fn live<M: Member>(
     let mut member = M::connect(Arc::clone(run), place).await?;
     run.tally().greeted += 1;
     let mut step = *steps.wait_for(|step| *step >= Step::Open).await.map_err(gone)?;
-    let mut timer = Timer::default();
+    let (mut timer, mut calm) = (Timer::default(), run.calm.reader());
     while step < Step::Leave {
         let has_more = member.settle(step)?;
         if member.has_work() && !run.stays {
@@ -125,12 +135,27 @@ async fn live<M: Member>(
                 step = *steps.borrow_and_update();
             }
             () = timer.fired() => {}
+            Ok(()) = calm.changed() => acknowledge_late(member.socket())?,
             done = member.io() => done?,
             // Only after the socket was asked, so that shares and answers keep step.
             () = yield_now(), if has_more => {}
         }
     }
     member.close().await;
+    Ok(())
+}
+
+/// Has the kernel acknowledge what is overdue now, and what comes next only after a while.
+///
+/// A kernel acknowledges at once what comes after a rest. Between two machines that is work for another moment; over loopback the sender's
+/// processor does it for both ends, within the call that sends, and a message to thousands of connections takes half as long again.
+fn acknowledge_late(socket: &TcpStream) -> Result<(), Lost> {
+    #[cfg(target_os = "linux")]
+    for at_once in [true, false] {
+        socket.set_quickack(at_once).map_err(|error| error.to_string())?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
     Ok(())
 }
 
@@ -161,6 +186,12 @@ impl<M: Member> Crowd<M> {
         while Clock.monotonic() < deadline && !done(&self.run.tally()) {
             sleep(LOOK).await;
         }
+    }
+
+    /// Sees to it that the next piece of news is not acknowledged while it is sent to the others.
+    pub(super) async fn calm(&self) {
+        self.run.calm.modify(|()| ());
+        sleep(HEARING).await;
     }
 
     /// Lets connections come until there are `count`, and waits until each has work or is lost.

@@ -172,14 +172,16 @@ async fn reach(
     let generator = Watched::new(std::process::id());
     let (cpu, own_cpu) = (CpuMeter::start(Some(watched))?, CpuMeter::start(Some(generator))?);
     for number in 1..=count as usize {
+        crowd.calm().await;
+        sleep(PAUSE).await;
         // The pool ends with this run, not before.
         let _ = above.orders.send(order).await;
         let told = |tally: &Tally| {
             tally.jobs.get(first + number - 1).is_some_and(|job| job.arrivals.len() >= machines)
         };
         crowd.until(ANSWER_PATIENCE, told).await;
-        sleep(PAUSE).await;
     }
+    sleep(PAUSE).await;
     let spent = [cpu.spent()?, own_cpu.spent()?];
     let tally = crowd.run.tally();
     Ok(Reach::new(tally.jobs.get(first..).unwrap_or_default(), machines, spent))

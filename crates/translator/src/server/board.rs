@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use adit_channel::LinkId;
+use adit_net::Bulletin;
 use adit_units::Hashrate;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::job::Sv1Job;
 use crate::machine::Share;
@@ -71,7 +72,7 @@ impl Board {
 #[derive(Debug)]
 pub(super) enum Joining {
     /// It has said who it is.
-    Joined { machine: u64, user: Box<str>, nominal: Hashrate, board: watch::Sender<Board> },
+    Joined { machine: u64, user: Box<str>, nominal: Hashrate, board: Bulletin<Board> },
     /// It is gone.
     Left { machine: u64 },
 }

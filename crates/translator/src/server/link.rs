@@ -195,8 +195,17 @@ struct Tally {
     pending: HashMap<u64, Sent>,
     /// What became of the shares of each machine since this was told last; `pending` counts those that were sent since then.
     machines: BTreeMap<u64, UpstreamShares>,
-    /// What became of the shares of each channel, by what its owner calls it.
-    channels: HashMap<u64, UpstreamShares>,
+    /// The shares of each channel, by what its owner calls it.
+    channels: HashMap<u64, OnChannel>,
+}
+
+/// What was sent up on a channel.
+#[derive(Debug, Default)]
+struct OnChannel {
+    /// What became of it.
+    shares: UpstreamShares,
+    /// Blocks among it, whatever became of them.
+    blocks: u64,
 }
 
 impl Tally {
@@ -204,8 +213,22 @@ impl Tally {
     fn note_sent(&mut self, sent: Sent) -> u64 {
         self.last_tag += 1;
         self.machines.entry(sent.machine).or_default().pending += 1;
+        self.channels.entry(sent.key).or_default().blocks += u64::from(sent.is_block);
         self.pending.insert(self.last_tag, sent);
         self.last_tag
+    }
+
+    /// Counts what became of a share; a second word about the same share is passed over.
+    fn settle(&mut self, tag: u64, outcome: &Outcome) {
+        let Some(Sent { machine, key, work, .. }) = self.pending.remove(&tag) else { return };
+        if let Outcome::Refused(code) = outcome {
+            tracing::debug!(machine, code, "share refused upstream");
+        }
+        // The last shares of a machine that has left are settled when its channel is closed, and nobody would take an entry away again.
+        if let Some(channel) = self.channels.get_mut(&key) {
+            note(&mut channel.shares, outcome, work);
+        }
+        note(self.machines.entry(machine).or_default(), outcome, work);
     }
 }
 
@@ -215,6 +238,7 @@ struct Sent {
     machine: u64,
     key: u64,
     work: Work,
+    is_block: bool,
 }
 
 /// The task's state.
@@ -358,10 +382,11 @@ impl Desk {
     fn submit(&mut self, upstream: &mut Speaker) {
         let mut gathered = core::mem::take(&mut self.gathered);
         for Up { machine, share } in gathered.drain(..) {
-            let tag = self.tally.note_sent(Sent { machine, key: share.route.key, work: share.work });
+            let (key, work, is_block) = (share.route.key, share.work, share.is_block);
+            let tag = self.tally.note_sent(Sent { machine, key, work, is_block });
             let up = UpShare {
                 tag,
-                key: share.route.key,
+                key,
                 source: share.route.source,
                 nonce: share.nonce,
                 ntime: share.ntime,
@@ -371,20 +396,11 @@ impl Desk {
             };
             if let Err(error) = upstream.submit(&up) {
                 tracing::debug!(machine, %error, "share cannot be sent up");
-                self.settle(tag, Outcome::Lost);
+                self.tally.settle(tag, &Outcome::Lost);
             }
         }
         // Its room is used again.
         self.gathered = gathered;
-    }
-
-    fn settle(&mut self, tag: u64, outcome: Outcome) {
-        let Some(Sent { machine, key, work }) = self.tally.pending.remove(&tag) else { return };
-        if let Outcome::Refused(code) = &outcome {
-            tracing::debug!(machine, code, "share refused upstream");
-        }
-        note(self.tally.channels.entry(key).or_default(), &outcome, work);
-        note(self.tally.machines.entry(machine).or_default(), &outcome, work);
     }
 
     /// Takes what the protocol has to tell.
@@ -393,7 +409,7 @@ impl Desk {
             let report = match event {
                 Event::Opened { .. } => continue,
                 Event::Settled { tag, outcome } => {
-                    self.settle(tag, outcome);
+                    self.tally.settle(tag, &outcome);
                     continue;
                 }
                 Event::Work(work) => {
@@ -438,19 +454,21 @@ impl Desk {
     fn add_tally(&mut self, upstream: &Speaker) {
         let machines = core::mem::take(&mut self.tally.machines);
         let known = &self.tally.channels;
-        let channels = upstream.channels().take(CHANNELS_SHOWN).map(|channel| ChannelStatus {
-            channel_id: channel.channel_id,
-            machine: (channel.key != super::steward::COMMON).then_some(channel.key),
-            user: channel.user.to_owned(),
-            nominal: channel.nominal,
-            target: channel.target,
-            extranonce_prefix: channel.prefix.into(),
-            extranonce_size: channel.extranonce_size,
-            version_rolling: upstream.allows_version_rolling(),
-            shares: UpstreamShares {
-                pending: channel.pending as u64,
-                ..known.get(&channel.key).cloned().unwrap_or_default()
-            },
+        let unused = OnChannel::default();
+        let channels = upstream.channels().take(CHANNELS_SHOWN).map(|channel| {
+            let OnChannel { shares, blocks } = known.get(&channel.key).unwrap_or(&unused);
+            ChannelStatus {
+                channel_id: channel.channel_id,
+                machine: (channel.key != super::steward::COMMON).then_some(channel.key),
+                user: channel.user.to_owned(),
+                nominal: channel.nominal,
+                target: channel.target,
+                extranonce_prefix: channel.prefix.into(),
+                extranonce_size: channel.extranonce_size,
+                version_rolling: upstream.allows_version_rolling(),
+                shares: UpstreamShares { pending: channel.pending as u64, ..shares.clone() },
+                blocks: *blocks,
+            }
         });
         let channels: Vec<_> = channels.collect();
         let pending = upstream.pending() as u64;
@@ -496,160 +514,4 @@ pub(super) fn count_code(codes: &mut Vec<(String, u64)>, code: String, times: u6
 }
 
 #[cfg(test)]
-mod tests {
-    use adit_share::Extranonce;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-    use crate::job::Route;
-    use crate::machine::Share;
-    use crate::sv1;
-    use crate::upstream::Source;
-
-    #[tokio::test]
-    async fn what_becomes_of_shares_is_told_of_each_machine() {
-        let (reports, mut reported) = mpsc::channel(4);
-        let mut desk = Desk {
-            id: 1,
-            reports,
-            tally: Tally::default(),
-            gathered: Vec::new(),
-            outgoing: VecDeque::new(),
-            newest: Newest::default(),
-        };
-        let work = Work::from_hashes(100);
-        let mut sends = |machine| desk.tally.note_sent(Sent { machine, key: 0, work });
-        let [good, stale, older, lost, waiting] = [7, 7, 7, 7, 8].map(&mut sends);
-        assert!(waiting > lost);
-        desk.settle(good, Outcome::Accepted);
-        for tag in [stale, older] {
-            desk.settle(tag, Outcome::Refused("stale-share".to_owned()));
-        }
-        desk.settle(lost, Outcome::Lost);
-        let legacy = LegacyConfig { user: String::new(), version_mask: 0 };
-        let upstream = crate::legacy::LegacyUpstream::new(&Arc::new(legacy), Clock.monotonic());
-        let speaker = Speaker::Sv1(Box::new(upstream));
-        desk.add_tally(&speaker);
-        assert!(desk.tell().is_ok());
-        let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
-        let expected = UpstreamShares {
-            accepted: 1,
-            refused: 2,
-            lost: 1,
-            pending: 4,
-            work: 100,
-            refusals: vec![("stale-share".to_owned(), 2)],
-        };
-        assert_eq!(machines.get(&7), Some(&expected));
-        assert_eq!(machines.get(&8), Some(&UpstreamShares { pending: 1, ..UpstreamShares::default() }));
-        desk.add_tally(&speaker);
-        assert!(desk.tell().is_ok());
-        let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
-        assert!(machines.is_empty(), "nothing is told twice");
-    }
-
-    /// What a pool says in SV1 to let us in.
-    const WELCOME: &str = concat!(
-        r#"{"id":1,"result":{"version-rolling":true,"version-rolling.mask":"1fffe000"},"error":null}"#,
-        "\n",
-        r#"{"id":2,"result":[null,"c0ffee01",8],"error":null}"#,
-        "\n",
-        r#"{"id":3,"result":true,"error":null}"#,
-        "\n",
-    );
-
-    /// A job on a block of its own.
-    fn notify(number: u8) -> Vec<u8> {
-        let mut line = Vec::new();
-        let mut coinbase = vec![0; 41];
-        coinbase.extend([30, 3, 0xa0, 0xbb, 0x0d]);
-        let notify = sv1::Notify {
-            job: number.into(),
-            prev_hash: &[number; 32],
-            coinbase_prefix: &[&coinbase],
-            coinbase_suffix: &[0xff; 60],
-            merkle_path: &[],
-            version: 0x2000_0000,
-            nbits: 0x1702_0000,
-            ntime: 1_700_000_000,
-            clean: true,
-        };
-        sv1::write_notify(&mut line, &notify);
-        line
-    }
-
-    /// Reads until the link has said that.
-    async fn hears(stream: &mut TcpStream, what: &str) {
-        let mut said = String::new();
-        while !said.contains(what) {
-            let mut bytes = [0; 4_096];
-            let count = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut bytes)).await;
-            let count = count.expect("a link that waits for the steward says nothing").unwrap();
-            assert!(count > 0, "{said}");
-            said += core::str::from_utf8(&bytes[..count]).unwrap();
-        }
-    }
-
-    /// In the mode of one channel per machine, it waited until the steward had made thousands of jobs.
-    #[tokio::test]
-    async fn a_found_block_waited_behind_new_jobs() {
-        let pool = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = UpstreamConfig {
-            host: String::new(),
-            port: 0,
-            user: "farm".to_owned(),
-            min_extranonce_size: 8,
-            names_workers: false,
-        };
-        let to = Destination {
-            pool: format!("stratum+tcp://{}", pool.local_addr().unwrap()).parse().unwrap(),
-            insecure: false,
-            upstream: Arc::new(config),
-            legacy: Arc::new(LegacyConfig { user: "farm".to_owned(), version_mask: 0x1fff_e000 }),
-        };
-        // The steward has room for one report, and is busy.
-        let (reports, mut reported) = mpsc::channel(1);
-        let others = reports.clone();
-        let link = Link::begin(1, to, reports);
-        let (mut stream, _) = pool.accept().await.unwrap();
-        stream.write_all(WELCOME.as_bytes()).await.unwrap();
-        assert!(matches!(reported.recv().await, Some((1, Report::Ready))));
-        let nominal = Hashrate::from_hashes_per_second(1);
-        assert!(link.task.tell(Command::Open { key: 0, user: String::new(), nominal }));
-        stream.write_all(&notify(1)).await.unwrap();
-        let work = loop {
-            if let Some((_, Report::Work(work))) = reported.recv().await {
-                break work;
-            }
-        };
-        // What another link has told is not looked at either; it may be that there is no room for that any more.
-        let _ = others.try_send((2, Report::Ready));
-        for number in 2..9 {
-            stream.write_all(&notify(number)).await.unwrap();
-        }
-        stream.write_all(b"{\"id\":77,\"method\":\"client.get_version\",\"params\":[]}\n").await.unwrap();
-        hears(&mut stream, "77").await;
-        let Source { channel, job, generation } = work.source;
-        let newest = Source { channel, job: job + 7, generation: generation + 7 };
-        let share = Share {
-            route: Route { link: 1, key: 0, source: newest },
-            nonce: 7,
-            ntime: 1_700_000_000,
-            version: 0x2000_0000,
-            extranonce: Extranonce::join(&[0; 8], &[]),
-            work: Work::from_hashes(1),
-            is_block: true,
-            worker: None,
-        };
-        link.blocks.try_send(Up { machine: 1, share }).unwrap();
-        hears(&mut stream, "mining.submit").await;
-        let mut told = Vec::new();
-        while told.last() != Some(&newest) {
-            if let Some((_, Report::Work(work))) = reported.recv().await {
-                told.push(work.source);
-            }
-        }
-        assert!(told.len() <= 2, "what waited was replaced by what came later: {told:?}");
-    }
-}
+mod tests;

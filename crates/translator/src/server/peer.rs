@@ -2,18 +2,18 @@
 
 use core::future::{pending, poll_fn};
 use core::mem::MaybeUninit;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use adit_net::{Accepted, Clock, Draining, OsRng, Permit, Timer};
+use adit_net::{Accepted, Bulletin, Clock, Draining, OsRng, Permit, Reader, Timer};
 use adit_units::Monotonic;
 use rand_core::Rng as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::Hall;
 use super::board::{Board, Joining, Up, Uplink};
@@ -44,6 +44,9 @@ const DEAF_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a machine's numbers are noted at most.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How old they become at most, but for the time to the next job, while it says nothing: its speed fades away over minutes.
+const REPORT_AGE: Duration = Duration::from_secs(30);
+
 /// Why a machine's connection has ended.
 #[derive(Debug, thiserror::Error)]
 enum End {
@@ -72,7 +75,7 @@ struct Peer<S> {
     machine: Machine,
     lines: LineReader,
     /// What it works on; `None` until it has a channel.
-    board: Option<watch::Receiver<Board>>,
+    board: Option<Reader<Board>>,
     /// Where shares go, as the board had it when it was looked at last: nothing is locked for a share.
     uplinks: Arc<[Uplink]>,
     /// Bytes beyond its own that it has us hold, as they are counted.
@@ -149,12 +152,13 @@ async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     async fn run(&mut self, mut draining: Draining) -> Result<End, End> {
-        let mut timer = Timer::default();
+        // Waited for once and not anew at each wake-up.
+        let (mut begun, mut timer) = (pin!(draining.begun()), Timer::default());
         loop {
             timer.set(self.deadline());
             tokio::select! {
                 biased;
-                () = draining.begun() => return Ok(End::Draining),
+                () = begun.as_mut() => return Ok(End::Draining),
                 // A machine that does not read is told of the newest job when it does.
                 () = changed(&mut self.board), if self.pipe.blocked.is_none() => self.look_at_board(),
                 () = timer.fired() => self.handle_timeout()?,
@@ -180,9 +184,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             Some(job) if board.is_live() => self.machine.handle_job(job, Clock.monotonic()),
             Some(_) | None => self.machine.handle_upstream_lost(Clock.monotonic()),
         }
-        // A machine that has fallen silent is noted as such when the next job has come, and not while others wait for that job.
-        if self.machine.is_ready() {
-            self.report_due.get_or_insert_with(|| Clock.monotonic() + REPORT_INTERVAL);
+        // A machine that has fallen silent is noted as such after a job, and not while others wait for that job. For one that is
+        // noted with each share anyway this is no reason to wake up.
+        if self.machine.is_ready() && self.report_due.is_none() {
+            let soon = Clock.monotonic() + REPORT_INTERVAL;
+            self.report_due = Some(soon.max(self.reported + REPORT_AGE));
         }
     }
 
@@ -240,7 +246,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         if self.hall.common.is_some() {
             return;
         }
-        let (post, board) = watch::channel(Board::default());
+        let post = Bulletin::new(Board::default());
+        let board = post.reader();
         let nominal = self.machine.nominal(Clock.monotonic());
         let joined = Joining::Joined { machine: self.slot.id, user, nominal, board: post };
         match self.hall.joining.try_send(joined) {
@@ -316,7 +323,7 @@ fn is_greedy(registry: &Registry, held: &mut usize, now: usize) -> bool {
 }
 
 /// Waits until there is something new on the board. Never, without a board.
-async fn changed(board: &mut Option<watch::Receiver<Board>>) {
+async fn changed(board: &mut Option<Reader<Board>>) {
     if let Some(board) = board
         && board.changed().await.is_ok()
     {

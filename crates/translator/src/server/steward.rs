@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use adit_channel::{Attempt, Failed, LinkId, Roster};
-use adit_net::{Clock, OsRng, Timer};
+use adit_net::{Bulletin, Clock, OsRng, Timer};
 use adit_units::{Hashrate, Monotonic};
 use rand_core::Rng as _;
 use tokio::sync::{mpsc, watch};
@@ -82,7 +82,7 @@ struct Line {
 /// Whoever has a channel: all machines together, or one.
 #[derive(Debug)]
 struct Desk {
-    post: watch::Sender<Board>,
+    post: Bulletin<Board>,
     /// The name that goes behind the upstream's user.
     worker: String,
     nominal: Hashrate,
@@ -118,7 +118,7 @@ pub(super) struct Steward {
 impl Steward {
     pub(super) fn new(
         hall: Arc<Hall>,
-        common: watch::Sender<Board>,
+        common: Bulletin<Board>,
         joined: mpsc::Receiver<Joining>,
         overview: Arc<Mutex<Overview>>,
     ) -> Self {
@@ -228,7 +228,7 @@ impl Steward {
         });
         self.uplinks = all.collect();
         for desk in self.desks.values() {
-            desk.post.send_modify(|board| board.uplinks = Arc::clone(&self.uplinks));
+            desk.post.modify(|board| board.uplinks = Arc::clone(&self.uplinks));
         }
     }
 
@@ -459,7 +459,7 @@ impl Steward {
     fn handle_joining(&mut self, joining: Joining) {
         match joining {
             Joining::Joined { machine, user, nominal, board } => {
-                board.send_modify(|board| board.uplinks = Arc::clone(&self.uplinks));
+                board.modify(|board| board.uplinks = Arc::clone(&self.uplinks));
                 let desk =
                     Desk::new(board, worker_name(&user).as_str().to_owned(), nominal, Clock.monotonic());
                 self.desks.insert(machine, desk);
@@ -507,7 +507,7 @@ impl Steward {
             .collect();
         due.into_iter().for_each(|key| self.open(key));
         // A machine may be gone before it could say that it is there.
-        let gone = self.desks.iter().filter(|(_, desk)| desk.post.is_closed()).map(|(&key, _)| key);
+        let gone = self.desks.iter().filter(|(_, desk)| desk.post.is_unread()).map(|(&key, _)| key);
         for key in gone.collect::<Vec<_>>() {
             self.desks.remove(&key);
             self.close(key);
@@ -578,18 +578,18 @@ impl Steward {
 }
 
 impl Desk {
-    fn new(post: watch::Sender<Board>, worker: String, nominal: Hashrate, now: Monotonic) -> Self {
+    fn new(post: Bulletin<Board>, worker: String, nominal: Hashrate, now: Monotonic) -> Self {
         Self { post, worker, nominal, is_manned: false, floor: 0, posted: now, reopen: None }
     }
 
     fn put(&mut self, job: Arc<Sv1Job>, now: Monotonic) {
         self.posted = now;
-        self.post.send_modify(|board| board.job = Some(job));
+        self.post.modify(|board| board.job = Some(job));
     }
 
     /// Shares of that link's job have nowhere to go any more, and machines are not to be told that they are good.
     fn drop_job(&self, link: LinkId) {
-        self.post.send_if_modified(|board| board.job.take_if(|job| job.route().link == link).is_some());
+        self.post.modify_if(|board| board.job.take_if(|job| job.route().link == link).is_some());
     }
 }
 

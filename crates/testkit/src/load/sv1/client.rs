@@ -100,6 +100,10 @@ impl Member for Client {
         if ready.is_readable() { self.read() } else { Ok(()) }
     }
 
+    fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
     async fn close(self) {}
 }
 

@@ -1,6 +1,6 @@
 //! What the steward makes of what its links report, without anybody at the other end of them.
 
-use adit_net::{Admission, Limits, Url};
+use adit_net::{Admission, Bulletin, Limits, Reader, Url};
 use adit_transport::AuthorityKeyPair;
 
 use super::super::entrance::Objections;
@@ -13,8 +13,8 @@ use crate::{MachineConfig, Share};
 struct Stage {
     steward: Steward,
     /// What machines see, where each has a channel of its own, by their numbers.
-    boards: BTreeMap<u64, watch::Receiver<Board>>,
-    common: watch::Receiver<Board>,
+    boards: BTreeMap<u64, Reader<Board>>,
+    common: Reader<Board>,
 }
 
 /// Where nobody listens.
@@ -38,7 +38,8 @@ impl Stage {
             expects_proxy: false,
         };
         let (joining, joined) = mpsc::channel(4);
-        let (post, common) = watch::channel(Board::default());
+        let post = Bulletin::new(Board::default());
+        let common = post.reader();
         let machine = Arc::new(config.machine.clone());
         let hall = Hall {
             config: Arc::new(config),
@@ -56,7 +57,8 @@ impl Stage {
 
     /// A machine comes that wants a channel of its own.
     fn joins(&mut self, machine: u64) {
-        let (board, seen) = watch::channel(Board::default());
+        let board = Bulletin::new(Board::default());
+        let seen = board.reader();
         let nominal = Hashrate::from_hashes_per_second(1);
         self.steward.handle_joining(Joining::Joined { machine, user: "a.b".into(), nominal, board });
         self.boards.insert(machine, seen);
