@@ -64,13 +64,13 @@ pub struct Accepted {
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address}: {source}; check that the address is this machine's and that no other program has the port"
+    "cannot listen on {address}: {cause}; check that the address is this machine's and that no other program has the port"
 )]
 pub struct BindError {
     /// The address that was asked for.
     pub address: SocketAddr,
-    /// What the system said.
-    pub source: io::Error,
+    /// What the system said; not told a second time as the source of the error.
+    pub cause: io::Error,
 }
 
 impl Bound {
@@ -80,7 +80,7 @@ impl Bound {
     ///
     /// If the system does not give the address.
     pub fn new(address: SocketAddr) -> Result<Self, BindError> {
-        let socket = bind(address).map_err(|source| BindError { address, source })?;
+        let socket = bind(address).map_err(|cause| BindError { address, cause })?;
         let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
         Ok(Self { socket, address: bound.unwrap_or(address), is_handed_over: false })
     }
@@ -129,7 +129,7 @@ impl Bound {
     /// If called outside a tokio runtime.
     pub fn listen_with(self, admission: Admission) -> Result<Listener, BindError> {
         let Self { address, .. } = self;
-        self.into_listener(admission).map_err(|source| BindError { address, source })
+        self.into_listener(admission).map_err(|cause| BindError { address, cause })
     }
 
     fn into_listener(self, admission: Admission) -> io::Result<Listener> {
@@ -201,7 +201,7 @@ impl Listener {
     pub fn close(self) -> Result<Bound, BindError> {
         let Self { socket, address, is_handed_over, .. } = self;
         if is_handed_over {
-            let socket = socket.into_std().map_err(|source| BindError { address, source })?;
+            let socket = socket.into_std().map_err(|cause| BindError { address, cause })?;
             return Ok(Bound { socket: socket.into(), address, is_handed_over });
         }
         drop(socket);
@@ -350,6 +350,8 @@ mod tests {
         let first = Listener::bind(loopback(), Limits::default()).unwrap();
         let error = Listener::bind(first.address(), Limits::default()).unwrap_err();
         assert!(error.to_string().contains(&first.address().to_string()), "{error}");
+        assert!(error.to_string().contains(&error.cause.to_string()), "{error}");
+        assert!(core::error::Error::source(&error).is_none(), "what the system said was told twice");
     }
 
     #[tokio::test]

@@ -38,12 +38,43 @@ impl Quirks {
     /// Firmware of which it is known how it answers.
     const ANSWERS: Self = Self { answers_pings: true, ..Self::NONE };
 
-    /// What is set, as words.
-    fn words(self) -> String {
-        let all = [(self.powers_of_two, "powers of two only"), (self.answers_pings, "answers pings")];
-        all.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+    /// Those that are called so, and no others: what an operator writes in place of a class's.
+    ///
+    /// # Errors
+    ///
+    /// If one is called something else than in [`QUIRKS`].
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownQuirk> {
+        let mut quirks = Self::NONE;
+        for name in names {
+            match name {
+                POWERS_OF_TWO => quirks.powers_of_two = true,
+                ANSWERS_PINGS => quirks.answers_pings = true,
+                _ => return Err(UnknownQuirk(name.to_owned())),
+            }
+        }
+        Ok(quirks)
+    }
+
+    /// What those that are set are called.
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let Self { powers_of_two, answers_pings } = self;
+        let all = [(powers_of_two, POWERS_OF_TWO), (answers_pings, ANSWERS_PINGS)];
+        all.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name)
     }
 }
+
+/// What [`Quirks::powers_of_two`] is called.
+const POWERS_OF_TWO: &str = "powers-of-two";
+/// What [`Quirks::answers_pings`] is called.
+const ANSWERS_PINGS: &str = "answers-pings";
+
+/// What quirks are called in a config and in the table of classes.
+pub const QUIRKS: [&str; 2] = [POWERS_OF_TWO, ANSWERS_PINGS];
+
+/// Something that is called a quirk and is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no quirk; use some of {names}, or [] for a device that has none", names = QUIRKS.join(" and "))]
+pub struct UnknownQuirk(String);
 
 /// The difficulty that small devices go down to: 2^-11, the power of two nearest to the 0.0005 that pools for them begin at.
 const SMALL: Difficulty = Difficulty::from_trillionths(1_000_000_000_000 >> 11);
@@ -156,6 +187,8 @@ pub struct Override {
     pub least_difficulty: Option<Difficulty>,
     /// In place of [`Class::coinbase_max`].
     pub coinbase_max: Option<usize>,
+    /// In place of all of [`Class::quirks`].
+    pub quirks: Option<Quirks>,
 }
 
 /// What is known of one device.
@@ -169,6 +202,8 @@ pub struct Device {
     pub least_difficulty: Difficulty,
     /// The longest coinbase that it can work with, in bytes.
     pub coinbase_max: usize,
+    /// How it differs from others.
+    pub quirks: Quirks,
 }
 
 impl Device {
@@ -184,6 +219,7 @@ impl Device {
                 .and_then(|known| known.least_difficulty)
                 .unwrap_or(class.least_difficulty),
             coinbase_max: known.and_then(|known| known.coinbase_max).unwrap_or(class.coinbase_max),
+            quirks: known.and_then(|known| known.quirks).unwrap_or(class.quirks),
         }
     }
 }
@@ -198,14 +234,14 @@ fn contains(text: &str, part: &str) -> bool {
 #[must_use]
 pub fn class_table() -> String {
     let mut table = String::from(
-        "| Class | User agent contains | First guess | Least difficulty | Coinbase at most | Peculiar |\n\
+        "| Class | User agent contains | First guess | Least difficulty | Coinbase at most | Quirks |\n\
          |---|---|---|---|---|---|\n",
     );
     for class in CLASSES {
         let patterns: Vec<_> = class.patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
         let patterns = if patterns.is_empty() { "anything else".to_owned() } else { patterns.join(", ") };
         let Class { name, nominal, least_difficulty, coinbase_max, quirks, .. } = class;
-        let quirks = quirks.words();
+        let quirks = quirks.names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         writeln!(
             table,
             "| {name} | {patterns} | {nominal} | {least_difficulty} | {coinbase_max} B | {quirks} |"
@@ -281,25 +317,38 @@ mod tests {
                 nominal: Some(Hashrate::from_hashes_per_second(1_200_000_000_000)),
                 least_difficulty: None,
                 coinbase_max: Some(2250),
+                quirks: Some(Quirks::RENTAL),
             },
             Override {
                 pattern: "bitaxe".into(),
                 nominal: None,
                 least_difficulty: Some(Difficulty::from_whole(64)),
                 coinbase_max: None,
+                quirks: None,
             },
         ];
         let gamma = Device::of("bitaxe/BM1370/v2.9.31", &overrides);
         assert_eq!(gamma.nominal.to_string(), "1.20 TH/s");
         assert_eq!((gamma.class.name, gamma.least_difficulty), ("bitaxe", Difficulty::ONE));
-        assert_eq!(gamma.coinbase_max, 2250);
+        assert_eq!((gamma.coinbase_max, gamma.quirks), (2250, Quirks::RENTAL));
         let ultra = Device::of("bitaxe/BM1366/v2.9.31", &overrides);
         assert_eq!(
             (ultra.nominal, ultra.least_difficulty),
             (ultra.class.nominal, Difficulty::from_whole(64))
         );
-        assert_eq!(ultra.coinbase_max, ultra.class.coinbase_max);
+        assert_eq!((ultra.coinbase_max, ultra.quirks), (ultra.class.coinbase_max, Quirks::ANSWERS));
         assert_eq!(Device::of("cgminer/4", &overrides).nominal, Class::of("cgminer").nominal);
+    }
+
+    #[test]
+    fn every_quirk_has_a_name_and_what_is_none_is_told() {
+        assert_eq!(Quirks::named([]), Ok(Quirks::NONE));
+        assert_eq!(Quirks::named([ANSWERS_PINGS]), Ok(Quirks::ANSWERS));
+        let all = Quirks::named(QUIRKS).unwrap();
+        assert_eq!(all.names().collect::<Vec<_>>(), QUIRKS);
+        let error = Quirks::named([POWERS_OF_TWO, "pings"]).unwrap_err().to_string();
+        let told = "\"pings\" is no quirk; use some of powers-of-two and answers-pings, or [] for a device that has none";
+        assert_eq!(error, told);
     }
 
     #[test]

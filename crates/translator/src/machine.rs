@@ -107,6 +107,33 @@ pub struct MachineTerms {
 pub trait Lender {
     /// Exchanges `present` for `wanted`, which the machine had in a session before; the answer is whether it may have that.
     fn exchange(&mut self, present: [u8; EXTRANONCE1_LEN], wanted: [u8; EXTRANONCE1_LEN]) -> bool;
+
+    /// What the machine had found that had this extranonce1 before, as [`Machine::take_memory`] gave it, if that was kept. It is asked for
+    /// after an exchange, and has a new owner then.
+    fn memory(&mut self, _extranonce1: [u8; EXTRANONCE1_LEN]) -> Option<Memory> {
+        None
+    }
+}
+
+/// The shares that a machine has had accepted, so that none is taken twice if it comes back.
+#[derive(Debug)]
+pub struct Memory {
+    seen: SeenHashes,
+    bytes: usize,
+}
+
+impl Memory {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Of that size.
+    #[cfg(test)]
+    pub(crate) const fn of_bytes(bytes: usize) -> Self {
+        Self { seen: SeenHashes::new([1; 16], SEEN_MAX), bytes }
+    }
 }
 
 /// For a machine that is alone: each keeps the extranonce1 that it has.
@@ -349,6 +376,14 @@ impl Machine {
         self.extranonce1
     }
 
+    /// What it has found, for when it comes back; `None` if that is nothing. It is not known here any more.
+    pub fn take_memory(&mut self) -> Option<Memory> {
+        // Nothing is judged any more, so the key does not matter.
+        let seen = core::mem::replace(&mut self.seen, SeenHashes::new([0; 16], SEEN_MAX));
+        let bytes = seen.len() * SEEN_COST;
+        (bytes > 0).then_some(Memory { seen, bytes })
+    }
+
     /// About how many bytes it has us hold: names, shares that are not to be taken twice, and what it has not read.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -482,7 +517,7 @@ impl Machine {
         if !self.is_ready() {
             return if now >= self.connected + SETUP_PATIENCE { Err(Disconnect::Idle) } else { Ok(()) };
         }
-        if !self.device.class.quirks.answers_pings {
+        if !self.device.quirks.answers_pings {
             return Ok(());
         }
         match self.pings.poll(now) {
@@ -499,7 +534,7 @@ impl Machine {
         if !self.is_ready() {
             return Some(self.connected + SETUP_PATIENCE);
         }
-        self.pings.due().filter(|_| self.device.class.quirks.answers_pings)
+        self.pings.due().filter(|_| self.device.quirks.answers_pings)
     }
 
     /// It wants work from now on.

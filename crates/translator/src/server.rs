@@ -20,7 +20,9 @@ use crate::upstream::payout::Expectation;
 mod acceptor;
 mod board;
 mod entrance;
+mod kept;
 mod link;
+mod newest;
 mod peer;
 mod pool;
 mod probe;
@@ -34,6 +36,7 @@ pub use pool::{Pool, PoolError};
 pub use probe::ProbeError;
 
 use board::{Board, Joining};
+use entrance::Objections;
 use registry::Registry;
 use steward::{Overview, Steward};
 pub use tls::{Tls, TlsError};
@@ -127,6 +130,7 @@ struct Hall {
     /// What all machines work on, where one channel serves them all.
     common: Option<Reader<Board>>,
     joining: mpsc::Sender<Joining>,
+    objections: Objections,
 }
 
 impl Translator {
@@ -156,7 +160,9 @@ impl Translator {
         let common = (config.mode == Mode::Aggregated).then(|| post.reader());
         let machine = Arc::new(config.machine.clone());
         let registry = Registry::new();
-        let hall = Arc::new(Hall { config: Arc::clone(&config), machine, registry, common, joining });
+        let objections = Objections::default();
+        let hall = Hall { config: Arc::clone(&config), machine, registry, common, joining, objections };
+        let hall = Arc::new(hall);
         let overview = Overview::of(config.upstreams.len());
         let (stop, stopped) = watch::channel(false);
         let steward = Steward::new(Arc::clone(&hall), post, joined, Arc::clone(&overview));

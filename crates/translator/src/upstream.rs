@@ -11,6 +11,7 @@ use std::sync::Arc;
 use adit_messages::tlv::Tlv;
 use adit_messages::types::{B032, U256};
 use adit_messages::{Protocol, Side, encode_with_tlvs, limits, mining};
+use adit_share::{Extranonce, MAX_EXTRANONCE_LEN};
 use adit_transport::{Frame, FrameQueue, Header};
 use adit_units::{Hashrate, Monotonic, Target};
 
@@ -31,7 +32,10 @@ pub use event::{
 };
 pub use registry::CHANNELS_MAX;
 pub use setup::UpstreamConfig;
-pub use silence::{ANSWER_PATIENCE, CROWD, CROWD_AT_FIRST, PROBE_AFTER, PROBE_PATIENCE, PROBE_PAUSE};
+pub use silence::{
+    ANSWER_PATIENCE, CROWD, CROWD_AT_FIRST, DOUBT_AFTER, DOUBT_AFTER_MAX, PROBE_AFTER, PROBE_PATIENCE,
+    PROBE_PAUSE,
+};
 
 use channel::{Channel, Speed};
 use jobs::Budget;
@@ -68,6 +72,9 @@ pub const GROWTH_INTERVAL: Duration = Duration::from_secs(1);
 /// The most shares of a connection that may wait for the pool's answer.
 pub const PENDING_TOTAL_MAX: usize = 1 << 18;
 
+/// A number that no job has: pools count them from one, or draw them, and then a share with no work in it is refused for another reason.
+const NO_JOB: u32 = u32::MAX;
+
 /// One connection to a pool.
 #[derive(Debug)]
 pub struct Upstream {
@@ -87,6 +94,8 @@ pub struct Upstream {
     silence: Silence,
     /// The request that the pool was last sent to see whether it is there.
     probe: Option<u32>,
+    /// The channel and the number of the share that the pool was last given to refuse.
+    doubtful: Option<(u32, u32)>,
     /// When the pool must have answered one more request for a channel.
     opening_deadline: Option<Monotonic>,
     ignored: Ignored,
@@ -122,6 +131,7 @@ impl Upstream {
             last_generation: 0,
             silence: Silence::new(now),
             probe: None,
+            doubtful: None,
             opening_deadline: None,
             ignored: Ignored::default(),
         }
@@ -222,6 +232,7 @@ impl Upstream {
         match self.silence.check(is_crowded, now) {
             Finding::Fine => {}
             Finding::Ask => self.send_probe(),
+            Finding::Doubt => self.send_doubtful_share(),
             Finding::Dead(what) => return Err(UpstreamError::Silent(what)),
         }
         Ok(())
@@ -240,6 +251,30 @@ impl Upstream {
             min_extranonce_size: u16::MAX,
         };
         push(&mut self.frames, open);
+    }
+
+    /// Submits a share of a job that there is not, which no pool can accept (spec 5.3.14), to see whether shares are judged at all.
+    fn send_doubtful_share(&mut self) {
+        let waits = |channel: &&mut Channel| channel.pending.len() > 0;
+        let Some(channel) = self.registry.channels_mut().find(waits) else { return };
+        let number = channel.pending.next_number();
+        let zeros = [0; MAX_EXTRANONCE_LEN];
+        let share = UpShare {
+            tag: 0,
+            key: channel.key,
+            source: Source { channel: channel.id, job: NO_JOB, generation: 0 },
+            nonce: 0,
+            ntime: 0,
+            version: 0,
+            extranonce: Extranonce::join(
+                zeros.get(..channel.extranonce_size().into()).unwrap_or(&zeros),
+                &[],
+            ),
+            worker: None,
+        };
+        self.doubtful = Some((channel.id, number));
+        let name = self.names_workers.then_some(&*channel.user);
+        push_share(&mut self.frames, &share, number, name);
     }
 
     /// Asks for a channel that its owner calls `key` until it is closed; shares are credited to `user`, or to the config's if that is empty.
@@ -303,9 +338,7 @@ impl Upstream {
         if extranonce.len() != usize::from(size) {
             return Err(NotSubmitted::Extranonce { given: extranonce.len(), size });
         }
-        if pending == 0 {
-            self.silence.forget_shares();
-        }
+        self.silence.note_share(pending == 0);
         let number = channel.pending.next_number();
         // Once that is agreed on, every share must have a name (extension 0x0002, section 1.2).
         let worker = share.worker.as_ref().map_or(&*channel.user, |worker| worker.as_str());

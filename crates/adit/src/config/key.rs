@@ -393,7 +393,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         path: "translator.devices",
         default: None,
-        example: "[{ user_agent = \"myminer\", terahashes = \"1.5\", least_difficulty = \"512\", coinbase_bytes = 2250 }]",
+        example: "[{ user_agent = \"myminer\", terahashes = \"1.5\", least_difficulty = \"512\", coinbase_bytes = 2250, quirks = [] }]",
         meaning: "What you know better of devices than docs/translator.md; may also be tables [[translator.devices]].",
     },
     Key {
@@ -459,5 +459,11 @@ pub(crate) const DEVICE_KEYS: &[Key] = &[
         default: None,
         example: "2250",
         meaning: "The longest coinbase that it can work with; one that is longer is shown beside the machine.",
+    },
+    Key {
+        path: "translator.devices.quirks",
+        default: None,
+        example: "[\"powers-of-two\", \"answers-pings\"]",
+        meaning: "All that is peculiar about it: powers-of-two (it rounds difficulties), answers-pings (it is asked whether it is there). [] is nothing.",
     },
 ];

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use adit_net::Limits;
 use adit_translator::server::{Mode, Pool, TranslatorConfig, UpstreamTarget};
-use adit_translator::{MachineConfig, Override};
+use adit_translator::{MachineConfig, Override, Quirks};
 use adit_units::{Difficulty, Hashrate};
 
 use super::checked::{hosts, listen, log, required, shares_per_minute};
@@ -212,7 +212,14 @@ fn device(path: &str, written: &WrittenDevice, mistakes: &mut Vec<Mistake>) -> O
         let text = format!("a coinbase has at least {COINBASE_LEAST} bytes");
         mistakes.push(Mistake::at(format!("{path}.coinbase_bytes"), text));
     }
-    Some(Override { pattern: pattern.into(), nominal, least_difficulty, coinbase_max })
+    let quirks = quirks(&format!("{path}.quirks"), written.quirks.as_deref(), mistakes);
+    Some(Override { pattern: pattern.into(), nominal, least_difficulty, coinbase_max, quirks })
+}
+
+/// All that is peculiar about a device, if anything is said of that.
+fn quirks(path: &str, names: Option<&[String]>, mistakes: &mut Vec<Mistake>) -> Option<Quirks> {
+    let named = Quirks::named(names?.iter().map(String::as_str));
+    named.map_err(|error| mistakes.push(Mistake::at(path, error.to_string()))).ok()
 }
 
 /// A speed in terahashes a second, of which a trillionth is a hash.

@@ -159,6 +159,7 @@ pub(super) struct WrittenDevice {
     pub(super) terahashes: Option<String>,
     pub(super) least_difficulty: Option<String>,
     pub(super) coinbase_bytes: Option<u32>,
+    pub(super) quirks: Option<Vec<String>>,
 }
 
 /// The table `[template_provider]`.

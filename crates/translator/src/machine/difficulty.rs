@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adit_channel::{TargetSteps, Vardiff, VardiffConfig};
 use adit_units::{Difficulty, Hashrate, Monotonic, ShareRate, Target};
 
-use super::Machine;
+use super::{Machine, VARDIFF_INTERVAL};
 use crate::job::Sv1Job;
 
 /// How many times as many shares as it is meant to submit a machine may find because an upstream wants them.
@@ -46,6 +46,24 @@ impl Machine {
         }
     }
 
+    /// It has found more shares on one tip than can be remembered. Whatever was asked for with its password, and whether speeds are to be
+    /// followed or not, its difficulty is from now on what its speed asks for.
+    pub(super) fn slow_down(&mut self, now: Monotonic) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + VARDIFF_INTERVAL;
+        // What is refused is not measured, so a speed that was found later would be too low; then its difficulty is hard enough already.
+        let Some(speed) = self.meter.settled(now) else { return };
+        let wanted = speed.target_at(self.config.rate);
+        let Some(announced) = self.announced.filter(|&announced| announced > wanted) else { return };
+        (self.demands.fixed, self.demands.speed, self.vardiff) = (None, Some(speed), None);
+        let Some(job) = self.issued.back().map(|issued| Arc::clone(&issued.job)) else { return };
+        if self.next_target(&job, now) < announced {
+            self.reissue(false, now);
+        }
+    }
+
     /// Whether an absurd target of the upstream is what the machine works at, and another would follow if its job came anew.
     fn has_abundance(&mut self, now: Monotonic) -> bool {
         let (sane, announced) = (self.easiest_sane(now), self.announced);
@@ -69,7 +87,7 @@ impl Machine {
 
     /// The least difficulty from that one on that the device takes as it is written: some break on fractions above one, and some round.
     fn understood(&self, difficulty: Difficulty) -> Difficulty {
-        if self.device.class.quirks.powers_of_two { raised(difficulty) } else { whole(difficulty) }
+        if self.device.quirks.powers_of_two { raised(difficulty) } else { whole(difficulty) }
     }
 
     /// What the operator lets no share of such a device be easier than, whatever the machine's password says.

@@ -2,7 +2,7 @@
 
 use adit_units::{Difficulty, Monotonic};
 
-use super::{Lender, Machine, USERS_MAX, User};
+use super::{Lender, Machine, Memory, USERS_MAX, User};
 use crate::credential::{Credential, worker_name};
 use crate::device::Device;
 use crate::sv1::{self, Configure, Configured, Fault, Id};
@@ -49,8 +49,11 @@ impl Machine {
             && lender.exchange(self.extranonce1, wanted)
         {
             self.extranonce1 = wanted;
-            // It may still work on the present job under its own number. Under another it begins afresh, and what it found before is not
-            // taken again because it is not known any more.
+            // What it found before is not taken again as long as that is known.
+            if let Some(Memory { seen, .. }) = lender.memory(wanted) {
+                self.seen = seen;
+            }
+            // It may be forgotten, and the machine still work on the present job under its own number: under another it begins afresh.
             self.number_offset = u64::from(self.resumed_offset) + 1;
         }
         self.is_subscribed = true;

@@ -12,6 +12,9 @@ use crate::sv1::{Extranonce2, Fault, Id, Submit};
 /// What a machine is told of a good share that nobody can be given, and of every share when that has been so for long.
 const NO_UPSTREAM: Fault = Fault::Other("No upstream");
 
+/// What it is told of a share that there is no more room for to be remembered, so that it could be sent again.
+const TOO_MANY: Fault = Fault::Other("Too many shares");
+
 /// A share whose job is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
@@ -59,7 +62,15 @@ impl Machine {
                 self.reply_fault(id, fault);
                 // Some firmware sends the same share many times a day; that is no sign of trouble. And where the upstream is what is missing,
                 // the machine is not to blame.
-                if matches!(fault, Fault::Duplicate | NO_UPSTREAM) { Ok(()) } else { self.weather(now) }
+                match fault {
+                    Fault::Duplicate | NO_UPSTREAM => Ok(()),
+                    // It is well and has too easy a time.
+                    TOO_MANY => {
+                        self.slow_down(now.monotonic);
+                        Ok(())
+                    }
+                    _ => self.weather(now),
+                }
             }
         }
     }
@@ -234,6 +245,6 @@ const fn fault(reject: Reject) -> Fault {
         Reject::InvalidNtime => Fault::NtimeOutOfRange,
         Reject::InvalidNonRollableVersionBit | Reject::VersionRollingNotAllowed => Fault::InvalidVersionMask,
         Reject::BadExtranonceSize => Fault::Other("Invalid nonce2 length"),
-        Reject::TooManyShares => Fault::Other("Too many shares"),
+        Reject::TooManyShares => TOO_MANY,
     }
 }

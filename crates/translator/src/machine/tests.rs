@@ -240,3 +240,51 @@ fn small_machines_among_themselves_are_credited_above_too() {
     simulate(&ALL[..2], (20, 60), 250);
     simulate(&[("NerdMinerV2/V1.8.3", 5e5), ("LeafMiner", 2e4)], (10, 100), 250);
 }
+
+/// It was asked to connect anew after two minutes and cut off after three, with nothing wrong but the difficulty that it had asked for.
+#[test]
+fn a_machine_with_more_shares_than_can_be_remembered_was_treated_as_ill() {
+    let mut now = Now { monotonic: Monotonic::from_micros(1_000_000), unix: UnixTime::from_secs(TIME) };
+    let (easiest, config) = (EASIEST.to_string(), MachineConfig::default());
+    let password = format!("d={easiest}");
+    for follows_speed in [true, false] {
+        let least = Override { least_difficulty: Some(EASIEST), ..Override::default() };
+        let config = MachineConfig {
+            rate: ShareRate::from_shares_per_minute(600),
+            follows_speed,
+            devices: vec![least],
+            ..config.clone()
+        };
+        let terms = MachineTerms { extranonce1: [1; 4], seen_key: [1; 16] };
+        let mut machine = Machine::new(Arc::new(config), terms, now.monotonic);
+        machine.seen = SeenHashes::new([1; 16], 500);
+        let hears = |machine: &mut Machine, line: String, now| {
+            machine.output.clear();
+            let end = machine.handle_line(line.as_bytes(), &mut (), now);
+            assert_eq!(end, Ok(()), "{:?} {}", machine.counts, String::from_utf8_lossy(&machine.output));
+            String::from_utf8(machine.output.clone()).unwrap()
+        };
+        let work = Given { target: Target::DIFFICULTY_1, ..Given::default() }.work();
+        let job = Arc::new(Sv1Job::new(&work, 1, (NUMBER_STEP, NUMBER_STEP), 8).unwrap());
+        machine.handle_job(&job, now.monotonic);
+        hears(&mut machine, r#"{"id":1,"method":"mining.subscribe","params":["x"]}"#.to_owned(), now);
+        let authorize = format!(r#"{{"id":2,"method":"mining.authorize","params":["a.b","{password}"]}}"#);
+        hears(&mut machine, authorize, now);
+        let (before, mut said) = (machine.announced.unwrap(), String::new());
+        // Shares of the first job count by its own difficulty.
+        let job = machine.issued.back().unwrap().number;
+        for nonce in 0..10_000 {
+            let submit = format!(
+                r#"{{"id":3,"method":"mining.submit","params":["a.b","{job:016x}","{:016x}","{TIME:08x}","{nonce:08x}"]}}"#,
+                0
+            );
+            said += &hears(&mut machine, submit, now);
+            now = now.after(Duration::from_millis(20));
+        }
+        assert!(machine.counts.accepted >= 500, "{:?}", machine.counts);
+        assert!(said.contains("Too many shares") && !said.contains("client.reconnect"), "{follows_speed}");
+        let after = machine.announced.unwrap();
+        assert!(after.to_work() > before.to_work(), "{follows_speed}: it is told to find fewer");
+        assert_eq!(said.matches("mining.set_difficulty").count(), 1, "{follows_speed}: once");
+    }
+}

@@ -3,15 +3,18 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
+use std::sync::Mutex;
 
-use adit_net::{Accepted, Permit};
+use adit_net::{Accepted, Clock, Permit};
+use adit_units::Monotonic;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::TranslatorConfig;
+use super::Hall;
+use super::registry::lock;
 use super::tls::Tls;
 use crate::proxy::{self, Parsed};
 
@@ -20,6 +23,26 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a machine may take for the handshake of TLS.
 const TLS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often the operator is told of a connection that is turned away: there are those who knock at every door.
+const OBJECTION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Connections that were turned away.
+#[derive(Debug, Default)]
+pub(super) struct Objections(Mutex<(Option<Monotonic>, u64)>);
+
+impl Objections {
+    /// There is one more. If the operator is to be told of it: how many there were since he was told last.
+    fn note(&self, now: Monotonic) -> Option<u64> {
+        let (told, count) = &mut *lock(&self.0);
+        *count += 1;
+        if told.is_some_and(|told| now < told + OBJECTION_INTERVAL) {
+            return None;
+        }
+        *told = Some(now);
+        Some(core::mem::take(count))
+    }
+}
 
 /// A machine that may be served.
 pub(super) struct Newcomer<S> {
@@ -61,31 +84,32 @@ struct Rules {
 }
 
 /// Serves plain text, to those who may come.
-pub(super) async fn admit(config: &TranslatorConfig, accepted: Accepted) -> Option<Newcomer<TcpStream>> {
+pub(super) async fn admit(hall: &Hall, accepted: Accepted) -> Option<Newcomer<TcpStream>> {
     let Accepted { mut stream, peer: from, permit, .. } = accepted;
+    let config = &hall.config;
     let rules = Rules { allows_public: config.allows_public, expects_proxy: config.expects_proxy };
     match origin(rules, &mut stream, from).await {
         Ok(peer) => Some(Newcomer { stream, peer, permit }),
-        Err(objection) => turn_away(from, &objection),
+        Err(objection) => turn_away(hall, from, &objection),
     }
 }
 
 /// Serves TLS, to those who may come.
 pub(super) async fn admit_over_tls(
-    config: &TranslatorConfig,
+    hall: &Hall,
     tls: &Tls,
     accepted: Accepted,
 ) -> Option<Newcomer<TlsStream<TcpStream>>> {
-    let Newcomer { stream, peer, permit } = admit(config, accepted).await?;
+    let Newcomer { stream, peer, permit } = admit(hall, accepted).await?;
     let handshake = Box::pin(TlsAcceptor::from(tls.config()).accept(stream));
     match timeout(TLS_PATIENCE, handshake).await {
         Ok(Ok(stream)) => Some(Newcomer { stream, peer, permit }),
-        Ok(Err(error)) => turn_away(peer, &Objection::NoTls(error)),
-        Err(_) => turn_away(peer, &Objection::LateTls),
+        Ok(Err(error)) => turn_away(hall, peer, &Objection::NoTls(error)),
+        Err(_) => turn_away(hall, peer, &Objection::LateTls),
     }
 }
 
-fn turn_away<T>(peer: SocketAddr, objection: &Objection) -> Option<T> {
+fn turn_away<T>(hall: &Hall, peer: SocketAddr, objection: &Objection) -> Option<T> {
     match objection {
         // Whoever looks whether there is anybody does no more.
         Objection::Closed | Objection::Broken(_) => tracing::debug!(%peer, "{objection}"),
@@ -93,7 +117,10 @@ fn turn_away<T>(peer: SocketAddr, objection: &Objection) -> Option<T> {
         | Objection::NoHeader
         | Objection::LateHeader
         | Objection::NoTls(_)
-        | Objection::LateTls => tracing::warn!(%peer, "{objection}"),
+        | Objection::LateTls => match hall.objections.note(Clock.monotonic()) {
+            Some(times) => tracing::warn!(%peer, times, "{objection}"),
+            None => tracing::debug!(%peer, "{objection}"),
+        },
     }
     None
 }
@@ -205,6 +232,16 @@ mod tests {
         }
         client.shutdown().await.unwrap();
         assert_eq!(served.await.unwrap(), (address("192.168.7.1:56324"), "{\"id\":1}\n".to_owned()));
+    }
+
+    /// A port scanner filled the log.
+    #[test]
+    fn each_connection_that_was_turned_away_was_told_of() {
+        let objections = Objections::default();
+        let at = |secs: u64| Monotonic::from_micros(secs * 1_000_000);
+        let told: Vec<_> = (0..150).map(|second| objections.note(at(second))).collect();
+        let when: Vec<_> = told.iter().enumerate().filter_map(|(at, told)| Some((at, (*told)?))).collect();
+        assert_eq!(when, [(0, 1), (60, 60), (120, 60)]);
     }
 
     #[tokio::test]

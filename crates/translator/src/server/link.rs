@@ -1,7 +1,7 @@
 //! One connection to an upstream, in a task of its own.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -10,8 +10,10 @@ use adit_net::{Clock, ConnectError, IoError, QueueError, TaskHandle, Timer};
 use adit_transport::OpenError;
 use adit_units::{Hashrate, Monotonic, Work};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::board::Up;
+use super::newest::Newest;
 use super::pool::Pool;
 use super::wire::{Speaker, Wire};
 use crate::job::NoRoom;
@@ -48,6 +50,9 @@ const CODES_MAX: usize = 16;
 
 /// Channels that are shown one by one.
 const CHANNELS_SHOWN: usize = 2_048;
+
+/// Reports that may wait before no more is read from the pool that causes them.
+const OUTGOING_MAX: usize = 1_024;
 
 /// What a link is told.
 #[derive(Debug)]
@@ -143,7 +148,8 @@ impl Link {
         let submitted = Submitted { shares: submitted, blocks: found };
         let task = TaskHandle::spawn(COMMANDS_MAX, move |told| async move {
             let gathered = Vec::with_capacity(SHARES_BATCH);
-            let desk = Desk { id, reports, tally: Tally::default(), gathered };
+            let (outgoing, newest) = (VecDeque::new(), Newest::default());
+            let desk = Desk { id, reports, tally: Tally::default(), gathered, outgoing, newest };
             desk.serve(to, told, submitted).await;
         });
         Self { task, shares, blocks }
@@ -242,6 +248,10 @@ struct Desk {
     tally: Tally,
     /// Shares that wait to be sent up.
     gathered: Vec<Up>,
+    /// What the steward has had no room for yet. Whatever it is busy with, as with thousands of jobs for a new tip, shares go up meanwhile.
+    outgoing: VecDeque<Report>,
+    /// Work for it, which comes after that.
+    newest: Newest,
 }
 
 impl Desk {
@@ -256,10 +266,14 @@ impl Desk {
             let machine = self.tally.machines.entry(up.machine).or_default();
             (machine.pending, machine.lost) = (machine.pending + 1, machine.lost + 1);
         }
-        let _ = self.tell_events(&mut upstream).await;
-        let _ = self.tell_tally(&upstream).await;
+        self.take_events(&mut upstream);
+        self.add_tally(&upstream);
         let reason = ended.err().unwrap_or(LinkError::Dismissed);
-        let _ = self.report(Report::Ended(reason)).await;
+        self.outgoing.push_back(Report::Ended(reason));
+        // Its work is of no more use.
+        for report in self.outgoing {
+            let _ = self.reports.send((self.id, report)).await;
+        }
     }
 
     /// Connects and serves until there is a reason to end.
@@ -279,7 +293,8 @@ impl Desk {
         let (mut timer, mut gathered_until) = (Timer::default(), Clock.monotonic());
         let mut tally_due = Clock.monotonic() + TALLY_INTERVAL;
         loop {
-            if self.tell_events(upstream).await.is_err() {
+            self.take_events(upstream);
+            if self.tell().is_err() {
                 return Ok(());
             }
             if self.submit_due(upstream, gathered_until) {
@@ -287,7 +302,9 @@ impl Desk {
             }
             connection.queue(upstream)?;
             let gathered = (!self.gathered.is_empty()).then_some(gathered_until);
-            timer.set([upstream.poll_timeout(), gathered, Some(tally_due)].into_iter().flatten().min());
+            let (new_work, has_reports) = self.waiting();
+            let times = [upstream.poll_timeout(), gathered, new_work, Some(tally_due)];
+            timer.set(times.into_iter().flatten().min());
             tokio::select! {
                 biased;
                 // What the pool sends comes last, so that one that never stops cannot keep the rest from being looked at.
@@ -296,14 +313,16 @@ impl Desk {
                     upstream.handle_timeout(now)?;
                     if now >= tally_due {
                         tally_due = now + TALLY_INTERVAL;
-                        let _ = self.tell_tally(upstream).await;
+                        if self.outgoing.is_empty() {
+                            self.add_tally(upstream);
+                        }
                     }
                 }
                 command = commands.recv() => match command {
                     Some(command) => {
                         // The last shares of a machine that leaves come before that it has left.
                         self.send_rest(upstream, shares);
-                        self.obey(upstream, command).await;
+                        self.obey(upstream, command);
                     }
                     None => {
                         self.send_rest(upstream, shares);
@@ -313,7 +332,8 @@ impl Desk {
                     }
                 },
                 () = shares.recv(&mut self.gathered) => {}
-                io = connection.io() => {
+                () = has_room(&self.reports), if has_reports => {}
+                io = connection.io(), if self.outgoing.len() < OUTGOING_MAX => {
                     io?;
                     connection.read(upstream)?;
                 }
@@ -340,18 +360,19 @@ impl Desk {
         is_due
     }
 
-    async fn obey(&mut self, upstream: &mut Speaker, command: Command) {
+    fn obey(&mut self, upstream: &mut Speaker, command: Command) {
         let now = Clock.monotonic();
         match command {
             Command::Open { key, user, nominal } => match upstream.open(key, &user, nominal, now) {
                 Ok(()) | Err(NotOpened::Taken) => {}
                 Err(error) => {
                     let refused = Report::Refused { key, reason: error.to_string(), was_open: false };
-                    let _ = self.report(refused).await;
+                    self.outgoing.push_back(refused);
                 }
             },
             Command::Close { key } => {
                 upstream.close(key);
+                self.newest.forget(key);
                 self.tally.channels.remove(&key);
             }
             Command::Hashrate { key, nominal } => upstream.set_hashrate(key, nominal, now),
@@ -382,30 +403,55 @@ impl Desk {
         self.gathered = gathered;
     }
 
-    async fn report(&self, report: Report) -> Result<(), Gone> {
-        self.reports.send((self.id, report)).await.map_err(|_| Gone)
-    }
-
-    async fn tell_events(&mut self, upstream: &mut Speaker) -> Result<(), Gone> {
+    /// Takes what the protocol has to tell.
+    fn take_events(&mut self, upstream: &mut Speaker) {
         while let Some(event) = upstream.poll_event() {
-            match event {
-                Event::Settled { tag, outcome } => self.tally.settle(tag, &outcome),
-                Event::Ready { .. } => self.report(Report::Ready).await?,
-                Event::Opened { .. } => {}
-                Event::Work(work) => self.report(Report::Work(work)).await?,
-                Event::Refused { key, code } => {
-                    self.report(Report::Refused { key, reason: code, was_open: false }).await?;
+            let report = match event {
+                Event::Opened { .. } => continue,
+                Event::Settled { tag, outcome } => {
+                    self.tally.settle(tag, &outcome);
+                    continue;
                 }
+                Event::Work(work) => {
+                    self.newest.put(work, Clock.monotonic());
+                    continue;
+                }
+                Event::Ready { .. } => Report::Ready,
+                Event::Refused { key, code } => Report::Refused { key, reason: code, was_open: false },
                 Event::Closed { key, reason } => {
-                    self.report(Report::Refused { key, reason, was_open: true }).await?;
+                    self.newest.forget(key);
+                    Report::Refused { key, reason, was_open: true }
                 }
-                Event::Reconnect { host, port } => self.report(Report::Redirected { host, port }).await?,
-            }
+                Event::Reconnect { host, port } => Report::Redirected { host, port },
+            };
+            self.outgoing.push_back(report);
         }
-        Ok(())
     }
 
-    async fn tell_tally(&mut self, upstream: &Speaker) -> Result<(), Gone> {
+    /// Reports as much as there is room for.
+    fn tell(&mut self) -> Result<(), Gone> {
+        let now = Clock.monotonic();
+        loop {
+            let room = match self.reports.try_reserve() {
+                Ok(room) => room,
+                Err(TrySendError::Full(())) => return Ok(()),
+                Err(TrySendError::Closed(())) => return Err(Gone),
+            };
+            let report = self.outgoing.pop_front().or_else(|| self.newest.pop(now).map(Report::Work));
+            let Some(report) = report else { return Ok(()) };
+            room.send((self.id, report));
+        }
+    }
+
+    /// When there will be work to report, and whether there is something now that there was no room for.
+    fn waiting(&self) -> (Option<Monotonic>, bool) {
+        let (now, due) = (Clock.monotonic(), self.newest.next_due());
+        let is_due = due.is_some_and(|due| due <= now);
+        (due.filter(|_| !is_due), is_due || !self.outgoing.is_empty())
+    }
+
+    /// What has become of shares since this was told last, and the channels as they are.
+    fn add_tally(&mut self, upstream: &Speaker) {
         let machines = core::mem::take(&mut self.tally.machines);
         let known = &self.tally.channels;
         let unused = OnChannel::default();
@@ -426,7 +472,7 @@ impl Desk {
         });
         let channels: Vec<_> = channels.collect();
         let pending = upstream.pending() as u64;
-        self.report(Report::Tally { machines, channels, pending }).await
+        self.outgoing.push_back(Report::Tally { machines, channels, pending });
     }
 }
 
@@ -436,6 +482,11 @@ struct Gone;
 /// Waits until nobody has anything to say to the link any more. What is said before it is up is of no use.
 async fn dismissed(commands: &mut mpsc::Receiver<Command>) {
     while commands.recv().await.is_some() {}
+}
+
+/// Waits until there is room for a report, or nobody to take it.
+async fn has_room(reports: &mpsc::Sender<(LinkId, Report)>) {
+    let _ = reports.reserve().await;
 }
 
 /// Counts what became of a share.
@@ -463,63 +514,4 @@ pub(super) fn count_code(codes: &mut Vec<(String, u64)>, code: String, times: u6
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_becomes_of_shares_is_told_of_each_machine() {
-        let (reports, mut reported) = mpsc::channel(4);
-        let mut desk = Desk { id: 1, reports, tally: Tally::default(), gathered: Vec::new() };
-        let work = Work::from_hashes(100);
-        let mut sends = |machine| desk.tally.note_sent(Sent { machine, key: 0, work, is_block: false });
-        let [good, stale, older, lost, waiting] = [7, 7, 7, 7, 8].map(&mut sends);
-        assert!(waiting > lost);
-        desk.tally.settle(good, &Outcome::Accepted);
-        for tag in [stale, older] {
-            desk.tally.settle(tag, &Outcome::Refused("stale-share".to_owned()));
-        }
-        desk.tally.settle(lost, &Outcome::Lost);
-        let legacy = LegacyConfig { user: String::new(), version_mask: 0 };
-        let upstream = crate::legacy::LegacyUpstream::new(&Arc::new(legacy), Clock.monotonic());
-        let speaker = Speaker::Sv1(Box::new(upstream));
-        let _ = desk.tell_tally(&speaker).await;
-        let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
-        let expected = UpstreamShares {
-            accepted: 1,
-            refused: 2,
-            lost: 1,
-            pending: 4,
-            work: 100,
-            refusals: vec![("stale-share".to_owned(), 2)],
-        };
-        assert_eq!(machines.get(&7), Some(&expected));
-        assert_eq!(machines.get(&8), Some(&UpstreamShares { pending: 1, ..UpstreamShares::default() }));
-        let _ = desk.tell_tally(&speaker).await;
-        let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
-        assert!(machines.is_empty(), "nothing is told twice");
-    }
-
-    #[test]
-    fn blocks_are_those_of_their_channel() {
-        let mut tally = Tally::default();
-        let mut sends = |key, is_block| {
-            let sent = Sent { machine: 7, key, work: Work::from_hashes(100), is_block };
-            let tag = tally.note_sent(sent);
-            tally.settle(tag, &Outcome::Accepted);
-            let OnChannel { shares, blocks } = &tally.channels[&key];
-            (shares.accepted, *blocks)
-        };
-        assert_eq!([sends(1, false), sends(1, true), sends(1, false)], [(1, 0), (2, 1), (3, 1)]);
-        assert_eq!(sends(2, false), (1, 0), "another channel has its own");
-    }
-
-    #[test]
-    fn the_last_shares_of_a_machine_that_left_kept_its_channel() {
-        let mut tally = Tally::default();
-        let tag = tally.note_sent(Sent { machine: 7, key: 7, work: Work::from_hashes(100), is_block: false });
-        tally.channels.remove(&7);
-        tally.settle(tag, &Outcome::Lost);
-        assert!(tally.channels.is_empty());
-        assert_eq!(tally.machines[&7].lost, 1, "the share is counted all the same");
-    }
-}
+mod tests;

@@ -99,7 +99,7 @@ pub(super) async fn serve(hall: Arc<Hall>, accepted: Accepted, mut draining: Dra
     let newcomer = tokio::select! {
         biased;
         () = draining.begun() => return,
-        newcomer = entrance::admit(&hall.config, accepted) => newcomer,
+        newcomer = entrance::admit(&hall, accepted) => newcomer,
     };
     if let Some(newcomer) = newcomer {
         attend(hall, newcomer, draining).await;
@@ -111,7 +111,7 @@ pub(super) async fn serve_over_tls(hall: Arc<Hall>, tls: Tls, accepted: Accepted
     let newcomer = tokio::select! {
         biased;
         () = draining.begun() => return,
-        newcomer = entrance::admit_over_tls(&hall.config, &tls, accepted) => newcomer,
+        newcomer = entrance::admit_over_tls(&hall, &tls, accepted) => newcomer,
     };
     if let Some(newcomer) = newcomer {
         attend(hall, newcomer, draining).await;
@@ -308,7 +308,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         tracing::debug!(machine = self.slot.id, peer = %self.slot.peer, reason = %end, accepted = report.shares.accepted,
             refused = report.shares.refused(), "machine disconnected");
         self.hall.registry.hold(self.held, 0);
-        self.hall.registry.leave(&self.slot, &report);
+        let memory = self.machine.take_memory();
+        self.hall.registry.leave(&self.slot, (&report, memory), Clock.monotonic());
         if self.hall.common.is_none() {
             let _ = self.hall.joining.send(Joining::Left { machine: self.slot.id }).await;
         }

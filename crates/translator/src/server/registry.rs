@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_channel::LinkId;
 use adit_net::OsRng;
+use adit_units::Monotonic;
 use rand_core::Rng as _;
 
+use super::kept::Kept;
 use crate::job::EXTRANONCE1_LEN;
-use crate::machine::{Lender, Report};
+use crate::machine::{Lender, Memory, Report};
 use crate::status::ShareCounts;
 
 /// What one machine's task says of it, now and then.
@@ -50,6 +52,8 @@ struct Inner {
     machines: BTreeMap<u64, Arc<Slot>>,
     last_id: u64,
     extranonces: Extranonces,
+    /// What machines that are gone have found.
+    kept: Kept,
     /// Shares of machines that are gone.
     departed: ShareCounts,
     /// Accepted shares that found no way up since this was asked last, by the link that they were for.
@@ -65,7 +69,8 @@ impl Registry {
         let extranonces = Extranonces::new(u32::from_le_bytes(random));
         let departed = ShareCounts::default();
         let (machines, unsent) = (BTreeMap::new(), BTreeMap::new());
-        Self(Mutex::new(Inner { machines, last_id: 0, extranonces, departed, unsent, held: 0 }))
+        let kept = Kept::default();
+        Self(Mutex::new(Inner { machines, last_id: 0, extranonces, kept, departed, unsent, held: 0 }))
     }
 
     /// A machine has connected.
@@ -84,9 +89,12 @@ impl Registry {
         (slot, inner.extranonces.lend())
     }
 
-    /// A machine is gone.
-    pub(super) fn leave(&self, slot: &Slot, report: &Report) {
+    /// A machine is gone, that has found so much.
+    pub(super) fn leave(&self, slot: &Slot, (report, memory): (&Report, Option<Memory>), now: Monotonic) {
         let mut inner = lock(&self.0);
+        if let Some(memory) = memory {
+            inner.kept.put(report.extranonce1, memory, now);
+        }
         inner.machines.remove(&slot.id);
         inner.extranonces.give_back(report.extranonce1);
         inner.departed.add(&report.shares);
@@ -131,6 +139,10 @@ impl Registry {
 impl Lender for &Registry {
     fn exchange(&mut self, present: [u8; EXTRANONCE1_LEN], wanted: [u8; EXTRANONCE1_LEN]) -> bool {
         lock(&self.0).extranonces.exchange(present, wanted)
+    }
+
+    fn memory(&mut self, extranonce1: [u8; EXTRANONCE1_LEN]) -> Option<Memory> {
+        lock(&self.0).kept.take(extranonce1)
     }
 }
 

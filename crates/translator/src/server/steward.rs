@@ -42,6 +42,9 @@ const OWNERS_MAX: usize = 256;
 /// Reports of links that may wait.
 const REPORTS_MAX: usize = 1_024;
 
+/// Reports that are looked at between two machines that come or go, if so many wait.
+const REPORTS_PER_JOINING: usize = 16;
+
 /// What the steward knows, for those who want to see it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overview {
@@ -86,6 +89,8 @@ struct Desk {
     /// Jobs below this number are of no more use.
     floor: u64,
     posted: Monotonic,
+    /// Whether there was ever anybody to be fast.
+    is_manned: bool,
     /// When another attempt is made to open a channel that was refused.
     reopen: Option<Monotonic>,
 }
@@ -157,7 +162,10 @@ impl Steward {
                     ticks = ticks.wrapping_add(1);
                     self.handle_tick(ticks);
                 }
-                Some(joining) = self.joined.recv() => self.handle_joining(joining),
+                Some(joining) = self.joined.recv() => {
+                    self.handle_joining(joining);
+                    self.take_reports();
+                }
                 Some((link, report)) = self.reports.recv() => self.handle_report(link, report),
                 () = timer.fired() => {}
             }
@@ -221,6 +229,14 @@ impl Steward {
         self.uplinks = all.collect();
         for desk in self.desks.values() {
             desk.post.modify(|board| board.uplinks = Arc::clone(&self.uplinks));
+        }
+    }
+
+    /// Takes some of what waits, so that machines which come in crowds do not hold up the jobs of those that are there.
+    fn take_reports(&mut self) {
+        for _ in 0..REPORTS_PER_JOINING {
+            let Ok((link, report)) = self.reports.try_recv() else { return };
+            self.handle_report(link, report);
         }
     }
 
@@ -525,19 +541,33 @@ impl Steward {
     }
 
     fn tell_hashrates(&mut self) {
+        for (key, nominal) in self.speeds() {
+            for attempt in self.roster.attempts().filter(|attempt| attempt.link.is_ready) {
+                // What was not heard is told again.
+                let _ = attempt.link.link.task.tell(Command::Hashrate { key, nominal });
+            }
+        }
+    }
+
+    /// How fast those behind each channel are, where that is to be told.
+    fn speeds(&mut self) -> Vec<(u64, Hashrate)> {
         let rates: HashMap<u64, u64> = if self.config.mode == Mode::Aggregated {
             HashMap::from([(COMMON, self.hall.registry.nominal())])
         } else {
             self.hall.registry.machines().iter().map(|slot| (slot.id, slot.hashrate())).collect()
         };
-        for (key, desk) in &mut self.desks {
-            let Some(&rate) = rates.get(key).filter(|&&rate| rate > 0) else { continue };
-            desk.nominal = Hashrate::from_hashes_per_second(rate);
-            for attempt in self.roster.attempts().filter(|attempt| attempt.link.is_ready) {
-                // What was not heard is told again.
-                let _ = attempt.link.link.task.tell(Command::Hashrate { key: *key, nominal: desk.nominal });
+        let told = self.desks.iter_mut().filter_map(|(&key, desk)| {
+            let rate = *rates.get(&key)?;
+            desk.is_manned |= rate > 0;
+            if rate > 0 {
+                // Nor is a channel asked for with no speed at all, which a pool may refuse.
+                desk.nominal = Hashrate::from_hashes_per_second(rate);
+                return Some((key, desk.nominal));
             }
-        }
+            // Until the first machine is there what the operator expects holds; after the last one, that there is none (spec 5.3.2).
+            (key == COMMON && desk.is_manned).then_some((key, Hashrate::default()))
+        });
+        told.collect()
     }
 
     /// What became of the shares of machines that are gone is told no more, once their last answers have had time to come.
@@ -549,7 +579,7 @@ impl Steward {
 
 impl Desk {
     fn new(post: Bulletin<Board>, worker: String, nominal: Hashrate, now: Monotonic) -> Self {
-        Self { post, worker, nominal, floor: 0, posted: now, reopen: None }
+        Self { post, worker, nominal, is_manned: false, floor: 0, posted: now, reopen: None }
     }
 
     fn put(&mut self, job: Arc<Sv1Job>, now: Monotonic) {

@@ -238,6 +238,12 @@ impl Pending {
         self.last
     }
 
+    /// The number that the last share has.
+    #[cfg(test)]
+    pub(super) const fn last_number(&self) -> u32 {
+        self.last
+    }
+
     #[cfg(test)]
     pub(super) const fn start_at(&mut self, number: u32) {
         self.last = number.wrapping_sub(1);

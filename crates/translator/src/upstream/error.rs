@@ -72,6 +72,17 @@ fn advice(size: u16, least: u16) -> String {
     }
 }
 
+/// What a pool says that opens no channel, with what an operator can do about it.
+pub(super) fn refusal(code: String) -> String {
+    if code != "min-extranonce-size-too-large" {
+        return code;
+    }
+    // It does not say how much it leaves. A job declarator client leaves eight bytes, because its own pool must leave six more than that.
+    format!(
+        "{code}: it leaves less of the extranonce than machines are promised; lower translator.extranonce2_size, to 4 for `adit jdc`"
+    )
+}
+
 fn unsupported(flags: MiningSetupFlags) -> String {
     if flags.is_empty() { String::new() } else { format!(", it does not support {flags:?}") }
 }
@@ -92,5 +103,13 @@ mod tests {
         for (size, least) in [(5, 12), (3, 12), (0, 12), (30, 12), (12, 12)] {
             assert!(text(size, least).ends_with("32 in all are possible"), "nothing helps: {size}");
         }
+    }
+
+    #[test]
+    fn a_declarator_client_refused_the_channel_and_nobody_said_what_to_change() {
+        let told = refusal("min-extranonce-size-too-large".to_owned());
+        assert!(told.starts_with("min-extranonce-size-too-large: "), "{told}");
+        assert!(told.ends_with("lower translator.extranonce2_size, to 4 for `adit jdc`"), "{told}");
+        assert_eq!(refusal("unknown-user".to_owned()), "unknown-user");
     }
 }

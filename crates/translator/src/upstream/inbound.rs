@@ -6,6 +6,7 @@ use adit_transport::Frame;
 use adit_units::{Monotonic, Target};
 
 use super::channel::{Channel, Speed};
+use super::error::refusal;
 use super::jobs::{ChainEnd, JobBody, Made};
 use super::setup::{EXTENSIONS_REQUEST, ask_for_names, check_required, code, printable, read_answer};
 use super::{EXTENSIONS_PATIENCE, Event, OPEN_PATIENCE, Outcome, State, Upstream, UpstreamError};
@@ -157,7 +158,7 @@ impl Upstream {
             return;
         };
         self.note_answer(now);
-        let code = printable(error.error_code.as_bytes());
+        let code = refusal(printable(error.error_code.as_bytes()));
         self.events.extend(opening.key.map(|key| Event::Refused { key, code }));
     }
 
@@ -254,7 +255,11 @@ impl Upstream {
             return;
         };
         let Some(tag) = channel.pending.remove(error.sequence_number) else {
-            self.ignored.answers += 1;
+            let told = (error.channel_id, error.sequence_number);
+            match self.doubtful.take_if(|doubtful| *doubtful == told) {
+                Some(_) => self.silence.hear_refusal_of_doubt(),
+                None => self.ignored.answers += 1,
+            }
             return;
         };
         self.pending = self.pending.saturating_sub(1);

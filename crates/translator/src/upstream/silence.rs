@@ -1,8 +1,21 @@
 //! How long a pool may say nothing while shares wait for its answer.
 //!
 //! Many pools answer several shares at once, and on a slow channel that takes a while: the reference pool answers ten at a time, however
-//! long it takes until there are ten. So it is not the age of a share that tells of a dead pool. A pool that says nothing is asked for
-//! something that each must answer; and far more shares of one channel that wait than it has ever answered at once are odd.
+//! long it takes until there are ten. So it is not the age of a share that tells of a dead pool. Three things do:
+//!
+//! * A pool that says nothing at all is asked for a channel that none can open, which each must answer.
+//! * A pool that goes on talking and answers no shares is given one that none can accept, of a job that there is not. Pools hold back that
+//!   they accept a share, but not that they refuse one: there is nothing to count together, and the reference pool and ours refuse within
+//!   the same call that reads the share. So one lone share that waits with a pool for the nine that are to follow it, and a pool that
+//!   judges nothing any more, look alike until then and differ within moments after. This makes the bound a plain time:
+//!   [`DOUBT_AFTER`] and [`PROBE_PATIENCE`].
+//!
+//!   Such a share stands in the pool's books as a refused one, so there are to be few of them. The pool is not asked again before a further
+//!   share was sent. Each time that it answers, the time until it is asked doubles, up to [`DOUBT_AFTER_MAX`]; and an acceptance shows how
+//!   long its acceptances take: four times that is waited for. A pool that answers ten shares in a minute or two is so asked once or twice
+//!   per connection. One that takes longer is trusted for longer, and less is at stake with it: what a slow channel finds in that time.
+//! * Far more shares of one channel that wait than it has ever answered at once are odd, and given up on without a question: this bounds
+//!   what a pool may keep that refuses shares and never accepts one.
 
 use core::time::Duration;
 
@@ -22,6 +35,16 @@ pub const PROBE_PAUSE: Duration = Duration::from_secs(15);
 /// How long more shares than is usual must have waited before a pool is given up because of them.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long shares may wait, without an answer to any share, before the pool is given one that it must refuse; ten seconds are the most that
+/// pools are known to gather answers for, if they do so by time.
+pub const DOUBT_AFTER: Duration = Duration::from_secs(30);
+
+/// The same with a pool that has answered such a share, or takes that long to accept shares.
+pub const DOUBT_AFTER_MAX: Duration = Duration::from_secs(3_600);
+
+/// How many times as long as a pool has taken to accept shares it may take.
+const SLACK: u32 = 4;
+
 /// How many shares of a channel may wait without being reason for doubt.
 pub const CROWD: usize = 64;
 
@@ -38,6 +61,8 @@ pub(super) enum Finding {
     Fine,
     /// The pool is to be asked whether it is there.
     Ask,
+    /// The pool is to be given a share that it must refuse.
+    Doubt,
     /// The pool owes this for too long.
     Dead(&'static str),
 }
@@ -56,11 +81,30 @@ pub(super) struct Silence {
     crowded_since: Option<Monotonic>,
     /// When the pool was last asked whether it is there.
     asked: Option<Monotonic>,
+    /// Since when shares are known to wait without any being accepted.
+    unaccepted_since: Option<Monotonic>,
+    /// How long shares may wait before the pool is given one that it must refuse.
+    doubt_after: Duration,
+    /// When it was, if it has not answered that or any other.
+    doubted: Option<Monotonic>,
+    /// Whether a share was sent since then.
+    has_news: bool,
 }
 
 impl Silence {
     pub(super) const fn new(now: Monotonic) -> Self {
-        Self { heard: now, batch: None, checked: None, waiting_since: None, crowded_since: None, asked: None }
+        Self {
+            heard: now,
+            batch: None,
+            checked: None,
+            waiting_since: None,
+            crowded_since: None,
+            asked: None,
+            unaccepted_since: None,
+            doubt_after: DOUBT_AFTER,
+            doubted: None,
+            has_news: false,
+        }
     }
 
     /// The pool has said something.
@@ -72,14 +116,34 @@ impl Silence {
     pub(super) fn hear_answer(&mut self, accepted: usize) {
         if accepted > 0 {
             self.batch = Some(self.batch.unwrap_or_default().max(accepted));
+            if let Some(since) = self.unaccepted_since.take() {
+                let took = self.heard.saturating_since(since);
+                self.doubt_after = (took * SLACK).clamp(DOUBT_AFTER, DOUBT_AFTER_MAX);
+            }
         }
-        self.forget_shares();
+        self.forget_wait();
     }
 
-    /// No share that was waiting does so any more.
-    pub(super) const fn forget_shares(&mut self) {
+    /// What it has said was that it refuses the share that it had to refuse: it judges shares, so others may wait for longer.
+    pub(super) fn hear_refusal_of_doubt(&mut self) {
+        self.doubt_after = (self.doubt_after * 2).min(DOUBT_AFTER_MAX);
+        self.forget_wait();
+    }
+
+    /// A share is sent, and others wait or not.
+    pub(super) const fn note_share(&mut self, is_alone: bool) {
+        self.has_news = true;
+        if is_alone {
+            self.unaccepted_since = None;
+            self.forget_wait();
+        }
+    }
+
+    /// Whatever was waited for, it counts from now on.
+    const fn forget_wait(&mut self) {
         self.waiting_since = None;
         self.crowded_since = None;
+        self.doubted = None;
     }
 
     /// When the pool has said nothing for too long, whether shares wait or not.
@@ -101,6 +165,7 @@ impl Silence {
     pub(super) fn check(&mut self, is_crowded: bool, now: Monotonic) -> Finding {
         self.checked = Some(now);
         let waiting_since = *self.waiting_since.get_or_insert(now);
+        self.unaccepted_since.get_or_insert(now);
         // Whatever it says after it was asked shows that it is there.
         if self.asked.is_some_and(|asked| asked > self.heard && now >= asked + PROBE_PATIENCE) {
             return Finding::Dead("anything while shares wait for an answer");
@@ -118,6 +183,18 @@ impl Silence {
             self.asked = Some(now);
             return Finding::Ask;
         }
-        Finding::Fine
+        self.check_judgement(waiting_since, now)
+    }
+
+    /// Looks whether the pool judges shares at all.
+    fn check_judgement(&mut self, waiting_since: Monotonic, now: Monotonic) -> Finding {
+        match self.doubted {
+            Some(doubted) if now >= doubted + PROBE_PATIENCE => Finding::Dead("an answer to any share"),
+            None if self.has_news && now >= waiting_since + self.doubt_after => {
+                (self.doubted, self.has_news) = (Some(now), false);
+                Finding::Doubt
+            }
+            Some(_) | None => Finding::Fine,
+        }
     }
 }

@@ -39,6 +39,10 @@ struct Stage {
     now: Monotonic,
     /// Whether the pool answers when it is asked whether it is there.
     is_there: bool,
+    /// Whether it refuses what no pool can accept.
+    judges: bool,
+    /// How often it was given such a share.
+    doubts: u32,
 }
 
 fn config() -> UpstreamConfig {
@@ -66,7 +70,7 @@ fn seconds(seconds: u64) -> Duration {
 impl Stage {
     fn with(config: UpstreamConfig) -> Self {
         let now = Monotonic::from_micros(1_000_000);
-        Self { upstream: Upstream::new(&Arc::new(config), now), now, is_there: true }
+        Self { upstream: Upstream::new(&Arc::new(config), now), now, is_there: true, judges: true, doubts: 0 }
     }
 
     /// One that has just connected.
@@ -163,8 +167,19 @@ impl Stage {
         if !self.is_there {
             return Ok(());
         }
+        let doubtful = self.upstream.doubtful;
         let last = self.upstream.frames().iter().last();
         let message = last.map(|frame| decode_with_tlvs(Protocol::Mining, frame).unwrap().0);
+        if let Some(Message::SubmitSharesExtended(submit)) = &message
+            && doubtful == Some((submit.channel_id, submit.sequence_number))
+        {
+            assert_eq!((submit.job_id, submit.extranonce.as_bytes()), (NO_JOB, &[0; 14][..]));
+            self.doubts += 1;
+            let (channel_id, sequence_number) = (submit.channel_id, submit.sequence_number);
+            let error_code = text("invalid-job-id");
+            let refusal = mining::SubmitSharesError { channel_id, sequence_number, error_code };
+            return if self.judges { self.hears(refusal) } else { Ok(()) };
+        }
         let Some(Message::OpenExtendedMiningChannel(open)) = message else { return Ok(()) };
         let (request_id, least) = (open.request_id, open.min_extranonce_size);
         if least != u16::MAX || self.upstream.probe != Some(request_id) {
@@ -188,6 +203,18 @@ impl Stage {
     /// Submits a share of that work, with zeros for an extranonce.
     fn submits(&mut self, tag: u64, work: &ChannelWork) -> Result<(), NotSubmitted> {
         self.upstream.submit(&share(tag, work))
+    }
+
+    /// The pool accepts all shares that the channel 2 has been sent.
+    fn accepts_all(&mut self) {
+        let last_sequence_number = self.upstream.registry.by_id(2).unwrap().pending.last_number();
+        self.hears(mining::SubmitSharesSuccess {
+            channel_id: 2,
+            last_sequence_number,
+            new_submits_accepted_count: 1,
+            new_shares_sum: 1,
+        })
+        .unwrap();
     }
 
     fn ignored(&self) -> Ignored {

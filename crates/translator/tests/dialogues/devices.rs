@@ -1,7 +1,7 @@
 //! One dialogue for each kind of device, in the order and the words of its firmware.
 
 use adit_channel::WorkerName;
-use adit_translator::{MachineConfig, Override};
+use adit_translator::{MachineConfig, Override, Quirks};
 use adit_units::Difficulty;
 use serde_json::{Value, json};
 
@@ -255,4 +255,34 @@ fn the_operator_knows_better_than_the_table() {
     assert_eq!(rig.difficulty.unwrap().to_string(), "8192", "never below what he says, and a power of two");
     let rig = Rig::ready_as(&mut world, "x", ANY_HASH);
     assert_eq!(rig.machine.report(world.now.monotonic).class, "unknown");
+}
+
+/// A class's quirks were its own for ever, whatever the operator knew.
+#[test]
+fn quirks_could_not_be_overridden() {
+    let device = |pattern: &str, quirks: &[&str]| Override {
+        pattern: pattern.into(),
+        least_difficulty: Some(Difficulty::ONE),
+        quirks: Some(Quirks::named(quirks.iter().copied()).unwrap()),
+        ..Override::default()
+    };
+    let devices = vec![
+        device("nicehash", &["answers-pings"]),
+        device("bitaxe", &[]),
+        device("rentproxy", &["powers-of-two"]),
+    ];
+    let mut world = World::with(MachineConfig { devices, ..MachineConfig::default() });
+    world.target = Difficulty::from_whole(1 << 40).to_target();
+    world.new_tip();
+    for (user_agent, told, is_asked) in [
+        ("NiceHash/1.0.0", "1000000", true),
+        ("bitaxe/BM1370", "1000000", false),
+        ("RentProxy/2", "1048576", false),
+        ("mrr/1.0", "1048576", false),
+        ("cgminer/4.12", "1000000", true),
+    ] {
+        let rig = Rig::ready_as(&mut world, user_agent, "d=1000000");
+        assert_eq!(rig.difficulty.unwrap().to_string(), told, "{user_agent}");
+        assert_eq!(rig.machine.poll_timeout().is_some(), is_asked, "{user_agent}");
+    }
 }

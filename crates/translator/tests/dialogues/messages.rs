@@ -119,6 +119,32 @@ fn a_session_id_brings_the_former_extranonce1_back_and_garbage_does_not() {
     }
 }
 
+/// It begins its search from the start and finds the same shares, which the pool would refuse.
+#[test]
+fn shares_of_a_machine_that_came_back_were_taken_twice() {
+    for is_kept in [true, false] {
+        let mut world = World::new();
+        let mut rig = Rig::ready(&mut world);
+        assert_eq!(rig.tries(&mut world, 1), fine(7));
+        let extranonce1 = rig.machine.extranonce1();
+        world.lent.returned.insert(extranonce1);
+        let memory = rig.machine.take_memory().unwrap();
+        assert!(rig.machine.take_memory().is_none());
+        if is_kept {
+            world.lent.kept.insert(extranonce1, memory);
+        }
+        let mut rig = Rig::connects(&mut world);
+        let session = hex(&extranonce1);
+        rig.asks(&mut world, 1, "mining.subscribe", json!(["x/1.0", session]));
+        rig.asks(&mut world, 2, "mining.authorize", json!(["alice.rig", "x"]));
+        let job = world.job.clone().unwrap();
+        rig.takes(&world, &job);
+        let expected = if is_kept { refused(7, 22, "Duplicate") } else { fine(7) };
+        assert_eq!(rig.tries(&mut world, 1), expected);
+        assert_eq!(rig.tries(&mut world, 2), fine(7));
+    }
+}
+
 #[test]
 fn configure_answers_every_key_that_it_is_asked_for_and_no_other() {
     for (names, result) in [

@@ -1,13 +1,14 @@
 //! The stage: an upstream's jobs on a virtual clock, and machines that send lines, read lines and build headers of what they read.
 
 use core::time::Duration;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use adit_channel::LinkId;
 use adit_translator::upstream::ChannelWork;
 use adit_translator::{
-    Disconnect, Event, Lender, Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Share, Sv1Job,
+    Disconnect, Event, Lender, Machine, MachineConfig, MachineTerms, Memory, NUMBER_STEP, Override, Share,
+    Sv1Job,
 };
 use adit_units::{Difficulty, Monotonic, Now, Target, UnixTime};
 use bitcoin::hashes::{Hash as _, sha256d};
@@ -59,11 +60,17 @@ pub(crate) struct World {
 pub(crate) struct Lent {
     next: u32,
     pub(crate) returned: HashSet<[u8; 4]>,
+    /// What those had found who returned one.
+    pub(crate) kept: HashMap<[u8; 4], Memory>,
 }
 
 impl Lender for Lent {
     fn exchange(&mut self, _present: [u8; 4], wanted: [u8; 4]) -> bool {
         self.returned.remove(&wanted)
+    }
+
+    fn memory(&mut self, extranonce1: [u8; 4]) -> Option<Memory> {
+        self.kept.remove(&extranonce1)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The table of the translator and its upstreams, and what is wrong with them.
 
+use adit_translator::Quirks;
 use adit_translator::server::Mode;
 use adit_translator::upstream::payout::Expectation;
 use bitcoin::Address;
@@ -107,7 +108,15 @@ fn the_keys_of_devices_were_written_nowhere() {
             .map(|settings| settings.role.machine.devices)
     };
     assert_eq!(with_device("coinbase_bytes = 2250").unwrap()[0].coinbase_max, Some(2250));
+    assert_eq!(with_device("coinbase_bytes = 2250").unwrap()[0].quirks, None, "those of its class");
+    assert_eq!(with_device("quirks = []").unwrap()[0].quirks, Some(Quirks::default()));
+    let rounds = Quirks { powers_of_two: true, ..Quirks::default() };
+    assert_eq!(with_device("quirks = [\"powers-of-two\"]").unwrap()[0].quirks, Some(rounds));
     for (line, told) in [
+        (
+            "quirks = [\"powers-of-two\", \"rental\"]",
+            "adit.toml:14: translator.devices.0.quirks: \"rental\" is no quirk; use some of powers-of-two and answers-pings, or []",
+        ),
         (
             "coinbase_bytes = 50",
             "adit.toml:14: translator.devices.0.coinbase_bytes: a coinbase has at least 100 bytes",
@@ -120,6 +129,10 @@ fn the_keys_of_devices_were_written_nowhere() {
     ] {
         let answer = with_device(line).unwrap_err();
         assert!(answer.contains(told), "{told} in {answer}");
+    }
+    let page = include_str!("../../../../../docs/operating.md");
+    for Key { path, .. } in DEVICE_KEYS {
+        assert!(page.contains(&format!("| `{path}` |")), "docs/operating.md is to have {path}");
     }
     // The table of keys is what a device can be told, and what suggestions come from.
     let all = DEVICE_KEYS.iter().map(|Key { path, example, .. }| {

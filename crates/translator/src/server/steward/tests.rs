@@ -3,6 +3,7 @@
 use adit_net::{Admission, Bulletin, Limits, Reader, Url};
 use adit_transport::AuthorityKeyPair;
 
+use super::super::entrance::Objections;
 use super::super::watcher::{self, Numbers};
 use super::super::{Registry, UpstreamTarget};
 use super::*;
@@ -46,6 +47,7 @@ impl Stage {
             registry: Registry::new(),
             common: Some(common.clone()),
             joining,
+            objections: Objections::default(),
         };
         let overview = Overview::of(upstreams);
         let mut steward = Steward::new(Arc::new(hall), post, joined, overview);
@@ -265,4 +267,40 @@ async fn numbers_were_put_together_every_second_although_nobody_looked() {
         "not twice in a second"
     );
     assert_eq!(numbers.status_at(now + Duration::from_secs(1)).upstreams[0].shares.lost, 3);
+}
+
+/// It went on with the speed of a farm that was switched off.
+#[tokio::test]
+async fn the_pool_was_never_told_that_the_last_machine_had_left() {
+    let mut stage = Stage::new(Mode::Aggregated, 1);
+    let hashes = |count| vec![(COMMON, Hashrate::from_hashes_per_second(count))];
+    assert_eq!(stage.steward.speeds(), [], "the operator's guess holds until somebody comes");
+    let (slot, _) = stage.steward.hall.registry.enter("127.0.0.1:1".parse().unwrap());
+    slot.nominal.store(500, core::sync::atomic::Ordering::Relaxed);
+    assert_eq!(stage.steward.speeds(), hashes(500));
+    slot.nominal.store(0, core::sync::atomic::Ordering::Relaxed);
+    assert_eq!(stage.steward.speeds(), hashes(0));
+    assert_eq!(stage.steward.speeds(), hashes(0), "also a link that comes later");
+    let common = &stage.steward.desks[&COMMON];
+    assert_eq!(common.nominal.to_hashes_per_second(), 500, "no channel is asked for with that");
+}
+
+/// Jobs of machines that were there waited until all had come.
+#[tokio::test]
+async fn machines_that_come_in_crowds_held_up_jobs() {
+    let mut stage = Stage::new(Mode::PerMachine, 1);
+    let link = stage.link(0);
+    stage.joins(1);
+    stage.steward.handle_report(link, Report::Ready);
+    let work = ChannelWork { key: 1, ..Given::default().work() };
+    stage.steward.reporter.try_send((link, Report::Work(work))).unwrap();
+    stage.joins(2);
+    stage.steward.take_reports();
+    assert!(stage.job(1).is_some(), "what comes between two machines is looked at");
+    for machine in 0..REPORTS_PER_JOINING + 1 {
+        let refused = Report::Refused { key: 100 + machine as u64, reason: String::new(), was_open: false };
+        stage.steward.reporter.try_send((link, refused)).unwrap();
+    }
+    stage.steward.take_reports();
+    assert_eq!(stage.steward.reports.len(), 1, "and not without end");
 }

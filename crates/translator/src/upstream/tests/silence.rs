@@ -120,13 +120,14 @@ fn a_pool_that_batches_answers_and_has_few_jobs_is_not_left() {
             sent += 1;
             stage.submits(sent, &work).unwrap();
             if sent % SRI_BATCH == 0 {
-                stage.hears(accepted(u32::try_from(sent).unwrap())).unwrap();
+                stage.accepts_all();
             }
             stage.passes(seconds(15)).unwrap();
         }
         stage.events();
         stage.sent();
     }
+    assert!((1..=4).contains(&stage.doubts), "in 2 400 shares it was asked {} times", stage.doubts);
 }
 
 /// A machine so slow that ten shares take it most of a day: nine of them wait for hours.
@@ -142,15 +143,16 @@ fn a_slow_channel_at_a_pool_that_batches_answers_is_not_left() {
             stage.submits(sent, &work).unwrap();
         }
         if sent > 0 && sent % SRI_BATCH == 0 && id % 60 == 0 {
-            stage.hears(accepted(u32::try_from(sent).unwrap())).unwrap();
+            stage.accepts_all();
             assert_eq!(stage.events().len() as u64, SRI_BATCH);
         }
         stage.sent();
     }
     assert_eq!((sent, stage.upstream.pending()), (34, 4));
+    assert!(u64::from(stage.doubts) <= sent, "not asked again before there is another share");
 }
 
-/// The pool's jobs go on, and nobody judges shares any more.
+/// The pool's jobs go on, and no share is accepted any more.
 #[test]
 fn a_pool_that_stopped_answering_and_went_on_with_jobs_took_all_shares() {
     let (mut stage, work) = steady();
@@ -169,9 +171,50 @@ fn a_pool_that_stopped_answering_and_went_on_with_jobs_took_all_shares() {
             break;
         }
     }
-    // It takes 65 shares, and then 20 seconds.
     let given_up = given_up.expect("it does not answer any more");
+    // It refuses what it must, so it takes 65 shares, and then 20 seconds.
     assert!((seconds(85)..=seconds(91)).contains(&given_up), "{given_up:?}");
+}
+
+/// It took 64 shares, or a thousand if none had ever been answered: hours of a slow channel's work.
+#[test]
+fn a_pool_that_judged_nothing_was_left_only_after_many_shares() {
+    for has_answered in [false, true] {
+        let (mut stage, work) = steady();
+        stage.judges = false;
+        if has_answered {
+            stage.submits(1, &work).unwrap();
+            stage.passes(seconds(1)).unwrap();
+            stage.accepts_all();
+            stage.events();
+        }
+        let start = stage.now;
+        let error = (0..100).find_map(|round| {
+            brings_job(&mut stage, 2_000 + round);
+            stage.submits(10 + u64::from(round), &work).unwrap();
+            stage.sent();
+            stage.passes(seconds(6)).err()
+        });
+        assert_eq!(error, Some(UpstreamError::Silent("an answer to any share")));
+        let (given_up, bound) = (stage.now.saturating_since(start), DOUBT_AFTER + PROBE_PATIENCE);
+        assert!((bound..=bound + seconds(3)).contains(&given_up), "{given_up:?}");
+    }
+}
+
+/// The reference pool waits for nine others before it answers.
+#[test]
+fn one_lone_share_waits_for_hours_and_the_pool_is_asked_once() {
+    let (mut stage, work) = steady();
+    stage.submits(1, &work).unwrap();
+    for round in 0..300 {
+        brings_job(&mut stage, 2_000 + round);
+        stage.sent();
+        stage.passes(seconds(45)).unwrap();
+    }
+    assert_eq!((stage.upstream.pending(), stage.doubts, stage.ignored().answers), (1, 1, 0));
+    assert_eq!(stage.events(), [], "and what it was asked with is nobody's share");
+    stage.accepts_all();
+    assert_eq!(stage.events(), [settled(1, Outcome::Accepted)]);
 }
 
 #[test]
@@ -184,7 +227,7 @@ fn how_many_shares_a_pool_answers_at_once_is_learnt() {
             stage.submits(sent, &work).unwrap();
             stage.passes(Duration::from_millis(150)).unwrap();
         }
-        stage.hears(accepted(u32::try_from(sent).unwrap())).unwrap();
+        stage.accepts_all();
         assert_eq!(stage.events().len(), 500);
         brings_job(&mut stage, 2_000 + round);
         stage.sent();

@@ -1,0 +1,181 @@
+//! What a link tells of shares, and that they wait for nobody.
+
+use adit_share::Extranonce;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::job::Route;
+use crate::machine::Share;
+use crate::sv1;
+use crate::upstream::Source;
+
+#[tokio::test]
+async fn what_becomes_of_shares_is_told_of_each_machine() {
+    let (reports, mut reported) = mpsc::channel(4);
+    let mut desk = Desk {
+        id: 1,
+        reports,
+        tally: Tally::default(),
+        gathered: Vec::new(),
+        outgoing: VecDeque::new(),
+        newest: Newest::default(),
+    };
+    let work = Work::from_hashes(100);
+    let mut sends = |machine| desk.tally.note_sent(Sent { machine, key: 0, work, is_block: false });
+    let [good, stale, older, lost, waiting] = [7, 7, 7, 7, 8].map(&mut sends);
+    assert!(waiting > lost);
+    desk.tally.settle(good, &Outcome::Accepted);
+    for tag in [stale, older] {
+        desk.tally.settle(tag, &Outcome::Refused("stale-share".to_owned()));
+    }
+    desk.tally.settle(lost, &Outcome::Lost);
+    let legacy = LegacyConfig { user: String::new(), version_mask: 0 };
+    let upstream = crate::legacy::LegacyUpstream::new(&Arc::new(legacy), Clock.monotonic());
+    let speaker = Speaker::Sv1(Box::new(upstream));
+    desk.add_tally(&speaker);
+    assert!(desk.tell().is_ok());
+    let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
+    let expected = UpstreamShares {
+        accepted: 1,
+        refused: 2,
+        lost: 1,
+        pending: 4,
+        work: 100,
+        refusals: vec![("stale-share".to_owned(), 2)],
+    };
+    assert_eq!(machines.get(&7), Some(&expected));
+    assert_eq!(machines.get(&8), Some(&UpstreamShares { pending: 1, ..UpstreamShares::default() }));
+    desk.add_tally(&speaker);
+    assert!(desk.tell().is_ok());
+    let Some((1, Report::Tally { machines, .. })) = reported.recv().await else { panic!("a tally") };
+    assert!(machines.is_empty(), "nothing is told twice");
+}
+
+/// What a pool says in SV1 to let us in.
+const WELCOME: &str = concat!(
+    r#"{"id":1,"result":{"version-rolling":true,"version-rolling.mask":"1fffe000"},"error":null}"#,
+    "\n",
+    r#"{"id":2,"result":[null,"c0ffee01",8],"error":null}"#,
+    "\n",
+    r#"{"id":3,"result":true,"error":null}"#,
+    "\n",
+);
+
+/// A job on a block of its own.
+fn notify(number: u8) -> Vec<u8> {
+    let mut line = Vec::new();
+    let mut coinbase = vec![0; 41];
+    coinbase.extend([30, 3, 0xa0, 0xbb, 0x0d]);
+    let notify = sv1::Notify {
+        job: number.into(),
+        prev_hash: &[number; 32],
+        coinbase_prefix: &[&coinbase],
+        coinbase_suffix: &[0xff; 60],
+        merkle_path: &[],
+        version: 0x2000_0000,
+        nbits: 0x1702_0000,
+        ntime: 1_700_000_000,
+        clean: true,
+    };
+    sv1::write_notify(&mut line, &notify);
+    line
+}
+
+/// Reads until the link has said that.
+async fn hears(stream: &mut TcpStream, what: &str) {
+    let mut said = String::new();
+    while !said.contains(what) {
+        let mut bytes = [0; 4_096];
+        let count = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut bytes)).await;
+        let count = count.expect("a link that waits for the steward says nothing").unwrap();
+        assert!(count > 0, "{said}");
+        said += core::str::from_utf8(&bytes[..count]).unwrap();
+    }
+}
+
+/// In the mode of one channel per machine, it waited until the steward had made thousands of jobs.
+#[tokio::test]
+async fn a_found_block_waited_behind_new_jobs() {
+    let pool = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = UpstreamConfig {
+        host: String::new(),
+        port: 0,
+        user: "farm".to_owned(),
+        min_extranonce_size: 8,
+        names_workers: false,
+    };
+    let to = Destination {
+        pool: format!("stratum+tcp://{}", pool.local_addr().unwrap()).parse().unwrap(),
+        insecure: false,
+        upstream: Arc::new(config),
+        legacy: Arc::new(LegacyConfig { user: "farm".to_owned(), version_mask: 0x1fff_e000 }),
+    };
+    // The steward has room for one report, and is busy.
+    let (reports, mut reported) = mpsc::channel(1);
+    let others = reports.clone();
+    let link = Link::begin(1, to, reports);
+    let (mut stream, _) = pool.accept().await.unwrap();
+    stream.write_all(WELCOME.as_bytes()).await.unwrap();
+    assert!(matches!(reported.recv().await, Some((1, Report::Ready))));
+    let nominal = Hashrate::from_hashes_per_second(1);
+    assert!(link.task.tell(Command::Open { key: 0, user: String::new(), nominal }));
+    stream.write_all(&notify(1)).await.unwrap();
+    let work = loop {
+        if let Some((_, Report::Work(work))) = reported.recv().await {
+            break work;
+        }
+    };
+    // What another link has told is not looked at either; it may be that there is no room for that any more.
+    let _ = others.try_send((2, Report::Ready));
+    for number in 2..9 {
+        stream.write_all(&notify(number)).await.unwrap();
+    }
+    stream.write_all(b"{\"id\":77,\"method\":\"client.get_version\",\"params\":[]}\n").await.unwrap();
+    hears(&mut stream, "77").await;
+    let Source { channel, job, generation } = work.source;
+    let newest = Source { channel, job: job + 7, generation: generation + 7 };
+    let share = Share {
+        route: Route { link: 1, key: 0, source: newest },
+        nonce: 7,
+        ntime: 1_700_000_000,
+        version: 0x2000_0000,
+        extranonce: Extranonce::join(&[0; 8], &[]),
+        work: Work::from_hashes(1),
+        is_block: true,
+        worker: None,
+    };
+    link.blocks.try_send(Up { machine: 1, share }).unwrap();
+    hears(&mut stream, "mining.submit").await;
+    let mut told = Vec::new();
+    while told.last() != Some(&newest) {
+        if let Some((_, Report::Work(work))) = reported.recv().await {
+            told.push(work.source);
+        }
+    }
+    assert!(told.len() <= 2, "what waited was replaced by what came later: {told:?}");
+}
+
+#[test]
+fn blocks_are_those_of_their_channel() {
+    let mut tally = Tally::default();
+    let mut sends = |key, is_block| {
+        let sent = Sent { machine: 7, key, work: Work::from_hashes(100), is_block };
+        let tag = tally.note_sent(sent);
+        tally.settle(tag, &Outcome::Accepted);
+        let OnChannel { shares, blocks } = &tally.channels[&key];
+        (shares.accepted, *blocks)
+    };
+    assert_eq!([sends(1, false), sends(1, true), sends(1, false)], [(1, 0), (2, 1), (3, 1)]);
+    assert_eq!(sends(2, false), (1, 0), "another channel has its own");
+}
+
+#[test]
+fn the_last_shares_of_a_machine_that_left_kept_its_channel() {
+    let mut tally = Tally::default();
+    let tag = tally.note_sent(Sent { machine: 7, key: 7, work: Work::from_hashes(100), is_block: false });
+    tally.channels.remove(&7);
+    tally.settle(tag, &Outcome::Lost);
+    assert!(tally.channels.is_empty());
+    assert_eq!(tally.machines[&7].lost, 1, "the share is counted all the same");
+}
