@@ -37,6 +37,9 @@ const SHARE_HASHES: u32 = 16;
 /// How long there is nothing to do between two jobs, so that each meets a translator at rest, as in the field.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Jobs of a block, one in half a minute for ten minutes.
+const BLOCK_JOBS: u32 = 20;
+
 /// How often the translator is tried until it has work.
 const TRY: Duration = Duration::from_millis(100);
 
@@ -53,6 +56,9 @@ pub struct Plan {
     pub rate: Option<NonZeroU32>,
     /// How long shares are submitted.
     pub duration: Duration,
+    /// Through how many blocks machines mine before that, for that long each and on as many jobs as come in ten minutes, so that they hold
+    /// what busy machines hold.
+    pub blocks: u32,
     /// Of how many shares one is good enough for the pool.
     pub one_up_in: NonZeroU32,
 }
@@ -136,9 +142,10 @@ pub async fn run(plan: &Plan, upstream: Upstream, subject: Subject) -> Result<Re
     };
     let jobs = reach(&crowd, &above, watched, Order::Job, plan.jobs).await?;
     let tips = reach(&crowd, &above, watched, Order::Tip, plan.tips).await?;
-    let shares = mine(plan, &crowd, watched).await?;
-    let idle_each = bytes_each(Some(idle), Some(before), plan.machines).unwrap_or(0);
-    let memory = Memory { before, idle_each, after: watched.resident()? };
+    let shares = mine(plan, &crowd, &above, watched).await?;
+    let each = |resident| bytes_each(Some(resident), Some(before), plan.machines).unwrap_or(0);
+    let after = watched.resident()?;
+    let memory = Memory { before, idle_each: each(idle), after_each: each(after), after };
     let lost = crowd.run.tally().failures.clone();
     crowd.leave().await;
     Ok(Report { asked: Asked::new(plan), storm, memory, jobs, tips, shares, lost })
@@ -185,16 +192,45 @@ async fn reach(
     Ok(Reach::new(tally.jobs.get(first..).unwrap_or_default(), machines, spent))
 }
 
+/// Has machines mine through the blocks that come before what is measured.
+async fn live(plan: &Plan, crowd: &Crowd, above: &Above, watched: Watched) -> Result<(), LoadError> {
+    for _ in 0..plan.blocks {
+        // Nobody mines when a tip comes, so that no share is stale.
+        let start = Clock.monotonic();
+        reach(crowd, above, watched, Order::Tip, 1).await?;
+        crowd.steps.send_replace(Step::Mine);
+        for job in 1..=BLOCK_JOBS {
+            sleep_until(start + plan.duration * job / BLOCK_JOBS).await;
+            if job < BLOCK_JOBS {
+                let _ = above.orders.send(Order::Job).await;
+            }
+        }
+        crowd.rest(start, is_settled).await;
+    }
+    Ok(())
+}
+
+/// Whether all shares were answered, and those have come to the pool that should.
+fn is_settled(tally: &Tally) -> bool {
+    tally.unanswered() == 0 && tally.went_up >= tally.due_up
+}
+
 /// Has shares submitted for as long as planned, if any are.
-async fn mine(plan: &Plan, crowd: &Crowd, watched: Watched) -> Result<Option<ShareResults>, LoadError> {
+async fn mine(
+    plan: &Plan,
+    crowd: &Crowd,
+    above: &Above,
+    watched: Watched,
+) -> Result<Option<ShareResults>, LoadError> {
     if plan.rate.is_none() {
         return Ok(None);
     }
     let (cpu, start) = (CpuMeter::start(Some(watched))?, Clock.monotonic());
+    live(plan, crowd, above, watched).await?;
+    let last = Clock.monotonic();
     crowd.steps.send_replace(Step::Mine);
-    sleep_until(start + plan.duration).await;
-    let settled = |tally: &Tally| tally.unanswered() == 0 && tally.went_up >= tally.due_up;
-    let per_second = crowd.rest(start, settled).await;
+    sleep_until(last + plan.duration).await;
+    let per_second = crowd.rest(start, is_settled).await;
     let spent = cpu.spent()?;
     Ok(Some(ShareResults::new(&crowd.run.tally(), per_second, spent)))
 }
@@ -206,7 +242,7 @@ mod tests {
     /// A plan for a machine that has nothing to do.
     pub(super) fn idle_plan(one_up_in: u32) -> Plan {
         let one_up_in = NonZeroU32::new(one_up_in).unwrap();
-        Plan { machines: 1, jobs: 0, tips: 0, rate: None, duration: Duration::ZERO, one_up_in }
+        Plan { machines: 1, jobs: 0, tips: 0, rate: None, duration: Duration::ZERO, blocks: 0, one_up_in }
     }
 
     #[test]

@@ -25,6 +25,26 @@ fn a_future_job_becomes_work_with_its_tip() {
     assert!(job.version_rolling_allowed());
 }
 
+#[test]
+fn jobs_that_each_channel_was_sent_by_itself_were_held_as_often_as_there_are_channels() {
+    let mut stage = Stage::open(&[(7, 2), (8, 3), (9, 4)]);
+    let mut works = Vec::new();
+    for channel in 2..=4 {
+        // The number is the channel's own, as pools without groups have it.
+        stage.hears(job(channel, 10 + channel, None)).unwrap();
+        stage.hears(tip(channel, 10 + channel, 1)).unwrap();
+        works.push(stage.work());
+    }
+    for (work, channel) in works.iter().zip(2..) {
+        assert_eq!(
+            (work.source.channel, work.source.job, work.job.id().0),
+            (channel, 10 + channel, 10 + channel)
+        );
+        assert!(core::ptr::eq(work.job.merkle_path(), works[0].job.merkle_path()));
+        assert!(core::ptr::eq(work.job.coinbase_suffix(), works[0].job.coinbase_suffix()));
+    }
+}
+
 /// SRI: `aggregated_translator_handles_downstream_connecting_during_future_job`.
 #[test]
 fn a_channel_that_is_opened_while_there_is_only_a_future_job_gets_work_with_the_tip() {
