@@ -15,18 +15,19 @@ use adit_translator::{MachineConfig, Override};
 use adit_transport::AuthorityKeyPair;
 use adit_units::{Difficulty, Hashrate};
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
 /// Most bytes for a machine.
 const MACHINE: u64 = 24 * 1024;
 
-/// Blocks that are mined through before the one in which memory is counted; more than have their shares remembered.
-const BLOCKS: u32 = 6;
+/// Blocks that are mined through; more than have their shares remembered.
+const BLOCKS: u32 = 7;
 
 /// Shares of a machine on each block: twenty a minute for ten minutes.
 const SHARES: u32 = 200;
 
-/// How long a block takes here.
-const BLOCK: Duration = Duration::from_secs(2);
+/// Shares a second of all machines together, however many these are: what queues take for that is nothing that a machine adds.
+const RATE: u32 = 4_000;
 
 fn config(mode: Mode, pool: UpstreamTarget) -> TranslatorConfig {
     // So that machines get the difficulty that they ask for, whatever their kind.
@@ -51,19 +52,21 @@ fn held_for(mode: Mode, machines: u32) -> u64 {
         machines: machines.try_into().unwrap(),
         jobs: 0,
         tips: 0,
-        rate: NonZeroU32::new(machines * SHARES / u32::try_from(BLOCK.as_secs()).unwrap()),
-        duration: BLOCK,
+        rate: NonZeroU32::new(RATE),
+        duration: Duration::from_millis(u64::from(machines * SHARES * 1_000 / RATE)),
         blocks: BLOCKS,
         one_up_in: NonZeroU32::MIN,
     };
     let ((tell_pool, pool), (tell_address, address)) = (mpsc::channel(), mpsc::channel());
+    let (leave, left) = oneshot::channel();
     let generator = thread::spawn(move || {
         Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let upstream = Upstream::bind(identity(&AuthorityKeyPair::generate(&mut OsRng))).await.unwrap();
             tell_pool.send((upstream.address(), upstream.authority())).unwrap();
             let subject =
                 Subject { address: address.recv().unwrap(), watched: Watched::new(std::process::id()) };
-            sv1::run(&plan, upstream, subject).await.map(drop)
+            let left = async { left.await.unwrap() };
+            sv1::run_until(&plan, upstream, subject, left).await.unwrap()
         })
     });
     let (address, key) = pool.recv().unwrap();
@@ -76,8 +79,9 @@ fn held_for(mode: Mode, machines: u32) -> u64 {
             let translator = Translator::start(config(mode, pool), Bound::new(free()).unwrap()).unwrap();
             tell_address.send(translator.address()).unwrap();
             let numbers = translator.numbers();
-            let enough = u64::from(BLOCKS * SHARES + SHARES / 4);
-            eventually("all machines are in the last block", || {
+            // The generator begins a little late.
+            let enough = u64::from(BLOCKS * SHARES * 19 / 20);
+            eventually("all machines have mined", || {
                 let status = numbers.status();
                 let busy = status.machines.iter().filter(|machine| machine.shares.accepted >= enough);
                 busy.count() == usize::try_from(machines).unwrap()
@@ -87,9 +91,10 @@ fn held_for(mode: Mode, machines: u32) -> u64 {
         });
         kept = Some((runtime, translator));
     });
+    leave.send(()).unwrap();
+    let report = generator.join().unwrap();
+    assert!(report.is_clean(), "{report}");
     drop(kept);
-    // Its machines were cut off, which is no concern of this.
-    let _ended = generator.join().unwrap();
     u64::try_from(counted.bytes_current).unwrap()
 }
 
@@ -103,13 +108,11 @@ fn held_by_each(mode: Mode) -> u64 {
 #[test]
 fn a_busy_machine_with_a_channel_of_its_own_took_44_kilobytes() {
     let bytes = held_by_each(Mode::PerMachine);
-    eprintln!("per machine {bytes}");
     assert!(bytes <= MACHINE, "{bytes} bytes");
 }
 
 #[test]
 fn a_busy_machine_that_shares_its_channel_is_small() {
     let bytes = held_by_each(Mode::Aggregated);
-    eprintln!("aggregated {bytes}");
     assert!(bytes <= MACHINE * 3 / 4, "{bytes} bytes");
 }

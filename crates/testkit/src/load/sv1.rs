@@ -56,8 +56,8 @@ pub struct Plan {
     pub rate: Option<NonZeroU32>,
     /// How long shares are submitted.
     pub duration: Duration,
-    /// Through how many blocks machines mine before that, for that long each and on as many jobs as come in ten minutes, so that they hold
-    /// what busy machines hold.
+    /// Through how many blocks, for that long each and on as many jobs as come in ten minutes, so that machines hold what busy ones hold;
+    /// none for shares on the last job only.
     pub blocks: u32,
     /// Of how many shares one is good enough for the pool.
     pub one_up_in: NonZeroU32,
@@ -121,6 +121,20 @@ impl Drop for Above {
 ///
 /// If the translator ends, or machines do not get work. Machines and shares lost later stand in the report.
 pub async fn run(plan: &Plan, upstream: Upstream, subject: Subject) -> Result<Report, LoadError> {
+    run_until(plan, upstream, subject, async {}).await
+}
+
+/// As [`run`], and machines stay until `left` is done, so that somebody else can look.
+///
+/// # Errors
+///
+/// As there.
+pub async fn run_until(
+    plan: &Plan,
+    upstream: Upstream,
+    subject: Subject,
+    left: impl Future<Output = ()>,
+) -> Result<Report, LoadError> {
     let Subject { address, watched } = subject;
     let mut crowd = Crowd::new(Terms::new(plan, address), Step::Open);
     let (orders, ordered) = mpsc::channel(1);
@@ -147,6 +161,7 @@ pub async fn run(plan: &Plan, upstream: Upstream, subject: Subject) -> Result<Re
     let after = watched.resident()?;
     let memory = Memory { before, idle_each: each(idle), after_each: each(after), after };
     let lost = crowd.run.tally().failures.clone();
+    left.await;
     crowd.leave().await;
     Ok(Report { asked: Asked::new(plan), storm, memory, jobs, tips, shares, lost })
 }
@@ -192,10 +207,9 @@ async fn reach(
     Ok(Reach::new(tally.jobs.get(first..).unwrap_or_default(), machines, spent))
 }
 
-/// Has machines mine through the blocks that come before what is measured.
+/// Has machines mine through blocks.
 async fn live(plan: &Plan, crowd: &Crowd, above: &Above, watched: Watched) -> Result<(), LoadError> {
-    for _ in 0..plan.blocks {
-        // Nobody mines when a tip comes, so that no share is stale.
+    for block in 1..=plan.blocks {
         let start = Clock.monotonic();
         reach(crowd, above, watched, Order::Tip, 1).await?;
         crowd.steps.send_replace(Step::Mine);
@@ -205,7 +219,10 @@ async fn live(plan: &Plan, crowd: &Crowd, above: &Above, watched: Watched) -> Re
                 let _ = above.orders.send(Order::Job).await;
             }
         }
-        crowd.rest(start, is_settled).await;
+        if block < plan.blocks {
+            // Nobody mines when a tip comes, so that no share is stale.
+            crowd.rest(start, is_settled).await;
+        }
     }
     Ok(())
 }
@@ -226,10 +243,12 @@ async fn mine(
         return Ok(None);
     }
     let (cpu, start) = (CpuMeter::start(Some(watched))?, Clock.monotonic());
-    live(plan, crowd, above, watched).await?;
-    let last = Clock.monotonic();
-    crowd.steps.send_replace(Step::Mine);
-    sleep_until(last + plan.duration).await;
+    if plan.blocks > 0 {
+        live(plan, crowd, above, watched).await?;
+    } else {
+        crowd.steps.send_replace(Step::Mine);
+        sleep_until(start + plan.duration).await;
+    }
     let per_second = crowd.rest(start, is_settled).await;
     let spent = cpu.spent()?;
     Ok(Some(ShareResults::new(&crowd.run.tally(), per_second, spent)))

@@ -84,7 +84,8 @@ impl JobBody {
     fn job(&self, base: &Base, min_ntime: u32, extranonce_len: usize) -> Result<Job, UpstreamError> {
         let height = height(&self.coinbase_prefix);
         Job::from_parts(JobParts {
-            id: JobId(self.id),
+            // What tells it from others is its source, so that jobs of several channels can be one.
+            id: JobId(0),
             tip: Tip::new(base.prev_hash, height, base.nbits, base.min_ntime),
             min_ntime,
             version: self.version,
@@ -146,8 +147,8 @@ impl ChainEnd {
 
 /// The jobs that one message has made, so that the channels of a group share them, whenever each of them was told of the tip.
 ///
-/// Pools without groups send each channel a job of its own, and then most of it is what the channel before it was sent too: that part is
-/// held once.
+/// Pools without groups send each channel a job of its own, which is the one that the channel before it was sent too, or differs in whom it
+/// pays: what is the same is held once.
 #[derive(Debug)]
 pub(super) struct Made {
     jobs: BTreeMap<(usize, Base, usize), Arc<Job>>,
@@ -177,11 +178,12 @@ impl Made {
         if let Some(job) = self.jobs.get(&name) {
             return Ok(Arc::clone(job));
         }
-        let mut job = body.job(&chain.base, min_ntime, extranonce_len)?;
-        if let Some(newest) = &self.newest {
-            job = job.held_with(newest);
-        }
-        let job = Arc::new(job);
+        let job = body.job(&chain.base, min_ntime, extranonce_len)?;
+        let job = match &self.newest {
+            Some(newest) if **newest == job => Arc::clone(newest),
+            Some(newest) => Arc::new(job.held_with(newest)),
+            None => Arc::new(job),
+        };
         self.newest = Some(Arc::clone(&job));
         self.jobs.insert(name, Arc::clone(&job));
         Ok(job)
