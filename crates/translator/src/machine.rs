@@ -41,8 +41,8 @@ pub const JOBS_KEPT: usize = 8;
 /// Shares that are remembered for each block that jobs stood on, so that none is taken twice.
 pub const SEEN_MAX: usize = 65_536;
 
-/// Most of them that are remembered of blocks before the last two: what a machine submits in half an hour, and in the time of six blocks if
-/// these are found sooner.
+/// Most of them that are remembered of all blocks before the last two together: two blocks of ten minutes, at ten a minute. Upstreams that are
+/// not of one mind send machines back and forth between the last two.
 const SEEN_FORMER_MAX: usize = 256;
 
 /// Bytes that each of them takes, as tables grow.

@@ -151,7 +151,7 @@ struct Farm {
     upstream: Upstream,
     /// Whether these pay somebody else for each channel.
     pays_apart: bool,
-    machines: Vec<Box<Machine>>,
+    machines: Vec<Machine>,
     /// The number of the last job.
     last: u32,
 }
@@ -166,7 +166,12 @@ impl Farm {
             names_workers: false,
         };
         let upstream = Upstream::new(&Arc::new(terms), now.monotonic);
-        let mut farm = Self { upstream, pays_apart, machines: Vec::new(), last: 0 };
+        let mut farm = Self {
+            upstream,
+            pays_apart,
+            machines: Vec::with_capacity(usize::try_from(machines).unwrap()),
+            last: 0,
+        };
         farm.hear(common::SetupConnectionSuccess { used_version: 2, flags: 0 }, now);
         for key in 0..machines {
             let nominal = Hashrate::from_hashes_per_second(1_000_000);
@@ -182,7 +187,7 @@ impl Farm {
                 group_channel_id: 0,
             };
             farm.hear(opened, now);
-            farm.machines.push(Box::new(logged_in(config())));
+            farm.machines.push(logged_in(config()));
         }
         farm
     }
@@ -286,7 +291,7 @@ fn held_by(machines: u64, pays_apart: bool, shares: u32) -> u64 {
     });
     let is_busy =
         |machine: &Machine| machine.report(now(6_000).monotonic).shares.accepted == 10 * u64::from(shares);
-    assert!(kept.is_some_and(|farm: Farm| farm.machines.iter().all(|machine| is_busy(machine))));
+    assert!(kept.is_some_and(|farm: Farm| farm.machines.iter().all(is_busy)));
     u64::try_from(counted.bytes_current).unwrap()
 }
 
