@@ -280,6 +280,9 @@ pub(crate) struct BenchSv1Args {
     /// How long to submit shares
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) seconds: u64,
+    /// Blocks to mine through, for so many seconds each and on twenty jobs, so that memory is that of busy machines; 0 to stay on the last job
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) blocks: u32,
     /// Of how many shares one is good enough for the pool
     #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
     pub(crate) one_up_in: NonZeroU32,

@@ -1,5 +1,7 @@
 //! The coinbase transaction: how a job's is written, and how its hash is finished once the extranonce is known.
 
+use std::sync::Arc;
+
 use adit_units::{Height, JobTag, Sats};
 use bitcoin::script::Builder;
 use bitcoin::{Amount, OutPoint, Script, ScriptBuf, Transaction, TxIn, TxOut, Witness, consensus};
@@ -124,23 +126,17 @@ fn push(script: &mut Vec<u8>, data: &[u8]) -> Result<(), JobError> {
 /// A coinbase without its witness, with a hole for the extranonce, hashed as far as it can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Coinbase {
-    prefix: Box<[u8]>,
-    suffix: Box<[u8]>,
+    /// All of it with zeros in place of the extranonce, and padded as it is hashed.
+    blocks: Arc<[sha256::Block]>,
+    prefix_len: usize,
     extranonce_len: usize,
+    suffix_len: usize,
     /// The state after the prefix's whole blocks.
     midstate: State,
-    /// Where the extranonce begins in `open`: after the rest of the prefix, so less than one block in.
-    hole: usize,
-    /// The blocks that the extranonce reaches into, zeros in its place.
-    open: [sha256::Block; 2],
-    /// How many of `open` are there: one only if the whole coinbase ends in the block of the extranonce.
-    open_len: usize,
-    /// What comes after them: the suffix's further blocks, padded.
-    tail: Box<[sha256::Block]>,
 }
 
 impl Coinbase {
-    /// Hashes the prefix and lays out the rest.
+    /// Lays it out, and hashes the prefix.
     pub(crate) fn new(prefix: &[u8], suffix: &[u8], extranonce_len: usize) -> Result<Self, JobError> {
         if extranonce_len > MAX_EXTRANONCE_LEN {
             return Err(JobError::ExtranonceTooLong { len: extranonce_len });
@@ -148,30 +144,28 @@ impl Coinbase {
         if let Some(len) = [prefix.len(), suffix.len()].into_iter().find(|&len| len > MAX_COINBASE_PART_LEN) {
             return Err(JobError::CoinbaseTooLong { len });
         }
-        let (whole, rest) = prefix.as_chunks::<BLOCK_LEN>();
+        let (whole, _) = prefix.as_chunks::<BLOCK_LEN>();
         let mut midstate = State::INITIAL;
         midstate.compress(whole);
 
-        let mut bytes = rest.to_vec();
-        bytes.resize(rest.len() + extranonce_len, 0);
+        let mut bytes = prefix.to_vec();
+        bytes.resize(prefix.len() + extranonce_len, 0);
         bytes.extend_from_slice(suffix);
-        sha256::pad(&mut bytes, prefix.len() + extranonce_len + suffix.len());
+        let len = bytes.len();
+        sha256::pad(&mut bytes, len);
         let (blocks, _) = bytes.as_chunks::<BLOCK_LEN>();
-        let (first, tail) = blocks.split_at(blocks.len().min(2));
-        let mut open = [[0; BLOCK_LEN]; 2];
-        for (to, from) in open.iter_mut().zip(first) {
-            *to = *from;
-        }
         Ok(Self {
-            hole: rest.len(),
-            open,
-            open_len: first.len(),
-            tail: tail.into(),
-            midstate,
+            blocks: blocks.into(),
+            prefix_len: prefix.len(),
             extranonce_len,
-            prefix: prefix.into(),
-            suffix: suffix.into(),
+            suffix_len: suffix.len(),
+            midstate,
         })
+    }
+
+    /// The same coinbase, which lies where the other one does if that has the same parts.
+    pub(crate) fn held_with(self, other: &Self) -> Self {
+        if self == *other { other.clone() } else { self }
     }
 
     /// The transaction's id with the extranonce in its place, of which both parts together are as long as the job says.
@@ -180,7 +174,7 @@ impl Coinbase {
         let open = self.fill(extranonce_prefix, rolled);
         let mut state = self.midstate;
         state.compress(self.reached(&open));
-        state.compress(&self.tail);
+        state.compress(self.tail());
         state.hash_again()
     }
 
@@ -196,30 +190,46 @@ impl Coinbase {
             [first.fill(extranonce_prefixes[0], rolled[0]), second.fill(extranonce_prefixes[1], rolled[1])];
         let mut pair = Pair([first.midstate, second.midstate]);
         pair.compress([first.reached(&open[0]), second.reached(&open[1])]);
-        pair.hash_twice([&first.tail, &second.tail])
+        pair.hash_twice([first.tail(), second.tail()])
     }
 
-    /// The blocks that the extranonce reaches into, with the extranonce.
+    /// The blocks that are not hashed yet; the extranonce begins in the first of them.
+    #[inline]
+    fn open(&self) -> &[sha256::Block] {
+        self.blocks.get(self.prefix_len / BLOCK_LEN..).unwrap_or_default()
+    }
+
+    /// Those of them that the extranonce cannot reach into.
+    #[inline]
+    fn tail(&self) -> &[sha256::Block] {
+        self.open().get(2..).unwrap_or_default()
+    }
+
+    /// The blocks that the extranonce may reach into, with the extranonce.
     #[inline]
     fn fill(&self, extranonce_prefix: &[u8], rolled: &[u8]) -> [sha256::Block; 2] {
-        let mut open = self.open;
-        let rolled_at = write_at(open.as_flattened_mut(), self.hole, extranonce_prefix);
+        let mut open = [[0; BLOCK_LEN]; 2];
+        for (to, from) in open.iter_mut().zip(self.open()) {
+            *to = *from;
+        }
+        let rolled_at = write_at(open.as_flattened_mut(), self.prefix_len % BLOCK_LEN, extranonce_prefix);
         write_at(open.as_flattened_mut(), rolled_at, rolled);
         open
     }
 
-    /// As many of `open` as there are.
+    /// As many of them as there are: one only if the whole coinbase ends in the block of the extranonce.
     #[inline]
     fn reached<'a>(&self, open: &'a [sha256::Block; 2]) -> &'a [sha256::Block] {
-        open.get(..self.open_len).unwrap_or(open)
+        open.get(..self.open().len()).unwrap_or(open)
     }
 
     pub(crate) fn prefix(&self) -> &[u8] {
-        &self.prefix
+        self.blocks.as_flattened().get(..self.prefix_len).unwrap_or_default()
     }
 
     pub(crate) fn suffix(&self) -> &[u8] {
-        &self.suffix
+        let behind = self.blocks.as_flattened().get(self.prefix_len + self.extranonce_len..);
+        behind.and_then(|bytes| bytes.get(..self.suffix_len)).unwrap_or_default()
     }
 
     pub(crate) fn extranonce_len(&self) -> usize {
@@ -228,7 +238,7 @@ impl Coinbase {
 
     /// The weight with or without a witness, in weight units.
     pub(crate) fn weight(&self, with_witness: bool) -> u64 {
-        let len = self.prefix.len() + self.extranonce_len + self.suffix.len();
+        let len = self.prefix_len + self.extranonce_len + self.suffix_len;
         // Marker, flag, number of items, length of the item, the item.
         let witness = if with_witness { 2 + 1 + 1 + WITNESS_RESERVED_VALUE.len() } else { 0 };
         len as u64 * 4 + witness as u64
@@ -236,7 +246,7 @@ impl Coinbase {
 
     /// The transaction as the block carries it.
     pub(crate) fn to_bytes(&self, extranonce: &[u8], with_witness: bool) -> Vec<u8> {
-        let body = [&*self.prefix, extranonce, &self.suffix].concat();
+        let body = [self.prefix(), extranonce, self.suffix()].concat();
         if !with_witness {
             return body;
         }

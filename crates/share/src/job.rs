@@ -114,7 +114,7 @@ pub struct Job {
     version: u32,
     version_rolling_allowed: bool,
     coinbase: Coinbase,
-    merkle_path: Box<[[u8; 32]]>,
+    merkle_path: Arc<[[u8; 32]]>,
     header: Header,
 }
 
@@ -179,6 +179,18 @@ impl Job {
     #[must_use]
     pub fn with_version_rolling(self, allowed: bool) -> Self {
         Self { version_rolling_allowed: allowed, ..self }
+    }
+
+    /// The same job. What it has in common with the other one of coinbase and merkle path, both hold together from now on: for jobs that a
+    /// pool sends to each channel by itself although they differ in little.
+    #[must_use]
+    pub fn held_with(self, other: &Self) -> Self {
+        let is_same_path = self.merkle_path == other.merkle_path;
+        Self {
+            coinbase: self.coinbase.held_with(&other.coinbase),
+            merkle_path: if is_same_path { Arc::clone(&other.merkle_path) } else { self.merkle_path },
+            ..self
+        }
     }
 
     /// The job's number on the wire.
@@ -367,6 +379,27 @@ mod tests {
         let copy = Job::from_parts(parts(&job)).unwrap();
         assert_eq!(copy, Job { template_id: None, tag: None, ..job.clone() });
         assert_eq!(copy.merkle_root(&[4; 20]), job.merkle_root(&[4; 20]));
+    }
+
+    #[test]
+    fn what_two_jobs_have_in_common_is_held_once() {
+        let template = template();
+        let job = Job::new(JobId(9), &template, &fixture::spec(&template, JobId(9), 3)).unwrap();
+        let longer = [job.coinbase_suffix(), &[0]].concat();
+        let other_path = job.merkle_path().iter().rev().copied().chain([[9; 32]]).collect();
+        let of = |parts: JobParts<'_>| Job::from_parts(parts).unwrap();
+        let held = |made: &Job, other: &Job| {
+            let held = made.clone().held_with(other);
+            assert_eq!(held, *made, "it stays what it is");
+            assert_eq!(held.merkle_root(&[4; 20]), made.merkle_root(&[4; 20]));
+            let path = Arc::ptr_eq(&held.merkle_path, &other.merkle_path);
+            (core::ptr::eq(held.coinbase_prefix(), other.coinbase_prefix()), path)
+        };
+        let first = of(parts(&job));
+        assert_eq!(held(&of(JobParts { id: JobId(10), ..parts(&job) }), &first), (true, true));
+        let paid_elsewhere = of(JobParts { coinbase_suffix: &longer, ..parts(&job) });
+        assert_eq!(held(&paid_elsewhere, &first), (false, true));
+        assert_eq!(held(&of(JobParts { merkle_path: other_path, ..parts(&job) }), &first), (true, false));
     }
 
     #[test]

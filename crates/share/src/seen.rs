@@ -90,13 +90,36 @@ impl Seen {
         }
         let places = (self.places.len() * 2).max(FIRST_PLACES);
         let old = std::mem::replace(&mut self.places, vec![0; places]);
-        for fingerprint in old.into_iter().filter(|&fingerprint| fingerprint != 0) {
+        self.refill(&old);
+        Ok(())
+    }
+
+    /// Puts the fingerprints of `old`, which are `len`, into the empty table.
+    fn refill(&mut self, old: &[u64]) {
+        for &fingerprint in old.iter().filter(|&&fingerprint| fingerprint != 0) {
             if let Some(Place::Free { index, .. }) = self.probe(fingerprint) {
                 self.put(index, fingerprint);
             }
         }
-        self.room = self.capacity() - self.len;
-        Ok(())
+        self.room = self.capacity().saturating_sub(self.len);
+    }
+
+    /// What is remembered, as small as it can be: for [`Self::unpacked`].
+    pub(crate) fn packed(&self) -> Box<[u64]> {
+        let mut packed = Vec::with_capacity(self.len);
+        packed.extend(self.places.iter().filter(|&&fingerprint| fingerprint != 0));
+        packed.into()
+    }
+
+    /// A set of that key and limit that remembers what one did from which [`Self::packed`] came.
+    pub(crate) fn unpacked(key: [u8; 16], limit: usize, packed: &[u64]) -> Self {
+        let mut seen = Self::new(key, limit);
+        if !packed.is_empty() {
+            let places = (packed.len() * 3 / 2 + 1).next_power_of_two().max(FIRST_PLACES);
+            (seen.places, seen.len) = (vec![0; places], packed.len());
+            seen.refill(packed);
+        }
+        seen
     }
 
     /// Lets nothing but [`BLOCK_ROOM`] blocks in until the next [`Self::make_room`]: for an owner of many sets that share one
@@ -286,6 +309,45 @@ mod tests {
         assert_eq!(add(&mut seen, (1, 2, [3; 14])), Some(true));
         assert_eq!(add(&mut seen, (1, 2, [3; 14])), Some(false));
         assert_eq!(seen.len(), 1);
+    }
+
+    #[test]
+    fn what_was_packed_is_what_it_was() {
+        for count in [0, 1, 42, 43, 85, 86, 999, 1000] {
+            let mut seen = Seen::new([1; 16], 1000);
+            for share in 0..count {
+                seen.make_room().unwrap();
+                assert_eq!(add(&mut seen, (share, 0, [0; 14])), Some(true));
+            }
+            let packed = seen.packed();
+            assert_eq!(packed.len() as u64, count);
+            let mut seen = Seen::unpacked([1; 16], 1000, &packed);
+            assert_eq!(seen.len() as u64, count);
+            assert!((0..count).all(|share| add(&mut seen, (share, 0, [0; 14])) == Some(false)));
+            assert_eq!(seen.make_room().is_ok(), count < 1000);
+            assert_eq!(add(&mut seen, (count, 0, [0; 14])), (count < 1000).then_some(true));
+        }
+    }
+
+    #[test]
+    fn a_full_set_with_blocks_has_room_for_as_many_when_it_was_packed() {
+        let mut seen = Seen::new([1; 16], 42);
+        for share in 0..42 {
+            seen.make_room().unwrap();
+            add(&mut seen, (share, 0, [0; 14]));
+        }
+        let block = |seen: &mut Seen, share| match seen.find(seen.fingerprint(share, 0, &[0; 14])) {
+            Place::BlockOnly { index, fingerprint } => {
+                seen.insert(index, fingerprint);
+                true
+            }
+            Place::Taken | Place::Free { .. } | Place::NoRoom => false,
+        };
+        assert!((42..50).all(|share| block(&mut seen, share)));
+        let mut seen = Seen::unpacked([1; 16], 42, &seen.packed());
+        assert_eq!(seen.make_room(), Err(SeenFull { limit: 42 }));
+        assert!((50..42 + BLOCK_ROOM as u64).all(|share| block(&mut seen, share)));
+        assert!(!block(&mut seen, 100), "{} blocks and no more", BLOCK_ROOM);
     }
 
     #[test]

@@ -12,12 +12,38 @@ pub const SEEN_TIPS: usize = 6;
 /// The same job may be declared again, under another number and at any time, so nothing in a share's fields tells it from others; its header's
 /// hash does ([`crate::judge_by_hash`]). A header names the block before it, so there is a set for each of these, and the hashes of a tip
 /// outlive it: if the chain comes back to it, none of them earns again.
+///
+/// Sets are packed when the first share on a further block comes, and unpacked when one comes for a block of theirs again.
 #[derive(Clone, Debug)]
 pub struct SeenHashes {
     key: [u8; 16],
     limit: usize,
+    /// How many hashes may be kept of former tips but the last of them.
+    former_max: usize,
     /// The one asked for last is the last one.
-    sets: Vec<(BlockHash, Seen)>,
+    sets: Vec<(BlockHash, Kept)>,
+}
+
+/// A set, which nearly always is that of a former tip.
+#[derive(Clone, Debug)]
+enum Kept {
+    Open(Box<Seen>),
+    Packed(Box<[u64]>),
+}
+
+impl Kept {
+    fn len(&self) -> usize {
+        match self {
+            Self::Open(seen) => seen.len(),
+            Self::Packed(packed) => packed.len(),
+        }
+    }
+
+    fn pack(&mut self) {
+        if let Self::Open(seen) = self {
+            *self = Self::Packed(seen.packed());
+        }
+    }
 }
 
 impl SeenHashes {
@@ -26,7 +52,16 @@ impl SeenHashes {
     /// `key` is random and unknown to miners.
     #[must_use]
     pub const fn new(key: [u8; 16], limit: usize) -> Self {
-        Self { key, limit, sets: Vec::new() }
+        Self { key, limit, former_max: usize::MAX, sets: Vec::new() }
+    }
+
+    /// Former tips are forgotten, oldest first, where they have more hashes together than that; the last of them is not.
+    #[must_use]
+    pub const fn with_former_max(self, former_max: usize) -> Self {
+        // There is nothing to drop in a field that is overwritten.
+        let mut all = self;
+        all.former_max = former_max;
+        all
     }
 
     /// The set for shares that stand on that block. With the first share on a new block, the block of [`SEEN_TIPS`] that no share has come
@@ -44,14 +79,20 @@ impl SeenHashes {
             }
             None => self.start(prev_hash),
         }
-        let (_, seen) = self.sets.last_mut().expect("it was found or put there");
-        seen
+        let (_, kept) = self.sets.last_mut().expect("it was found or put there");
+        if let Kept::Packed(packed) = kept {
+            *kept = Kept::Open(Box::new(Seen::unpacked(self.key, self.limit, packed)));
+        }
+        match kept {
+            Kept::Open(seen) => seen,
+            Kept::Packed(_) => unreachable!("it was unpacked"),
+        }
     }
 
     /// How many hashes are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sets.iter().map(|(_, seen)| seen.len()).sum()
+        self.sets.iter().map(|(_, kept)| kept.len()).sum()
     }
 
     /// Whether none is remembered.
@@ -62,10 +103,11 @@ impl SeenHashes {
 
     #[cold]
     fn start(&mut self, prev_hash: BlockHash) {
-        if self.sets.len() >= SEEN_TIPS {
+        self.sets.iter_mut().for_each(|(_, kept)| kept.pack());
+        while self.sets.len() >= SEEN_TIPS || (self.sets.len() > 1 && self.len() > self.former_max) {
             self.sets.remove(0);
         }
-        self.sets.push((prev_hash, Seen::new(self.key, self.limit)));
+        self.sets.push((prev_hash, Kept::Open(Box::new(Seen::new(self.key, self.limit)))));
     }
 }
 
@@ -173,6 +215,46 @@ mod tests {
         seen.on(block(7));
         let kept: Vec<_> = seen.sets.iter().map(|(block, _)| *block).collect();
         assert_eq!(kept, [3, 4, 5, 6, 1, 7].map(block));
+    }
+
+    #[test]
+    fn former_tips_take_eight_bytes_for_a_share() {
+        let taken = allocation_counter::measure(|| {
+            let mut seen = SeenHashes::new([1; 16], 1000);
+            for above in 900_000..900_006 {
+                let job = job(1, above);
+                (0..100).for_each(|nonce| judged(&mut seen, &job, nonce).0.unwrap());
+            }
+            assert_eq!(seen.len(), 600);
+            core::mem::forget(seen);
+        });
+        // The table of the present tip has 256 places, and those of five others would have as many each.
+        let former = 5 * 100 * 8;
+        assert!((former..former + 256 * 8 + 1024).contains(&taken.bytes_current), "{}", taken.bytes_current);
+    }
+
+    #[test]
+    fn former_tips_but_the_last_are_forgotten_beyond_their_share() {
+        let mut seen = SeenHashes::new([1; 16], 1000).with_former_max(25);
+        let jobs: Vec<_> = (900_000..900_005).map(|above| job(1, above)).collect();
+        let mut submit = |job: usize, nonces: core::ops::Range<u32>| -> usize {
+            let results = nonces.map(|nonce| judged(&mut seen, &jobs[job], nonce).0);
+            results.filter(Result::is_ok).count()
+        };
+        assert_eq!((submit(0, 0..10), submit(1, 0..10), submit(2, 0..10)), (10, 10, 10));
+        assert_eq!(submit(0, 0..10), 0, "20 are few enough");
+        assert_eq!(submit(3, 0..40), 40);
+        assert_eq!(
+            (submit(0, 0..10), submit(2, 0..10)),
+            (0, 0),
+            "of 30 those without shares for longest went"
+        );
+        assert_eq!(submit(4, 0..1), 1);
+        assert_eq!(
+            (submit(3, 0..40), submit(2, 0..10)),
+            (40, 0),
+            "the last one stays, however many they are"
+        );
     }
 
     #[test]

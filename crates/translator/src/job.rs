@@ -67,13 +67,13 @@ pub struct Sv1Job {
     number: u64,
     ntime: u32,
     floor: u64,
-    /// The line between the job's id and its last parameter.
-    body: Box<[u8]>,
+    /// The line between the job's id and its last parameter, if it is kept.
+    body: Option<Box<[u8]>>,
 }
 
 impl Sv1Job {
     /// What machines are told of a channel's work. `number` is a multiple of [`NUMBER_STEP`]; jobs with numbers below `floor` are of no
-    /// more use.
+    /// more use. The line is put together when it is sent; see [`Self::rendered`].
     ///
     /// # Errors
     ///
@@ -93,7 +93,6 @@ impl Sv1Job {
         let fixed = Extranonce::join(work.prefix.as_bytes(), zeros.get(..padding).unwrap_or_default());
         let route = Route { link, key: work.key, source: work.source };
         let ntime = work.job.min_ntime();
-        let body = body(&work.job, &fixed, ntime);
         let job = Arc::clone(&work.job);
         Ok(Self {
             job,
@@ -106,27 +105,63 @@ impl Sv1Job {
             number,
             ntime,
             floor,
-            body,
+            body: None,
         })
+    }
+
+    /// The same job, which keeps its line: for one that many machines are told of.
+    ///
+    /// That is more than half of what a job takes, so where each machine has jobs of its own none is kept.
+    #[must_use]
+    pub fn rendered(self) -> Self {
+        let body = self.body();
+        Self { body: Some(body), ..self }
     }
 
     /// The same job under another number and with a later time, so that machines hear from us although nothing has changed.
     #[must_use]
     pub fn renewed(&self, number: u64, ntime: u32) -> Self {
         let ntime = ntime.clamp(self.job.min_ntime(), self.job.min_ntime().saturating_add(NTIME_AHEAD_MAX));
-        let body = body(&self.job, &self.fixed, ntime);
         let Self { route, target, version_mask, work, fixed, padding, floor, .. } = *self;
         let job = Arc::clone(&self.job);
-        Self { job, route, target, version_mask, work, fixed, padding, number, ntime, floor, body }
+        let renewed =
+            Self { job, route, target, version_mask, work, fixed, padding, number, ntime, floor, body: None };
+        if self.body.is_some() { renewed.rendered() } else { renewed }
     }
 
     /// Appends the line, under `number` and with `is_clean` for its last parameter.
     pub fn write(&self, number: u64, is_clean: bool, out: &mut Vec<u8>) {
-        out.reserve(HEAD.len() + ID_LEN + self.body.len() + 8);
+        let Some(body) = &self.body else { return self.render(number, is_clean, out) };
+        out.reserve(HEAD.len() + ID_LEN + body.len() + 8);
         out.extend_from_slice(HEAD);
         out.extend((0..ID_LEN).rev().map(|digit| hex_digit(number >> (4 * digit))));
-        out.extend_from_slice(&self.body);
+        out.extend_from_slice(body);
         out.extend_from_slice(if is_clean { b"true]}\n" } else { b"false]}\n" });
+    }
+
+    /// Puts the line together.
+    fn render(&self, number: u64, is_clean: bool, out: &mut Vec<u8>) {
+        let job = &*self.job;
+        let notify = Notify {
+            job: number,
+            prev_hash: job.tip().prev_hash.as_ref(),
+            coinbase_prefix: &[job.coinbase_prefix(), self.fixed.as_bytes()],
+            coinbase_suffix: job.coinbase_suffix(),
+            merkle_path: job.merkle_path(),
+            version: job.version(),
+            nbits: job.tip().nbits.to_consensus(),
+            ntime: self.ntime,
+            clean: is_clean,
+        };
+        write_notify(out, &notify);
+    }
+
+    /// The line between the job's id and its last parameter.
+    fn body(&self) -> Box<[u8]> {
+        let mut line = Vec::new();
+        self.render(0, true, &mut line);
+        let end = line.len().saturating_sub(b"true]}\n".len());
+        line.get(HEAD.len() + ID_LEN..end).unwrap_or_default().into()
     }
 
     /// The job as a machine with that extranonce1 works on it, its shares being good from `target` on.
@@ -215,25 +250,6 @@ fn hex_digit(value: u64) -> u8 {
         digit @ 0..=9 => b'0' + digit,
         digit => b'a' + digit - 10,
     }
-}
-
-/// The line between the job's id and its last parameter.
-fn body(job: &Job, fixed: &Extranonce, ntime: u32) -> Box<[u8]> {
-    let mut line = Vec::new();
-    let notify = Notify {
-        job: 0,
-        prev_hash: job.tip().prev_hash.as_ref(),
-        coinbase_prefix: &[job.coinbase_prefix(), fixed.as_bytes()],
-        coinbase_suffix: job.coinbase_suffix(),
-        merkle_path: job.merkle_path(),
-        version: job.version(),
-        nbits: job.tip().nbits.to_consensus(),
-        ntime,
-        clean: true,
-    };
-    write_notify(&mut line, &notify);
-    let end = line.len().saturating_sub(b"true]}\n".len());
-    line.get(HEAD.len() + ID_LEN..end).unwrap_or_default().into()
 }
 
 #[cfg(test)]

@@ -41,6 +41,10 @@ pub const JOBS_KEPT: usize = 8;
 /// Shares that are remembered for each block that jobs stood on, so that none is taken twice.
 pub const SEEN_MAX: usize = 65_536;
 
+/// Most of them that are remembered of all blocks before the last two together: two blocks of ten minutes, at ten a minute. Upstreams that are
+/// not of one mind send machines back and forth between the last two.
+const SEEN_FORMER_MAX: usize = 256;
+
 /// Bytes that each of them takes, as tables grow.
 const SEEN_COST: usize = 16;
 
@@ -337,7 +341,7 @@ impl Machine {
             number_offset: 0,
             // Seven bits of the key are no help to anybody who would guess the rest.
             resumed_offset: terms.seen_key[0] & RESUMED_OFFSET_MAX,
-            seen: SeenHashes::new(terms.seen_key, SEEN_MAX),
+            seen: SeenHashes::new(terms.seen_key, SEEN_MAX).with_former_max(SEEN_FORMER_MAX),
             assignments: Assignments::default(),
             counts: ShareCounts::default(),
             best: None,

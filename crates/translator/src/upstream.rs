@@ -11,7 +11,7 @@ use std::sync::Arc;
 use adit_messages::tlv::Tlv;
 use adit_messages::types::{B032, U256};
 use adit_messages::{Protocol, Side, encode_with_tlvs, limits, mining};
-use adit_share::{Extranonce, MAX_EXTRANONCE_LEN};
+use adit_share::{Extranonce, Job, MAX_EXTRANONCE_LEN};
 use adit_transport::{Frame, FrameQueue, Header};
 use adit_units::{Hashrate, Monotonic, Target};
 
@@ -88,6 +88,8 @@ pub struct Upstream {
     events: VecDeque<Event>,
     registry: Registry,
     budget: Budget,
+    /// What jobs of other channels are likely to have in common with the next ones.
+    newest: Option<Arc<Job>>,
     /// How many shares wait for an answer, of all channels.
     pending: usize,
     last_generation: u64,
@@ -127,6 +129,7 @@ impl Upstream {
             events: VecDeque::new(),
             registry: Registry::default(),
             budget: Budget::default(),
+            newest: None,
             pending: 0,
             last_generation: 0,
             silence: Silence::new(now),

@@ -112,11 +112,7 @@ pub(super) async fn follow<M: Member>(run: Arc<Run<M>>, place: usize, steps: Rea
     }
 }
 
-async fn live<M: Member>(
-    run: &Arc<Run<M>>,
-    place: usize,
-    mut steps: Reader<Step>,
-) -> Result<(), Lost> {
+async fn live<M: Member>(run: &Arc<Run<M>>, place: usize, mut steps: Reader<Step>) -> Result<(), Lost> {
     let gone = |_| BROKEN_OFF.to_owned();
     let mut member = M::connect(Arc::clone(run), place).await?;
     run.tally().greeted += 1;

@@ -37,6 +37,9 @@ const SHARE_HASHES: u32 = 16;
 /// How long there is nothing to do between two jobs, so that each meets a translator at rest, as in the field.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Jobs of a block, one in half a minute for ten minutes.
+const BLOCK_JOBS: u32 = 20;
+
 /// How often the translator is tried until it has work.
 const TRY: Duration = Duration::from_millis(100);
 
@@ -53,6 +56,9 @@ pub struct Plan {
     pub rate: Option<NonZeroU32>,
     /// How long shares are submitted.
     pub duration: Duration,
+    /// Through how many blocks, for that long each and on as many jobs as come in ten minutes, so that machines hold what busy ones hold;
+    /// none for shares on the last job only.
+    pub blocks: u32,
     /// Of how many shares one is good enough for the pool.
     pub one_up_in: NonZeroU32,
 }
@@ -115,6 +121,20 @@ impl Drop for Above {
 ///
 /// If the translator ends, or machines do not get work. Machines and shares lost later stand in the report.
 pub async fn run(plan: &Plan, upstream: Upstream, subject: Subject) -> Result<Report, LoadError> {
+    run_until(plan, upstream, subject, async {}).await
+}
+
+/// As [`run`], and machines stay until `left` is done, so that somebody else can look.
+///
+/// # Errors
+///
+/// As there.
+pub async fn run_until(
+    plan: &Plan,
+    upstream: Upstream,
+    subject: Subject,
+    left: impl Future<Output = ()>,
+) -> Result<Report, LoadError> {
     let Subject { address, watched } = subject;
     let mut crowd = Crowd::new(Terms::new(plan, address), Step::Open);
     let (orders, ordered) = mpsc::channel(1);
@@ -136,10 +156,12 @@ pub async fn run(plan: &Plan, upstream: Upstream, subject: Subject) -> Result<Re
     };
     let jobs = reach(&crowd, &above, watched, Order::Job, plan.jobs).await?;
     let tips = reach(&crowd, &above, watched, Order::Tip, plan.tips).await?;
-    let shares = mine(plan, &crowd, watched).await?;
-    let idle_each = bytes_each(Some(idle), Some(before), plan.machines).unwrap_or(0);
-    let memory = Memory { before, idle_each, after: watched.resident()? };
+    let shares = mine(plan, &crowd, &above, watched).await?;
+    let each = |resident| bytes_each(Some(resident), Some(before), plan.machines).unwrap_or(0);
+    let after = watched.resident()?;
+    let memory = Memory { before, idle_each: each(idle), after_each: each(after), after };
     let lost = crowd.run.tally().failures.clone();
+    left.await;
     crowd.leave().await;
     Ok(Report { asked: Asked::new(plan), storm, memory, jobs, tips, shares, lost })
 }
@@ -187,16 +209,49 @@ async fn reach(
     Ok(Reach::new(tally.jobs.get(first..).unwrap_or_default(), machines, spent))
 }
 
+/// Has machines mine through blocks.
+async fn live(plan: &Plan, crowd: &Crowd, above: &Above, watched: Watched) -> Result<(), LoadError> {
+    for block in 1..=plan.blocks {
+        let start = Clock.monotonic();
+        reach(crowd, above, watched, Order::Tip, 1).await?;
+        crowd.steps.modify(|step| *step = Step::Mine);
+        for job in 1..=BLOCK_JOBS {
+            sleep_until(start + plan.duration * job / BLOCK_JOBS).await;
+            if job < BLOCK_JOBS {
+                let _ = above.orders.send(Order::Job).await;
+            }
+        }
+        if block < plan.blocks {
+            // Nobody mines when a tip comes, so that no share is stale.
+            crowd.rest(start, is_settled).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether all shares were answered, and those have come to the pool that should.
+fn is_settled(tally: &Tally) -> bool {
+    tally.unanswered() == 0 && tally.went_up >= tally.due_up
+}
+
 /// Has shares submitted for as long as planned, if any are.
-async fn mine(plan: &Plan, crowd: &Crowd, watched: Watched) -> Result<Option<ShareResults>, LoadError> {
+async fn mine(
+    plan: &Plan,
+    crowd: &Crowd,
+    above: &Above,
+    watched: Watched,
+) -> Result<Option<ShareResults>, LoadError> {
     if plan.rate.is_none() {
         return Ok(None);
     }
     let (cpu, start) = (CpuMeter::start(Some(watched))?, Clock.monotonic());
-    crowd.steps.modify(|step| *step = Step::Mine);
-    sleep_until(start + plan.duration).await;
-    let settled = |tally: &Tally| tally.unanswered() == 0 && tally.went_up >= tally.due_up;
-    let per_second = crowd.rest(start, settled).await;
+    if plan.blocks > 0 {
+        live(plan, crowd, above, watched).await?;
+    } else {
+        crowd.steps.modify(|step| *step = Step::Mine);
+        sleep_until(start + plan.duration).await;
+    }
+    let per_second = crowd.rest(start, is_settled).await;
     let spent = cpu.spent()?;
     Ok(Some(ShareResults::new(&crowd.run.tally(), per_second, spent)))
 }
@@ -208,7 +263,7 @@ mod tests {
     /// A plan for a machine that has nothing to do.
     pub(super) fn idle_plan(one_up_in: u32) -> Plan {
         let one_up_in = NonZeroU32::new(one_up_in).unwrap();
-        Plan { machines: 1, jobs: 0, tips: 0, rate: None, duration: Duration::ZERO, one_up_in }
+        Plan { machines: 1, jobs: 0, tips: 0, rate: None, duration: Duration::ZERO, blocks: 0, one_up_in }
     }
 
     #[test]

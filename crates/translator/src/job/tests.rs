@@ -89,3 +89,20 @@ fn a_renewed_job_is_the_same_but_for_number_and_time() {
     assert_eq!(job.renewed(768, TIME - 30).ntime(), TIME, "never before the upstream's");
     assert_eq!(job.renewed(768, TIME + 100_000).ntime(), TIME + 3_600, "and never far ahead of it");
 }
+
+#[test]
+fn a_line_is_the_same_whether_it_is_kept_or_put_together_when_it_is_sent() {
+    let line = |job: &Sv1Job, number, is_clean| {
+        let mut line = b"before".to_vec();
+        job.write(number, is_clean, &mut line);
+        line
+    };
+    let fresh = Sv1Job::new(&work(&[9; 6], 14), 1, (256, 256), 8).unwrap();
+    let kept = Sv1Job::new(&work(&[9; 6], 14), 1, (256, 256), 8).unwrap().rendered();
+    let renewed = [&fresh, &kept].map(|job| job.renewed(512, TIME + 60));
+    assert_eq!(renewed.each_ref().map(|job| job.body.is_some()), [false, true]);
+    for (number, is_clean) in [(256, true), (0x0123_4567_89ab_cdef, false), (u64::MAX, true)] {
+        assert_eq!(line(&fresh, number, is_clean), line(&kept, number, is_clean));
+        assert_eq!(line(&renewed[0], number, is_clean), line(&renewed[1], number, is_clean));
+    }
+}

@@ -180,6 +180,8 @@ impl Machine {
             let extranonce = job.rolled(self.extranonce1, extranonce2.as_slice());
             let worker = self.users.get(user).and_then(|user| user.worker);
             let (route, work) = (job.route(), job.work());
+            // A machine that mines at its pace never has two of them wait; without this there would be room for four.
+            self.shares.reserve_exact(1);
             self.shares.push_back(Share { route, nonce, ntime, version, extranonce, work, is_block, worker });
         }
         Ok(())

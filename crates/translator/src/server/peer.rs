@@ -296,7 +296,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Says goodbye, and gives back what was lent.
-    async fn finish(mut self, end: &End) {
+    ///
+    /// It takes no part of `self` with it, because a future keeps twice what is moved within it.
+    async fn finish(&mut self, end: &End) {
         self.pass_on();
         if matches!(end, End::Draining) {
             self.machine.handle_drain();

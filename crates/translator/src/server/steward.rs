@@ -306,6 +306,7 @@ impl Steward {
         let Some(desk) = self.desks.get(&work.key) else { return };
         let floor = if self.ends_former(desk, id, work) { number } else { desk.floor };
         let job = match Sv1Job::new(work, id, (number, floor), self.config.machine.extranonce2_len) {
+            Ok(job) if self.config.mode == Mode::Aggregated => Arc::new(job.rendered()),
             Ok(job) => Arc::new(job),
             Err(error) => return self.leave(id, &error.into()),
         };

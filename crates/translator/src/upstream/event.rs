@@ -67,7 +67,7 @@ pub enum Outcome {
 pub struct ChannelWork {
     /// What the channel's owner calls it.
     pub key: u64,
-    /// The job, the same for all channels of a group. Its own number is the pool's.
+    /// The job, the same for all channels that mine the same. Its own number is zero, whatever the pool calls it for each of them.
     pub job: Arc<Job>,
     /// What shares have to name.
     pub source: Source,

@@ -168,12 +168,13 @@ impl Upstream {
             return Ok(());
         }
         let body = JobBody::new(job, self.fixed_version, &self.budget)?;
-        let (min_ntime, mut made) = (job.min_ntime.as_ref().copied(), Made::default());
+        let (min_ntime, mut made) = (job.min_ntime.as_ref().copied(), Made::like(self.newest.take()));
         for id in ids {
             let take = |channel: &mut Channel| channel.take_job(&body, min_ntime, &mut made);
             let work = self.registry.change(id, take).transpose()?.flatten();
             self.events.extend(work.map(Event::Work));
         }
+        self.newest = made.into_newest();
         Ok(())
     }
 
@@ -188,13 +189,14 @@ impl Upstream {
         }
         self.last_generation += 1;
         let chain = ChainEnd::new(set, self.last_generation);
-        let (mut made, mut is_known) = (Made::default(), false);
+        let (mut made, mut is_known) = (Made::like(self.newest.take()), false);
         for id in ids {
             let take = |channel: &mut Channel| channel.take_tip(chain, set.job_id, &mut made, now);
             let work = self.registry.change(id, take).transpose()?.flatten();
             is_known |= work.is_some();
             self.events.extend(work.map(Event::Work));
         }
+        self.newest = made.into_newest();
         // A member that came after the job waits for one of its own.
         if is_known {
             Ok(())

@@ -84,7 +84,8 @@ impl JobBody {
     fn job(&self, base: &Base, min_ntime: u32, extranonce_len: usize) -> Result<Job, UpstreamError> {
         let height = height(&self.coinbase_prefix);
         Job::from_parts(JobParts {
-            id: JobId(self.id),
+            // What tells it from others is its source, so that jobs of several channels can be one.
+            id: JobId(0),
             tip: Tip::new(base.prev_hash, height, base.nbits, base.min_ntime),
             min_ntime,
             version: self.version,
@@ -145,10 +146,26 @@ impl ChainEnd {
 }
 
 /// The jobs that one message has made, so that the channels of a group share them, whenever each of them was told of the tip.
-#[derive(Debug, Default)]
-pub(super) struct Made(BTreeMap<(usize, Base, usize), Arc<Job>>);
+///
+/// Pools without groups send each channel a job of its own, which is the one that the channel before it was sent too, or differs in whom it
+/// pays: what is the same is held once.
+#[derive(Debug)]
+pub(super) struct Made {
+    jobs: BTreeMap<(usize, Base, usize), Arc<Job>>,
+    newest: Option<Arc<Job>>,
+}
 
 impl Made {
+    /// None yet, and the job that the connection has made last.
+    pub(super) const fn like(newest: Option<Arc<Job>>) -> Self {
+        Self { jobs: BTreeMap::new(), newest }
+    }
+
+    /// The job that the connection has made last.
+    pub(super) fn into_newest(self) -> Option<Arc<Job>> {
+        self.newest
+    }
+
     /// The job on that tip for extranonces of that length.
     pub(super) fn job(
         &mut self,
@@ -158,11 +175,17 @@ impl Made {
         extranonce_len: usize,
     ) -> Result<Arc<Job>, UpstreamError> {
         let name = (Arc::as_ptr(body).addr(), chain.base, extranonce_len);
-        if let Some(job) = self.0.get(&name) {
+        if let Some(job) = self.jobs.get(&name) {
             return Ok(Arc::clone(job));
         }
-        let job = Arc::new(body.job(&chain.base, min_ntime, extranonce_len)?);
-        self.0.insert(name, Arc::clone(&job));
+        let job = body.job(&chain.base, min_ntime, extranonce_len)?;
+        let job = match &self.newest {
+            Some(newest) if **newest == job => Arc::clone(newest),
+            Some(newest) => Arc::new(job.held_with(newest)),
+            None => Arc::new(job),
+        };
+        self.newest = Some(Arc::clone(&job));
+        self.jobs.insert(name, Arc::clone(&job));
         Ok(job)
     }
 }

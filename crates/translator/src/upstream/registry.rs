@@ -35,7 +35,8 @@ enum Place {
 /// The channels of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    open: BTreeMap<u32, Channel>,
+    /// On the heap, because half of such a map's places are empty where numbers only rise.
+    open: BTreeMap<u32, Box<Channel>>,
     opening: BTreeMap<u32, Opening>,
     keys: BTreeMap<u64, Place>,
     /// Group and member.
@@ -67,15 +68,15 @@ impl Registry {
     }
 
     pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
-        self.open.values()
+        self.open.values().map(|channel| &**channel)
     }
 
     pub(super) fn channels_mut(&mut self) -> impl Iterator<Item = &mut Channel> {
-        self.open.values_mut()
+        self.open.values_mut().map(|channel| &mut **channel)
     }
 
     pub(super) fn by_id(&mut self, id: u32) -> Option<&mut Channel> {
-        self.open.get_mut(&id)
+        self.open.get_mut(&id).map(|channel| &mut **channel)
     }
 
     /// Changes a channel in a way that may change when something is due for it.
@@ -188,7 +189,7 @@ impl Registry {
         self.groups.insert((channel.group, channel.id));
         self.idle.extend(channel.idle_since.map(|since| (since, channel.id)));
         self.due.extend(channel.speed.due.map(|due| (due, channel.id)));
-        self.open.insert(channel.id, channel);
+        self.open.insert(channel.id, Box::new(channel));
     }
 
     pub(super) fn remove(&mut self, id: u32) -> Option<Channel> {
@@ -196,7 +197,7 @@ impl Registry {
         self.keys.remove(&channel.key);
         self.groups.remove(&(channel.group, id));
         self.forget_times(id, (channel.idle_since, channel.speed.due));
-        Some(channel)
+        Some(*channel)
     }
 
     /// The owner does not want the channel any more; the answer is the channel, if it was open. One that is being opened is then nobody's.

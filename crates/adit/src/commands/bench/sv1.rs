@@ -44,6 +44,7 @@ pub(super) async fn measure(args: &BenchSv1Args) -> anyhow::Result<Report> {
         tips: args.tips,
         rate: NonZeroU32::new(args.rate),
         duration: Duration::from_secs(args.seconds),
+        blocks: args.blocks,
         one_up_in: args.one_up_in,
     };
     let identity = keys::certify(&AuthorityKeyPair::generate(&mut OsRng), CERTIFICATE_DAYS)?;

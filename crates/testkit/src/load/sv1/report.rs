@@ -71,6 +71,8 @@ pub struct Memory {
     pub before: u64,
     /// For each machine with work and nothing to say.
     pub idle_each: u64,
+    /// For each machine after the jobs and shares.
+    pub after_each: u64,
     /// In all, after the jobs and shares.
     pub after: u64,
 }
@@ -178,11 +180,12 @@ impl Display for Report {
             write!(f, "; each: ms {}", Millis(quantiles))?;
         }
         writeln!(f, "; {} us CPU each", Cpu(cpu_ns_each))?;
-        let Memory { before, idle_each, after } = self.memory;
+        let Memory { before, idle_each, after_each, after } = self.memory;
         writeln!(
             f,
-            "memory      idle machine {}; in all {} before, {} after",
+            "memory      idle machine {}, afterwards {}; in all {} before, {} after",
             Kib(idle_each),
+            Kib(after_each),
             Kib(before),
             Kib(after)
         )?;
@@ -269,7 +272,7 @@ mod tests {
         let tally = Tally { submitted: 2, accepted: 2, due_up: 1, went_up: 1, ..Tally::default() };
         let asked = Asked { machines: 2, jobs: 1, tips: 0, rate: 1, seconds: 1, one_up_in: 2 };
         let storm = Storm { machines: 2, micros: 1, work_micros: None, cpu_ns_each: None };
-        let memory = Memory { before: 1, idle_each: 1, after: 1 };
+        let memory = Memory { before: 1, idle_each: 1, after_each: 1, after: 1 };
         let jobs = Reach::new(&[news(Some(100), &[110, 120])], 2, NO_TIME);
         let shares = Some(ShareResults::new(&tally, 2, Some(Duration::from_micros(5))));
         let good = Report { asked, storm, memory, jobs, tips: None, shares, lost: BTreeMap::new() };

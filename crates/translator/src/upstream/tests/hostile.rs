@@ -202,7 +202,6 @@ impl Books {
                 assert!(self.open.contains(&work.key), "work for whom?");
                 let len = work.prefix.as_bytes().len() + usize::from(work.extranonce_size);
                 assert_eq!(work.job.extranonce_len(), len);
-                assert_eq!(work.job.id().0, work.source.job);
                 self.works.retain(|known| known.key != work.key);
                 self.works.push(work);
             }

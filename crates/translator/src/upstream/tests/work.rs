@@ -18,11 +18,34 @@ fn a_future_job_becomes_work_with_its_tip() {
     assert_eq!((key, source), (7, Source { channel: 2, job: 1, generation: 1 }));
     assert_eq!((prefix.as_bytes(), extranonce_size), (&[2, 0, 0, 0, 9, 9, 9, 9][..], 14));
     assert_eq!((target, is_new_tip), (Target::MAX, true));
-    assert_eq!((job.id().0, job.min_ntime(), job.extranonce_len()), (1, NTIME, 22));
+    assert_eq!((job.min_ntime(), job.extranonce_len()), (NTIME, 22));
     assert_eq!((job.coinbase_prefix(), job.coinbase_suffix()), (&b"begin"[..], &b"end"[..]));
     assert_eq!((job.merkle_path(), job.version()), (&[[6; 32]][..], 0x2000_0000));
     assert_eq!(job.tip().nbits.to_consensus(), 0x1d00_ffff);
     assert!(job.version_rolling_allowed());
+}
+
+#[test]
+fn jobs_that_each_channel_was_sent_by_itself_were_held_as_often_as_there_are_channels() {
+    let mut stage = Stage::open(&[(7, 2), (8, 3), (9, 4)]);
+    let mut start = |channel, message: Message<'_>| {
+        stage.hears(message).unwrap();
+        stage.hears(tip(channel, 10 + channel, 1)).unwrap();
+        let work = stage.work();
+        assert_eq!(
+            (work.source.channel, work.source.job),
+            (channel, 10 + channel),
+            "numbers are the channel's own"
+        );
+        work.job
+    };
+    let [one, other] = [2, 3].map(|channel| start(channel, job(channel, 10 + channel, None)));
+    assert!(Arc::ptr_eq(&one, &other));
+    let Message::NewExtendedMiningJob(like) = job(4, 14, None) else { panic!("a job") };
+    let coinbase_tx_suffix = B064K::try_from(&b"END"[..]).unwrap();
+    let paid_apart = start(4, mining::NewExtendedMiningJob { coinbase_tx_suffix, ..like }.into());
+    assert_eq!(paid_apart.coinbase_suffix(), b"END");
+    assert!(core::ptr::eq(paid_apart.merkle_path(), one.merkle_path()));
 }
 
 /// SRI: `aggregated_translator_handles_downstream_connecting_during_future_job`.
