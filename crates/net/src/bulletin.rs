@@ -124,6 +124,10 @@ impl<T> Reader<T> {
                 self.value.mark_unchanged();
                 Poll::Ready(Ok(()))
             }
+            Err(_) if self.value.borrow().has_changed() => {
+                self.value.mark_unchanged();
+                Poll::Ready(Ok(()))
+            }
             Err(_) => Poll::Ready(Err(Abandoned)),
         }
     }
@@ -193,10 +197,11 @@ impl Ear {
             Some((place, _)) => *place,
             None => wakers.claim(),
         };
-        if let Some(mine) = wakers.places.get_mut(place) {
-            *mine = Some(waker.clone());
-        }
-        self.place = Some((place, waker.clone()));
+        let before = wakers.places.get_mut(place).and_then(|mine| mine.replace(waker.clone()));
+        let former = self.place.replace((place, waker.clone()));
+        // The last waker of a task may take the task's memory with it, which nobody else should wait for.
+        drop(wakers);
+        drop((before, former));
     }
 }
 
@@ -309,8 +314,14 @@ mod tests {
         drop(bulletin.clone());
         assert_eq!(poll(&mut reader, &waker), Poll::Pending);
         let before = wakes.0.load(SeqCst);
+        bulletin.modify(|value| *value = 9);
         drop(bulletin);
         assert!(wakes.0.load(SeqCst) > before && reader.is_abandoned());
+        assert_eq!(
+            (poll(&mut reader, &waker), *reader.borrow()),
+            (Poll::Ready(Ok(())), 9),
+            "the last word counts"
+        );
         assert_eq!(poll(&mut reader, &waker), Poll::Ready(Err(Abandoned)));
     }
 
@@ -326,10 +337,12 @@ mod tests {
         assert_eq!(poll(&mut reader.clone(), &waker), Poll::Pending);
     }
 
-    /// Reads, each time as another reader, until it finds that value.
-    async fn read_on(mut reader: Reader<u32>, last: u32) {
+    /// Reads until it finds that value, each time as another reader or always as the same.
+    async fn read_on(mut reader: Reader<u32>, last: u32, moves: bool) {
         while *reader.borrow_and_update() < last {
-            reader = reader.clone();
+            if moves {
+                reader = reader.clone();
+            }
             reader.changed().await.unwrap();
         }
     }
@@ -338,7 +351,8 @@ mod tests {
     async fn no_change_is_missed_while_tasks_come_and_go() {
         let bulletin = Bulletin::new(0_u32);
         let readers: Vec<_> = (0..200).map(|_| bulletin.reader()).collect();
-        let tasks: Vec<_> = readers.into_iter().map(|reader| tokio::spawn(read_on(reader, 500))).collect();
+        let read = |(at, reader)| tokio::spawn(read_on(reader, 500, at % 2 == 0));
+        let tasks: Vec<_> = readers.into_iter().enumerate().map(read).collect();
         for _ in 0..500 {
             bulletin.modify(|value| *value += 1);
             tokio::task::yield_now().await;

@@ -1,10 +1,11 @@
 //! One timer per task, moved as deadlines move.
 
 use core::future::poll_fn;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
 use adit_units::Monotonic;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::Clock;
@@ -53,7 +54,8 @@ impl Timer {
         if is_known && Clock.monotonic() < armed {
             return Poll::Pending;
         }
-        if sleep.as_mut().poll(cx).is_pending() {
+        // A task that has used up its turn is told to come again before the entry is looked at, and would be taken for one that waits there.
+        if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
             if !is_known {
                 self.waits = Some(cx.waker().clone());
             }
@@ -68,6 +70,7 @@ impl Timer {
 mod tests {
     use core::time::Duration;
 
+    use tokio::task::coop::consume_budget;
     use tokio::time::timeout;
 
     use super::*;
@@ -96,6 +99,23 @@ mod tests {
         timer.set(Some(start + 4 * SECOND));
         assert_eq!(wait(&mut timer, start + 6 * SECOND).await, 2, "later costs one wake-up too early");
         assert!((Clock.monotonic() - start).abs_diff(6 * SECOND) < SECOND / 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_had_used_up_its_turn_did_not_wake() {
+        let busy = tokio::spawn(async {
+            let mut timer = Timer::default();
+            timer.set(Some(Clock.monotonic() + SECOND));
+            let mut is_first = true;
+            poll_fn(|cx| {
+                while core::mem::take(&mut is_first) {
+                    while pin!(consume_budget()).poll(cx).is_ready() {}
+                }
+                timer.poll_fired(cx)
+            })
+            .await;
+        });
+        timeout(5 * SECOND, busy).await.expect("it wakes at its deadline").unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,12 +10,13 @@ use adit_net::{Bound, Limits, OsRng};
 use adit_testkit::load::Watched;
 use adit_testkit::load::sv1::{self, Plan, Subject, Upstream};
 use adit_testkit::stage::{eventually, free, identity, url};
-use adit_translator::server::{Mode, Translator, TranslatorConfig, UpstreamTarget};
+use adit_translator::server::{Mode, Numbers, Translator, TranslatorConfig, UpstreamTarget};
 use adit_translator::{MachineConfig, Override};
 use adit_transport::AuthorityKeyPair;
 use adit_units::{Difficulty, Hashrate};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 /// Most bytes for a machine.
 const MACHINE: u64 = 24 * 1024;
@@ -28,6 +29,9 @@ const SHARES: u32 = 200;
 
 /// Shares a second of all machines together, however many these are: what queues take for that is nothing that a machine adds.
 const RATE: u32 = 4_000;
+
+/// Nobody mines any more if there is no share for so long, which is longer than the numbers are old.
+const REST: Duration = Duration::from_millis(1_500);
 
 fn config(mode: Mode, pool: UpstreamTarget) -> TranslatorConfig {
     // So that machines get the difficulty that they ask for, whatever their kind.
@@ -44,6 +48,11 @@ fn config(mode: Mode, pool: UpstreamTarget) -> TranslatorConfig {
         allows_public: false,
         expects_proxy: false,
     }
+}
+
+/// Shares of all machines that were accepted so far.
+fn shares(numbers: &Numbers) -> u64 {
+    numbers.status().machines.iter().map(|machine| machine.shares.accepted).sum()
 }
 
 /// What a translator holds while so many machines are busy on it. It has a thread to itself, which alone is counted.
@@ -79,7 +88,7 @@ fn held_for(mode: Mode, machines: u32) -> u64 {
             let translator = Translator::start(config(mode, pool), Bound::new(free()).unwrap()).unwrap();
             tell_address.send(translator.address()).unwrap();
             let numbers = translator.numbers();
-            // The generator begins a little late.
+            // A machine may be a share short on each block.
             let enough = u64::from(BLOCKS * SHARES * 19 / 20);
             eventually("all machines have mined", || {
                 let status = numbers.status();
@@ -87,6 +96,10 @@ fn held_for(mode: Mode, machines: u32) -> u64 {
                 busy.count() == usize::try_from(machines).unwrap()
             })
             .await;
+            let mut mined = 0;
+            while core::mem::replace(&mut mined, shares(&numbers)) != mined {
+                sleep(REST).await;
+            }
             translator
         });
         kept = Some((runtime, translator));

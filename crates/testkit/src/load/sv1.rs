@@ -212,8 +212,8 @@ async fn reach(
 /// Has machines mine through blocks.
 async fn live(plan: &Plan, crowd: &Crowd, above: &Above, watched: Watched) -> Result<(), LoadError> {
     for block in 1..=plan.blocks {
-        let start = Clock.monotonic();
         reach(crowd, above, watched, Order::Tip, 1).await?;
+        let start = Clock.monotonic();
         crowd.steps.modify(|step| *step = Step::Mine);
         for job in 1..=BLOCK_JOBS {
             sleep_until(start + plan.duration * job / BLOCK_JOBS).await;
