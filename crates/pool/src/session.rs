@@ -86,7 +86,7 @@ pub struct Session {
     groups: Groups,
     /// The number that a channel or group was given last.
     last_number: ChannelId,
-    /// Whether a channel waits for the next job, see [`Self::take_wish`].
+    /// When a channel wants its next job before all others get theirs, see [`Self::take_wish`].
     wish: Wish,
     /// Accepted shares that the channels remember, counted anew with each job.
     remembered: usize,

@@ -175,7 +175,7 @@ async fn arrive<L: ShareSink>(
 impl<L: ShareSink> Peer<L> {
     /// Serves the peer until there is a reason to end.
     async fn run(&mut self, mut draining: Draining) -> End {
-        // Waited for once and not anew at each wake-up, because all connections share the list of those who wait.
+        // Waited for once and not anew at each wake-up.
         let mut shutdown = pin!(draining.begun());
         self.take_work(Clock.now());
         loop {
@@ -241,8 +241,10 @@ impl<L: ShareSink> Peer<L> {
             Wake::Shutdown => return Err(End::Shutdown),
             Wake::Work => self.take_work(Clock.now()),
             Wake::Aside(work) => {
-                if let Some(work) = work {
-                    self.session.handle_aside(&work, Clock.now());
+                if work.is_some_and(|work| self.session.handle_aside(&work, Clock.now())) {
+                    self.refresh.settle();
+                } else if self.session.awaits_job() {
+                    self.ask_for_work();
                 }
             }
             Wake::Durable(count) => {
@@ -294,10 +296,17 @@ impl<L: ShareSink> Peer<L> {
         }
     }
 
-    /// Gives the session the work that others have asked for, or asks for some.
+    /// Gives the session the work that waits for it or that others have asked for, or asks for some.
     fn ask_for_work(&mut self) {
+        self.aside = None;
+        if self.refresh.due().is_some() {
+            return self.refresh.hasten(Clock.monotonic());
+        }
         let mut aside = self.hall.aside.clone();
-        let work = aside.borrow_and_update().clone();
+        // What was made before the rules changed is nothing for who is about to hear of that.
+        let is_by_the_rules = |posted: &Posted| self.session.goes_by(&posted.rules);
+        let goes_by = self.board.borrow().as_ref().is_some_and(is_by_the_rules);
+        let work = aside.borrow_and_update().clone().filter(|_| goes_by);
         if work.is_some_and(|work| self.session.handle_aside(&work, Clock.now())) {
             return;
         }
@@ -393,7 +402,8 @@ impl<L: ShareSink> Peer<L> {
         if self.session.channels() > 0 || !self.session.device().is_empty() {
             self.permit.establish();
         }
-        if self.session.take_wish() {
+        // A peer that lags behind wants no more jobs than it has.
+        if !self.connection.is_congested() && self.session.take_wish() {
             self.ask_for_work();
         } else if self.aside.is_some() && !self.session.awaits_job() {
             self.aside = None;

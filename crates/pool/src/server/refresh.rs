@@ -42,6 +42,13 @@ impl Refresh {
         };
     }
 
+    /// They have it, and nothing that is for all was passed by for that.
+    pub(super) const fn settle(&mut self) {
+        if matches!(self, Self::Wished) {
+            *self = Self::None;
+        }
+    }
+
     /// When it is this connection's turn, if it waits for one.
     pub(super) const fn due(&self) -> Option<Monotonic> {
         match *self {
@@ -102,6 +109,12 @@ mod tests {
         let mut refresh = Refresh::default();
         refresh.hasten(start);
         assert_eq!(refresh.due(), None, "there is nothing yet");
+        let mut settled = refresh;
+        settled.settle();
+        assert!(
+            settled.puts_off(connection, REFRESH_SPREAD, later),
+            "who has what he wished for waits for the rest"
+        );
         assert!(!refresh.puts_off(connection, REFRESH_SPREAD, later), "what comes is taken at once");
     }
 }

@@ -46,10 +46,14 @@ impl Session {
     /// held in reserve. On the same tip: one job that is active at once. A connection that takes standard jobs only gets the same
     /// for each channel by itself. Targets that the shares so far ask for go out just before.
     pub fn handle_work(&mut self, work: Arc<Work>, now: Now) {
-        if work.order() <= self.last_order {
-            return;
+        if work.order() > self.last_order {
+            self.take_in(work, now);
         }
-        self.last_order = work.order();
+    }
+
+    /// The same, whatever came before.
+    pub(super) fn take_in(&mut self, work: Arc<Work>, now: Now) {
+        self.last_order = self.last_order.max(work.order());
         let present = self.jobs.active().map(|(_, present)| present);
         let same_tip = present.is_some_and(|present| present.tip().is_same_chain_end(work.tip()));
         // The present job may be a newer one that this connection has asked for.

@@ -94,19 +94,20 @@ impl Session {
         matches!(self.wish.stage, Stage::Asked)
     }
 
-    /// Takes in work that was made for those who wait for a job, or was newer than what they had; whether it was any use.
+    /// Takes in work that was made for those who wait for a job, or was newer than what they had; whether that settles the wish.
     ///
-    /// It is none where the wish has come to nothing since, so that no miner begins anew for nothing, where this session has it already, and
-    /// where it is on another tip: that is for [`Self::handle_work`], in its turn.
+    /// It does so, too, where the wish has come to nothing since; no miner begins anew for that. It does not where this session has the job
+    /// already, and where it is on another tip: that is for [`Self::handle_work`], in its turn.
     pub fn handle_aside(&mut self, work: &Arc<Work>, now: Now) -> bool {
-        let present = self.jobs.active().map(|(_, present)| present.tip());
-        let is_newer = work.order() > self.last_order
-            && present.is_some_and(|present| present.is_same_chain_end(work.tip()));
+        // By the job and not by the order: the job that all others have may have been put up again since, with something new beside it.
+        let present = self.jobs.active().map(|(_, present)| present);
+        let is_newer = present
+            .is_some_and(|present| work.id() > present.id() && present.tip().is_same_chain_end(work.tip()));
         if !self.awaits_job() || !is_newer {
             return false;
         }
         if self.wants_job(now.monotonic) {
-            self.handle_work(Arc::clone(work), now);
+            self.take_in(Arc::clone(work), now);
         } else {
             self.listen(now.monotonic);
         }

@@ -348,6 +348,36 @@ fn the_job_for_the_next_tip_may_come_after_one_that_was_asked_for() {
 }
 
 #[test]
+fn a_wish_was_lost_when_the_present_job_was_put_up_again_before_it_was_granted() {
+    let mut world = World::new();
+    let mut client = fast_miner(&mut world, 200);
+    world.factory.handle_wish(world.now.monotonic);
+    world.wait(WISHED_JOB_AGE.as_secs());
+    client.ticks(&world);
+    assert!(client.session.take_wish());
+    let work = aside(&mut world);
+    world.factory.handle_config(&bridging());
+    let with_reserve = world.factory.handle_timeout(world.now).unwrap().expect("there is none yet");
+    assert!(!with_reserve.is_aside() && with_reserve.id() < work.id());
+    client.hears(&with_reserve, &world);
+    client.collect();
+    client.skips_all();
+    assert!(client.session.awaits_job());
+    assert!(client.session.handle_aside(&work, world.now) && !client.session.awaits_job());
+    client.collect();
+    let mut last = client.receives();
+    while client.has_mail() {
+        last = client.receives();
+    }
+    let Message::NewExtendedMiningJob(mining::NewExtendedMiningJob { job_id, min_ntime, .. }) =
+        last.message()
+    else {
+        panic!("{:?}", last.message())
+    };
+    assert!(job_id == work.id().0 && min_ntime.into_inner().is_some());
+}
+
+#[test]
 fn an_update_that_makes_shares_much_harder_has_the_next_job_come_sooner() {
     let mut world = World::new();
     let mut client = world.extended_miner();
