@@ -224,6 +224,9 @@ pub(crate) struct BenchArgs {
     /// New blocks on the test chain meanwhile
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "url")]
     pub(crate) tips: u32,
+    /// Have machines acknowledge news late: over loopback, what a machine acknowledges at once is work for the call that sends
+    #[arg(long)]
+    pub(crate) late_acks: bool,
     /// Others that connect, open their channels and leave, each second meanwhile
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(crate) reconnects: u32,
@@ -274,6 +277,9 @@ pub(crate) struct BenchSv1Args {
     /// New tips, to be timed likewise
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(crate) tips: u32,
+    /// Have machines acknowledge news late: over loopback, what a machine acknowledges at once is work for the call that sends
+    #[arg(long)]
+    pub(crate) late_acks: bool,
     /// Shares a second from all machines together afterwards; 0 for none
     #[arg(long, default_value_t = 2_000)]
     pub(crate) rate: u32,

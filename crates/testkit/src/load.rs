@@ -77,6 +77,8 @@ pub struct Plan {
     pub duration: Duration,
     /// How many new tips a server of our own makes meanwhile.
     pub tips: u32,
+    /// Whether connections acknowledge tips late, so that the call that sends one does not do that work too.
+    pub late_acks: bool,
     /// How many others connect each second meanwhile, open their channels and leave.
     pub reconnects: Option<NonZeroU32>,
     /// How often everybody connects; all but the last time they only open channels and leave.
@@ -234,7 +236,9 @@ impl Crowd {
 
     /// Orders a new tip and waits until everybody has heard of it.
     async fn new_tip(&self, server: &mut OwnServer) -> Result<(), LoadError> {
-        self.calm().await;
+        if self.run.plan.late_acks {
+            self.calm().await;
+        }
         server.solve().await?;
         let ordered = Clock.monotonic();
         self.run.tally().ordered = Some(ordered);
@@ -301,6 +305,7 @@ fn asked(plan: &Plan) -> Asked {
         seconds: plan.duration.as_secs(),
         window: plan.window,
         ack_batch: plan.ack_batch,
+        late_acks: plan.late_acks,
         reconnects: plan.reconnects.map_or(0, NonZeroU32::get),
     }
 }

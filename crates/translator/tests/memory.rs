@@ -61,6 +61,7 @@ fn held_for(mode: Mode, machines: u32) -> u64 {
         machines: machines.try_into().unwrap(),
         jobs: 0,
         tips: 0,
+        late_acks: false,
         rate: NonZeroU32::new(RATE),
         duration: Duration::from_millis(u64::from(machines * SHARES * 1_000 / RATE)),
         blocks: BLOCKS,

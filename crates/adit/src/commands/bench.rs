@@ -210,6 +210,7 @@ fn plan(args: &BenchArgs, url: &str) -> anyhow::Result<Plan> {
         ack_batch: usize::try_from(ack_batch(args))?,
         duration: Duration::from_secs(args.seconds),
         tips: args.tips,
+        late_acks: args.late_acks,
         reconnects: NonZeroU32::new(args.reconnects),
         generations: args.generations,
         flooding: args.flood.map(|kind| flooding(kind, url)).transpose()?,

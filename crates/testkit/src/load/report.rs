@@ -61,6 +61,8 @@ pub struct Asked {
     pub window: usize,
     /// How many shares of a channel the pool gathers before it acknowledges them.
     pub ack_batch: usize,
+    /// Whether connections acknowledged tips late.
+    pub late_acks: bool,
     /// How many others come and leave each second.
     pub reconnects: u32,
 }
@@ -359,6 +361,7 @@ mod tests {
                 seconds: 1,
                 window: 1,
                 ack_batch: 1,
+                late_acks: false,
                 reconnects: 0,
             },
             handshakes: None,

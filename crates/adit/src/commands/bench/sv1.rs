@@ -42,6 +42,7 @@ pub(super) async fn measure(args: &BenchSv1Args) -> anyhow::Result<Report> {
         machines: usize::try_from(args.machines)?,
         jobs: args.jobs,
         tips: args.tips,
+        late_acks: args.late_acks,
         rate: NonZeroU32::new(args.rate),
         duration: Duration::from_secs(args.seconds),
         blocks: args.blocks,

@@ -36,12 +36,15 @@ pub(super) struct Terms {
     password: String,
     /// What a share must meet to be one for the pool.
     pub(super) pool_target: Target,
+    /// Whether they acknowledge jobs late.
+    pub(super) late_acks: bool,
 }
 
 impl Terms {
     pub(super) fn new(plan: &Plan, address: SocketAddr) -> Self {
         let (password, pool_target) = (plan.password(), plan.pool_target());
-        Self { machines: plan.machines, rate: plan.rate, address, password, pool_target }
+        let Plan { machines, rate, late_acks, .. } = *plan;
+        Self { machines, rate, address, password, pool_target, late_acks }
     }
 }
 
