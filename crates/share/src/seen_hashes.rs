@@ -18,7 +18,8 @@ pub const SEEN_TIPS: usize = 6;
 pub struct SeenHashes {
     key: [u8; 16],
     limit: usize,
-    /// How many hashes may be kept of former tips but the last of them.
+    /// Of how many hashes of former tips the oldest tips are forgotten when a further one comes; all of them count, also those of the last one,
+    /// which stays.
     former_max: usize,
     /// The one asked for last is the last one.
     sets: Vec<(BlockHash, Kept)>,
@@ -55,7 +56,8 @@ impl SeenHashes {
         Self { key, limit, former_max: usize::MAX, sets: Vec::new() }
     }
 
-    /// Former tips are forgotten, oldest first, where they have more hashes together than that; the last of them is not.
+    /// With a further tip former ones are forgotten, oldest first, while all of them together have more hashes than that; the last one counts, and
+    /// is not forgotten however many it has.
     #[must_use]
     pub const fn with_former_max(self, former_max: usize) -> Self {
         // There is nothing to drop in a field that is overwritten.
@@ -93,6 +95,18 @@ impl SeenHashes {
     #[must_use]
     pub fn len(&self) -> usize {
         self.sets.iter().map(|(_, kept)| kept.len()).sum()
+    }
+
+    /// How many of these are for shares on the block that was asked for last.
+    #[must_use]
+    pub fn last_len(&self) -> usize {
+        self.sets.last().map_or(0, |(_, kept)| kept.len())
+    }
+
+    /// How many are remembered for each block at most.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Whether none is remembered.

@@ -41,11 +41,12 @@ pub const JOBS_KEPT: usize = 8;
 /// Shares that are remembered for each block that jobs stood on, so that none is taken twice.
 pub const SEEN_MAX: usize = 65_536;
 
-/// Most of them that are remembered of all blocks before the last two together: two blocks of ten minutes, at ten a minute. Upstreams that are
-/// not of one mind send machines back and forth between the last two.
+/// Most of them that are remembered of all former blocks together, two of ten minutes at ten a minute; but all of the last one are, however many
+/// they are. Upstreams that are not of one mind send machines back and forth between it and the newest.
 const SEEN_FORMER_MAX: usize = 256;
 
-/// Bytes that each of them takes, as tables grow.
+/// Bytes that each share on the newest block takes on average: eight for a place in a table that is from a third to two thirds full. Those on
+/// former blocks are packed, and take half of that.
 const SEEN_COST: usize = 16;
 
 /// How long a machine may take to subscribe and to name its user.

@@ -455,8 +455,11 @@ impl Upstream {
         self.events.push_back(Event::Closed { key: channel.key, reason: reason.to_owned() });
     }
 
-    /// Nobody will answer the shares of this channel.
+    /// Nobody will answer the shares of this channel, nor the one that was to be refused.
     fn lose(&mut self, channel: &mut Channel) {
+        if self.doubtful.take_if(|(id, _)| *id == channel.id).is_some() {
+            self.silence.forget_doubt();
+        }
         self.pending = self.pending.saturating_sub(channel.pending.len());
         let lost = channel.pending.drain().map(|tag| Event::Settled { tag, outcome: Outcome::Lost });
         self.events.extend(lost);

@@ -37,7 +37,7 @@ impl Issue {
         target: Target,
     ) -> Result<Self, LegacyError> {
         let job = Job::from_parts(JobParts {
-            id: JobId(number),
+            id: JobId(0),
             tip: notify.tip(),
             min_ntime: notify.ntime,
             version: notify.version,

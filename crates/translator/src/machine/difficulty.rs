@@ -49,10 +49,23 @@ impl Machine {
     /// It has found more shares on one tip than can be remembered. Whatever was asked for with its password, and whether speeds are to be
     /// followed or not, its difficulty is from now on what its speed asks for.
     pub(super) fn slow_down(&mut self, now: Monotonic) {
-        if now < self.next_look {
-            return;
+        if now >= self.next_look {
+            self.next_look = now + VARDIFF_INTERVAL;
+            self.follow_speed(now);
         }
-        self.next_look = now + VARDIFF_INTERVAL;
+    }
+
+    /// If the shares of one tip are about to be too many to be remembered, which is looked at every few thousand of them, the same is done
+    /// before any has to be refused.
+    pub(super) fn slow_down_in_time(&mut self, now: Monotonic) {
+        let (found, most) = (self.seen.last_len(), self.seen.limit());
+        if found >= most / 2 && found.is_multiple_of((most / 16).max(1)) {
+            self.follow_speed(now);
+        }
+    }
+
+    /// From now on the difficulty is what the measured speed asks for.
+    fn follow_speed(&mut self, now: Monotonic) {
         // What is refused is not measured, so a speed that was found later would be too low; then its difficulty is hard enough already.
         let Some(speed) = self.meter.settled(now) else { return };
         let wanted = speed.target_at(self.config.rate);

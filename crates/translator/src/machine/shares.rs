@@ -79,6 +79,7 @@ impl Machine {
     pub(super) fn handle_accepted(&mut self, now: Now) {
         self.storm.calm();
         self.last_share = Some(now.monotonic);
+        self.slow_down_in_time(now.monotonic);
         if now.monotonic >= self.next_look {
             self.next_look = now.monotonic + VARDIFF_INTERVAL;
             self.retarget(now.monotonic);

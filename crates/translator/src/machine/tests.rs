@@ -283,6 +283,12 @@ fn a_machine_with_more_shares_than_can_be_remembered_was_treated_as_ill() {
         }
         assert!(machine.counts.accepted >= 500, "{:?}", machine.counts);
         assert!(said.contains("Too many shares") && !said.contains("client.reconnect"), "{follows_speed}");
+        let (slowed, full) = (said.find("mining.set_difficulty"), said.find("Too many shares"));
+        assert!(slowed < full, "{follows_speed}: in time");
+        assert!(
+            said[slowed.unwrap()..full.unwrap()].contains(r#""result":true"#),
+            "{follows_speed}: shares go on"
+        );
         let after = machine.announced.unwrap();
         assert!(after.to_work() > before.to_work(), "{follows_speed}: it is told to find fewer");
         assert_eq!(said.matches("mining.set_difficulty").count(), 1, "{follows_speed}: once");

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use adit_channel::LinkId;
-use adit_net::{Clock, ConnectError, IoError, QueueError, TaskHandle, Timer};
+use adit_net::{Clock, ConnectError, Intake, IoError, QueueError, TaskHandle, Timer};
 use adit_transport::OpenError;
 use adit_units::{Hashrate, Monotonic, Work};
 use tokio::sync::mpsc;
@@ -303,6 +303,7 @@ impl Desk {
             connection.queue(upstream)?;
             let gathered = (!self.gathered.is_empty()).then_some(gathered_until);
             let (new_work, has_reports) = self.waiting();
+            let intake = self.intake();
             let times = [upstream.poll_timeout(), gathered, new_work, Some(tally_due)];
             timer.set(times.into_iter().flatten().min());
             tokio::select! {
@@ -333,12 +334,17 @@ impl Desk {
                 },
                 () = shares.recv(&mut self.gathered) => {}
                 () = has_room(&self.reports), if has_reports => {}
-                io = connection.io(), if self.outgoing.len() < OUTGOING_MAX => {
+                io = connection.io(intake) => {
                     io?;
                     connection.read(upstream)?;
                 }
             }
         }
+    }
+
+    /// Whether more is read; whatever waits to be written goes out in any case, as it may be a block.
+    fn intake(&self) -> Intake {
+        if self.outgoing.len() < OUTGOING_MAX { Intake::Open } else { Intake::Paused }
     }
 
     /// Sends what machines have sent so far.

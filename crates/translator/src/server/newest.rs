@@ -44,24 +44,30 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     last: Option<Monotonic>,
-    /// When all that it has had would have come, had it come at [`JOB_INTERVAL`].
-    settled: Monotonic,
+    /// When all new tips that it has had would have come, had they come at [`JOB_INTERVAL`].
+    tips_settled: Monotonic,
+    /// The same with other jobs, which are not held up by a flood of tips.
+    jobs_settled: Monotonic,
 }
 
 impl Pace {
     /// When the channel may have work that comes now.
     fn due(&self, is_new_tip: bool, now: Monotonic) -> Monotonic {
-        let (at_once, gap) =
-            if is_new_tip { (TIPS_AT_ONCE, Duration::ZERO) } else { (JOBS_AT_ONCE, JOB_GAP) };
+        let (settled, at_once, gap) = if is_new_tip {
+            (self.tips_settled, TIPS_AT_ONCE, Duration::ZERO)
+        } else {
+            (self.jobs_settled, JOBS_AT_ONCE, JOB_GAP)
+        };
         let after_last = self.last.map_or(now, |last| last + gap);
-        let ahead = self.settled.saturating_since(now).saturating_sub(JOB_INTERVAL * at_once);
+        let ahead = settled.saturating_since(now).saturating_sub(JOB_INTERVAL * at_once);
         now.max(after_last).max(now + ahead)
     }
 
     /// It has it.
-    fn note(&mut self, now: Monotonic) {
+    fn note(&mut self, is_new_tip: bool, now: Monotonic) {
         self.last = Some(now);
-        self.settled = self.settled.max(now) + JOB_INTERVAL;
+        let settled = if is_new_tip { &mut self.tips_settled } else { &mut self.jobs_settled };
+        *settled = (*settled).max(now) + JOB_INTERVAL;
     }
 }
 
@@ -87,8 +93,9 @@ impl Newest {
         let first =
             |queue: &BTreeSet<(Monotonic, u64)>| queue.first().copied().filter(|(due, _)| *due <= now);
         let (_, key) = first(&self.tips).or_else(|| first(&self.jobs))?;
-        self.paces.entry(key).or_default().note(now);
-        self.take(key).map(|waiting| waiting.work)
+        let work = self.take(key)?.work;
+        self.paces.entry(key).or_default().note(work.is_new_tip, now);
+        Some(work)
     }
 
     /// When there will be work that may go on.
@@ -171,6 +178,18 @@ mod tests {
             popped(&mut newest, now);
         }
         assert_eq!(newest.next_due().map(|due| due > now), Some(true), "but not thousands of them");
+    }
+
+    /// The full template that follows an empty one came only when the flood had been over for minutes.
+    #[test]
+    fn a_flood_of_new_tips_held_up_the_jobs_that_followed_it() {
+        let mut newest = Newest::default();
+        for number in 1..=TIPS_AT_ONCE {
+            newest.put(work(1, number, true), at(0));
+            assert_eq!(popped(&mut newest, at(0)), [(1, number)]);
+        }
+        newest.put(work(1, 5_000, false), at(0));
+        assert_eq!(newest.next_due(), Some(at(0) + JOB_GAP));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use adit_net::{Clock, Timer};
+use adit_net::{Clock, Intake, Timer};
 
 use super::TranslatorConfig;
 use super::link::LinkError;
@@ -43,7 +43,7 @@ impl TranslatorConfig {
             timer.set(speaker.poll_timeout());
             tokio::select! {
                 () = timer.fired() => speaker.handle_timeout(Clock.monotonic())?,
-                io = connection.io() => {
+                io = connection.io(Intake::Open) => {
                     io?;
                     connection.read(&mut speaker)?;
                 }

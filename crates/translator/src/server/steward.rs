@@ -89,8 +89,6 @@ struct Desk {
     /// Jobs below this number are of no more use.
     floor: u64,
     posted: Monotonic,
-    /// Whether there was ever anybody to be fast.
-    is_manned: bool,
     /// When another attempt is made to open a channel that was refused.
     reopen: Option<Monotonic>,
 }
@@ -162,10 +160,7 @@ impl Steward {
                     ticks = ticks.wrapping_add(1);
                     self.handle_tick(ticks);
                 }
-                Some(joining) = self.joined.recv() => {
-                    self.handle_joining(joining);
-                    self.take_reports();
-                }
+                Some(joining) = self.joined.recv() => self.handle_joining(joining),
                 Some((link, report)) = self.reports.recv() => self.handle_report(link, report),
                 () = timer.fired() => {}
             }
@@ -471,6 +466,7 @@ impl Steward {
                 self.close(machine);
             }
         }
+        self.take_reports();
     }
 
     /// Asks for a machine's channel wherever channels may be opened.
@@ -558,15 +554,11 @@ impl Steward {
             self.hall.registry.machines().iter().map(|slot| (slot.id, slot.hashrate())).collect()
         };
         let told = self.desks.iter_mut().filter_map(|(&key, desk)| {
-            let rate = *rates.get(&key)?;
-            desk.is_manned |= rate > 0;
-            if rate > 0 {
-                // Nor is a channel asked for with no speed at all, which a pool may refuse.
-                desk.nominal = Hashrate::from_hashes_per_second(rate);
-                return Some((key, desk.nominal));
-            }
-            // Until the first machine is there what the operator expects holds; after the last one, that there is none (spec 5.3.2).
-            (key == COMMON && desk.is_manned).then_some((key, Hashrate::default()))
+            // While nobody is there the last speed holds, or what the operator expects: a pool that is told of none makes its target as easy as
+            // can be, and those who come back would be given its next job with that.
+            let rate = *rates.get(&key).filter(|&&rate| rate > 0)?;
+            desk.nominal = Hashrate::from_hashes_per_second(rate);
+            Some((key, desk.nominal))
         });
         told.collect()
     }
@@ -580,7 +572,7 @@ impl Steward {
 
 impl Desk {
     fn new(post: Bulletin<Board>, worker: String, nominal: Hashrate, now: Monotonic) -> Self {
-        Self { post, worker, nominal, is_manned: false, floor: 0, posted: now, reopen: None }
+        Self { post, worker, nominal, floor: 0, posted: now, reopen: None }
     }
 
     fn put(&mut self, job: Arc<Sv1Job>, now: Monotonic) {

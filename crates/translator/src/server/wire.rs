@@ -170,13 +170,13 @@ impl Wire {
         }
     }
 
-    /// Writes and reads until something has come; nothing is lost when this is given up half-way.
-    pub(super) async fn io(&mut self) -> Result<(), LinkError> {
+    /// Writes, and reads if that is wanted, until something has come or gone out; nothing is lost when this is given up half-way.
+    pub(super) async fn io(&mut self, intake: Intake) -> Result<(), LinkError> {
         match self {
             Self::Sv2(connection) => {
-                connection.io(Intake::Open).await?;
+                connection.io(intake).await?;
             }
-            Self::Sv1(plain) => poll_fn(|cx| plain.poll_io(cx)).await.map_err(LinkError::Broken)?,
+            Self::Sv1(plain) => poll_fn(|cx| plain.poll_io(cx, intake)).await.map_err(LinkError::Broken)?,
         }
         Ok(())
     }
@@ -234,10 +234,13 @@ impl Plain {
         Ok(())
     }
 
-    /// Writes what is there and reads what comes; ready when bytes have come.
-    fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes what is there and reads what comes, if that is wanted; ready when bytes have come.
+    fn poll_io(&mut self, cx: &mut Context<'_>, intake: Intake) -> Poll<io::Result<()>> {
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(Err(error));
+        }
+        if intake == Intake::Paused {
+            return Poll::Pending;
         }
         let mut space = [const { MaybeUninit::uninit() }; READ_MAX];
         let mut buffer = ReadBuf::uninit(&mut space);

@@ -252,16 +252,17 @@ impl Upstream {
     }
 
     fn handle_share_refused(&mut self, error: &mining::SubmitSharesError<'_>) {
+        let told = (error.channel_id, error.sequence_number);
+        if self.doubtful.take_if(|doubtful| *doubtful == told).is_some() {
+            self.silence.hear_refusal_of_doubt();
+            return;
+        }
         let Some(channel) = self.registry.by_id(error.channel_id) else {
             self.ignored.strays += 1;
             return;
         };
         let Some(tag) = channel.pending.remove(error.sequence_number) else {
-            let told = (error.channel_id, error.sequence_number);
-            match self.doubtful.take_if(|doubtful| *doubtful == told) {
-                Some(_) => self.silence.hear_refusal_of_doubt(),
-                None => self.ignored.answers += 1,
-            }
+            self.ignored.answers += 1;
             return;
         };
         self.pending = self.pending.saturating_sub(1);

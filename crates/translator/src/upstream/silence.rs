@@ -130,6 +130,11 @@ impl Silence {
         self.forget_wait();
     }
 
+    /// The channel of the share that it had to refuse is closed, so it need not answer that any more.
+    pub(super) const fn forget_doubt(&mut self) {
+        self.doubted = None;
+    }
+
     /// A share is sent, and others wait or not.
     pub(super) const fn note_share(&mut self, is_alone: bool) {
         self.has_news = true;

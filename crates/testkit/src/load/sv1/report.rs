@@ -45,8 +45,10 @@ pub struct Asked {
     pub tips: u32,
     /// Shares a second in all.
     pub rate: u32,
-    /// How long shares were submitted.
+    /// How long shares were submitted, in each of the blocks if there were any.
     pub seconds: u64,
+    /// Through how many blocks machines mined.
+    pub blocks: u32,
     /// Of how many shares one is good enough for the pool.
     pub one_up_in: u32,
 }
@@ -117,6 +119,7 @@ impl Asked {
             tips: plan.tips,
             rate: plan.rate.map_or(0, NonZeroU32::get),
             seconds: plan.duration.as_secs(),
+            blocks: plan.blocks,
             one_up_in: plan.one_up_in.get(),
         }
     }
@@ -270,7 +273,7 @@ mod tests {
     #[test]
     fn whatever_goes_wrong_spoils_a_report() {
         let tally = Tally { submitted: 2, accepted: 2, due_up: 1, went_up: 1, ..Tally::default() };
-        let asked = Asked { machines: 2, jobs: 1, tips: 0, rate: 1, seconds: 1, one_up_in: 2 };
+        let asked = Asked { machines: 2, jobs: 1, tips: 0, rate: 1, seconds: 1, blocks: 0, one_up_in: 2 };
         let storm = Storm { machines: 2, micros: 1, work_micros: None, cpu_ns_each: None };
         let memory = Memory { before: 1, idle_each: 1, after_each: 1, after: 1 };
         let jobs = Reach::new(&[news(Some(100), &[110, 120])], 2, NO_TIME);

@@ -82,6 +82,23 @@ fn notify(number: u8) -> Vec<u8> {
     line
 }
 
+/// A way to a pool that speaks SV1.
+fn plain(pool: &TcpListener) -> Destination {
+    let config = UpstreamConfig {
+        host: String::new(),
+        port: 0,
+        user: "farm".to_owned(),
+        min_extranonce_size: 8,
+        names_workers: false,
+    };
+    Destination {
+        pool: format!("stratum+tcp://{}", pool.local_addr().unwrap()).parse().unwrap(),
+        insecure: false,
+        upstream: Arc::new(config),
+        legacy: Arc::new(LegacyConfig { user: "farm".to_owned(), version_mask: 0x1fff_e000 }),
+    }
+}
+
 /// Reads until the link has said that.
 async fn hears(stream: &mut TcpStream, what: &str) {
     let mut said = String::new();
@@ -94,23 +111,32 @@ async fn hears(stream: &mut TcpStream, what: &str) {
     }
 }
 
+/// So a found block was queued and not sent, for as long as the steward was busy.
+#[tokio::test]
+async fn nothing_was_written_while_many_reports_waited() {
+    let pool = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = plain(&pool);
+    let (reports, _reported) = mpsc::channel(1);
+    let redirected = || Report::Redirected { host: String::new(), port: 0 };
+    let desk = Desk {
+        id: 1,
+        reports,
+        tally: Tally::default(),
+        gathered: Vec::new(),
+        outgoing: (0..=OUTGOING_MAX).map(|_| redirected()).collect(),
+        newest: Newest::default(),
+    };
+    let ((_shares, shares), (_blocks, blocks)) = (mpsc::channel(1), mpsc::channel(1));
+    let _link = TaskHandle::spawn(1, move |told| desk.serve(to, told, Submitted { shares, blocks }));
+    let (mut stream, _) = pool.accept().await.unwrap();
+    hears(&mut stream, "mining.subscribe").await;
+}
+
 /// In the mode of one channel per machine, it waited until the steward had made thousands of jobs.
 #[tokio::test]
 async fn a_found_block_waited_behind_new_jobs() {
     let pool = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = UpstreamConfig {
-        host: String::new(),
-        port: 0,
-        user: "farm".to_owned(),
-        min_extranonce_size: 8,
-        names_workers: false,
-    };
-    let to = Destination {
-        pool: format!("stratum+tcp://{}", pool.local_addr().unwrap()).parse().unwrap(),
-        insecure: false,
-        upstream: Arc::new(config),
-        legacy: Arc::new(LegacyConfig { user: "farm".to_owned(), version_mask: 0x1fff_e000 }),
-    };
+    let to = plain(&pool);
     // The steward has room for one report, and is busy.
     let (reports, mut reported) = mpsc::channel(1);
     let others = reports.clone();

@@ -247,3 +247,31 @@ fn a_refusal_says_nothing_of_how_many_shares_are_answered_at_once() {
     stage.passes(seconds(80)).unwrap();
     stage.hears(accepted(500)).unwrap();
 }
+
+/// Its refusal was waited for all the same, and the whole link was dropped as dead, with the shares of all other machines.
+#[test]
+fn a_channel_that_closed_took_the_refusal_of_a_doubtful_share_with_it() {
+    for is_ours in [true, false] {
+        let mut stage = Stage::open(&[(7, 2), (8, 3)]);
+        stage.judges = false;
+        for (tag, channel) in [(1, 2), (2, 3)] {
+            stage.hears(job(channel, 1, None)).unwrap();
+            stage.hears(tip(channel, 1, 1)).unwrap();
+            let work = stage.work();
+            stage.submits(tag, &work).unwrap();
+        }
+        stage.sent();
+        stage.passes(DOUBT_AFTER + seconds(2)).unwrap();
+        let (channel_id, sequence_number) = stage.upstream.doubtful.unwrap();
+        stage.sent();
+        if is_ours {
+            stage.upstream.close(if channel_id == 2 { 7 } else { 8 });
+        } else {
+            stage.hears(mining::CloseChannel { channel_id, reason_code: text("x") }).unwrap();
+        }
+        stage.passes(seconds(60)).unwrap();
+        let error_code = text("invalid-channel-id");
+        stage.hears(mining::SubmitSharesError { channel_id, sequence_number, error_code }).unwrap();
+        assert_eq!((stage.upstream.pending(), stage.ignored().strays), (1, 1), "it may come too late");
+    }
+}
