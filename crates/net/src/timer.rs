@@ -101,19 +101,21 @@ mod tests {
         assert!((Clock.monotonic() - start).abs_diff(6 * SECOND) < SECOND / 10);
     }
 
+    fn use_up_turn(cx: &mut Context<'_>) {
+        while pin!(consume_budget()).poll(cx).is_ready() {}
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_task_that_had_used_up_its_turn_did_not_wake() {
         let busy = tokio::spawn(async {
             let mut timer = Timer::default();
             timer.set(Some(Clock.monotonic() + SECOND));
-            let mut is_first = true;
-            poll_fn(|cx| {
-                while core::mem::take(&mut is_first) {
-                    while pin!(consume_budget()).poll(cx).is_ready() {}
-                }
-                timer.poll_fired(cx)
-            })
-            .await;
+            let first = poll_fn(|cx| {
+                use_up_turn(cx);
+                Poll::Ready(timer.poll_fired(cx))
+            });
+            assert!(first.await.is_pending());
+            timer.fired().await;
         });
         timeout(5 * SECOND, busy).await.expect("it wakes at its deadline").unwrap();
     }
