@@ -125,6 +125,12 @@ impl Pool {
         assert!(status.success(), "adit pool ended with {status}");
     }
 
+    /// What stands in the share log while the pool writes to it.
+    pub(crate) fn records_so_far(&self) -> Vec<ShareRecord> {
+        let records = adit_ledger::read(&self.share_log()).expect("the pool made its share log");
+        records.map_while(Result::ok).map(|(_, record)| record).collect()
+    }
+
     /// What stands in the share log now.
     pub(crate) fn records(&self) -> Vec<ShareRecord> {
         let records = adit_ledger::read(&self.share_log()).expect("the pool made its share log");
