@@ -10,7 +10,7 @@ use bitcoin::{Address, ScriptBuf};
 use tempfile::TempDir;
 use toml::Table;
 
-use crate::pool::{node_table, prepare};
+use crate::pool::{self, node_table, prepare};
 use crate::program::{self, Program, foreign, free_address, listens, wait_for};
 use crate::reference_pool::{OwnDefect, POOL_PUBLIC_KEY, POOL_SECRET_KEY, ReferencePool, beginning_anew};
 use crate::sv1;
@@ -112,10 +112,18 @@ impl Pool {
         (upstream, folder)
     }
 
+    /// What stands in the share log while the pool writes to it.
+    pub(crate) fn records_so_far(&self) -> Vec<ShareRecord> {
+        pool::records_so_far(&self.share_log())
+    }
+
+    /// What stands in the share log of a pool that rests.
     pub(crate) fn records(&self) -> Vec<ShareRecord> {
-        let records =
-            adit_ledger::read(&self.folder.join("adit-data/shares")).expect("the pool made its share log");
-        records.map(|record| record.expect("the share log is whole").1).collect()
+        pool::records(&self.share_log())
+    }
+
+    fn share_log(&self) -> PathBuf {
+        self.folder.join("adit-data/shares")
     }
 }
 
@@ -228,7 +236,7 @@ fn what_only_the_miner_knows_is_mined(test: &str, server: Kind, mode: &str) {
     let (mut jdc, address) = client(Kind::Core, &own_node, &pool.upstream, mode, folder.path());
     let mut miner = our_miner(&address, folder.path());
     mined(&pool_node, start, &mut [&mut pool.program, &mut jdc, &mut miner]);
-    wait_for("shares in the pool's log", || (pool.records().len() >= 3).then_some(()));
+    wait_for("shares in the pool's log", || (pool.records_so_far().len() >= 3).then_some(()));
     for program in [&mut miner, &mut jdc, &mut pool.program] {
         program.stop();
     }
@@ -398,7 +406,7 @@ fn our_client_goes_solo_when_the_pool_is_killed_and_comes_back() {
     let pool = Pool::start(Kind::Core, &node, folder.path());
     let (mut jdc, address) = client(Kind::Core, &node, &pool.upstream, "full-template", folder.path());
     let mut miner = our_miner(&address, folder.path());
-    wait_for("shares in the pool's log", || (pool.records().len() > 3).then_some(()));
+    wait_for("shares in the pool's log", || (pool.records_so_far().len() > 3).then_some(()));
     let (upstream, kept) = pool.kill();
     wait_for("the miners to be on their own", || {
         jdc.output().contains("no upstream can be had").then_some(())
@@ -436,7 +444,7 @@ fn the_reference_translator_works_on_our_client(test: &str, aggregates: bool) {
         miner
     });
     // The first ones are too easy for the pool, which has yet to hear how fast they are.
-    while pool.records().len() < 10 {
+    while pool.records_so_far().len() < 10 {
         miners.iter_mut().for_each(sv1::Miner::mine_a_share);
     }
     for program in [&mut translator, &mut jdc, &mut pool.program] {

@@ -101,10 +101,10 @@ fn turns_to_ipc(pool: &Pool) -> usize {
 /// Waits until more shares stand in the log, and tells how long that took.
 #[expect(clippy::disallowed_methods, reason = "what is measured here is how long things take")]
 fn shares_go_on(what: &str, pool: &mut Pool) {
-    let (before, started) = (pool.records().len(), Instant::now());
+    let (before, started) = (pool.records_so_far().len(), Instant::now());
     wait_for(what, || {
         pool.assert_running();
-        (pool.records().len() >= before + LOAD_SHARES).then_some(())
+        (pool.records_so_far().len() >= before + LOAD_SHARES).then_some(())
     });
     let took = started.elapsed();
     eprintln!("measured: {what}: {LOAD_SHARES} more shares after {took:?}");

@@ -98,7 +98,7 @@ fn mines_shares_and_a_block_on_a_signet(
     wait_for("shares in the log and a block", || {
         miner.assert_running();
         pool.assert_running();
-        let shares = pool.records().iter().filter(|record| record.kind == ShareKind::Share).count();
+        let shares = pool.records_so_far().iter().filter(|record| record.kind == ShareKind::Share).count();
         (shares >= SHARES && pool.height() > start).then_some(())
     });
     miner.stop();
@@ -254,7 +254,7 @@ fn the_reference_translator_brings_an_sv1_miner(test: &str, kind: Kind, chain: C
     while pool.height() == pool.start_height {
         miner.mine_a_share();
     }
-    wait_for("the shares in the log", || (pool.records().len() >= SHARES).then_some(()));
+    wait_for("the shares in the log", || (pool.records_so_far().len() >= SHARES).then_some(()));
     assert_ours(&pool, pool.start_height + 1);
     drop(miner);
     translator.assert_running();

@@ -127,19 +127,29 @@ impl Pool {
 
     /// What stands in the share log while the pool writes to it.
     pub(crate) fn records_so_far(&self) -> Vec<ShareRecord> {
-        let records = adit_ledger::read(&self.share_log()).expect("the pool made its share log");
-        records.map_while(Result::ok).map(|(_, record)| record).collect()
+        records_so_far(&self.share_log())
     }
 
-    /// What stands in the share log now.
+    /// What stands in the share log of a pool that rests.
     pub(crate) fn records(&self) -> Vec<ShareRecord> {
-        let records = adit_ledger::read(&self.share_log()).expect("the pool made its share log");
-        records.map(|record| record.expect("the share log is whole").1).collect()
+        records(&self.share_log())
     }
 
     fn share_log(&self) -> PathBuf {
         self.folder().join("adit-data/shares")
     }
+}
+
+/// The records of a share log that may be written to meanwhile: those before the first that is not whole.
+pub(crate) fn records_so_far(log: &Path) -> Vec<ShareRecord> {
+    let records = adit_ledger::read(log).expect("the pool made its share log");
+    records.map_while(Result::ok).map(|(_, record)| record).collect()
+}
+
+/// The records of a share log that nobody writes to, each of them whole.
+pub(crate) fn records(log: &Path) -> Vec<ShareRecord> {
+    let records = adit_ledger::read(log).expect("the pool made its share log");
+    records.map(|record| record.expect("the share log is whole").1).collect()
 }
 
 /// Blocks that make the node leave its initial download, and on regtest transactions that wait to be mined.

@@ -362,15 +362,23 @@ fn a_foreign_miner_mines_on_a_signet_through_our_translator_on_the_reference_poo
     on_the_reference_pool(TEST, Chain::PrivateSignet, "per-machine");
 }
 
-/// Waits until more shares stand in a pool's log, and tells how long that took.
+/// Waits until more shares stand in a pool's log, and tells how long the next one took.
 #[expect(clippy::disallowed_methods, reason = "what is measured here is how long things take")]
 fn shares_go_on(what: &str, pool: &declaration::Pool, miners: &mut [Miner]) -> Duration {
-    let (before, started) = (pool.records().len(), Instant::now());
-    wait_for(what, || (pool.records().len() > before).then_some(()));
+    let (before, started) = (pool.records_so_far().len(), Instant::now());
+    wait_for(what, || (pool.records_so_far().len() > before).then_some(()));
     let took = started.elapsed();
     tell(&format!("measured: {what}: the next share after {took:?}"));
-    wait_for(what, || (pool.records().len() > before + SHARES).then_some(()));
+    wait_for(what, || (pool.records_so_far().len() > before + SHARES).then_some(()));
     miners.iter_mut().for_each(Miner::assert_never_lost);
+    took
+}
+
+/// As [`shares_go_on`], until there are new ones of both miners.
+fn both_go_on(what: &str, pool: &declaration::Pool, miners: &mut [Miner]) -> Duration {
+    let before = pool.records_so_far().len();
+    let took = shares_go_on(what, pool, miners);
+    wait_for(what, || names_both(&pool.records_so_far()[before..]).then_some(()));
     took
 }
 
@@ -387,18 +395,18 @@ fn pools_come_and_go(test: &str, mode: &str) {
         [upstream(&first.pool, &first.key, USER), upstream(&second.pool, &second.key, SPARE_USER)];
     let mut translator = Translator::start(folder.path(), mode, &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
-    shares_go_on("the preferred pool is there", &preferred, &mut miners);
-    assert!(spare.records().is_empty(), "the spare pool has work already");
+    both_go_on("the preferred pool is there", &preferred, &mut miners);
+    assert!(spare.records_so_far().is_empty(), "the spare pool has work already");
 
     let (upstream, kept) = preferred.kill();
-    let took = shares_go_on("the preferred pool is killed", &spare, &mut miners);
+    let took = both_go_on("the preferred pool is killed", &spare, &mut miners);
     assert!(took < STANDSTILL, "{took:?}");
 
     let mut preferred = declaration::Pool::run(upstream, kept);
-    shares_go_on("the preferred pool is back", &preferred, &mut miners);
-    let left = spare.records().len();
-    shares_go_on("the preferred pool is used again", &preferred, &mut miners);
-    assert_eq!(spare.records().len(), left, "the spare pool still has work");
+    both_go_on("the preferred pool is back", &preferred, &mut miners);
+    let left = spare.records_so_far().len();
+    both_go_on("the preferred pool is used again", &preferred, &mut miners);
+    assert_eq!(spare.records_so_far().len(), left, "the spare pool still has work");
 
     for miner in &mut miners {
         miner.program.stop();
@@ -441,8 +449,7 @@ fn upstreams_that_refuse_are_passed_over() {
     ];
     let mut translator = Translator::start(folder.path(), "aggregated", &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
-    shares_go_on("the third upstream is used", &pool, &mut miners);
-    wait_for("shares of both miners", || names_both(&pool.records()).then_some(()));
+    both_go_on("the third upstream is used", &pool, &mut miners);
     for miner in &mut miners {
         miner.program.stop();
     }
@@ -467,7 +474,7 @@ fn an_upstream_that_pays_somebody_else_is_passed_over() {
     let upstreams = [upstream(address, key, USER) + &expects, upstream(address, key, &user) + &expects];
     let mut translator = Translator::start(folder.path(), "aggregated", &upstreams);
     let mut miners = two_miners(&program, &translator.address, folder.path());
-    shares_go_on("the second upstream is used", &pool, &mut miners);
+    both_go_on("the second upstream is used", &pool, &mut miners);
     wait_for("a block", || (height(&node) > start).then_some(()));
     for miner in &mut miners {
         miner.program.stop();
@@ -476,6 +483,11 @@ fn an_upstream_that_pays_somebody_else_is_passed_over() {
     pool.program.stop();
     assert_credited(&pool.records(), &user);
     declaration::assert_pays(&node, start + 1, &payee);
+}
+
+/// The shares of [`USER`], and those of all others.
+fn by_user(records: Vec<ShareRecord>) -> (Vec<ShareRecord>, Vec<ShareRecord>) {
+    records.into_iter().partition(|record| record.user.as_str().starts_with(USER))
 }
 
 /// Two translators share a pool with somebody who connects and says nothing.
@@ -495,7 +507,9 @@ fn translators_share_a_pool() {
         });
     wait_for("shares of each miner", || {
         pool.assert_running();
-        each.iter().flat_map(|(_, miners)| miners).all(|miner| miner.accepted() >= SHARES).then_some(())
+        let (ours, others) = by_user(pool.records_so_far());
+        let all_have = each.iter().flat_map(|(_, miners)| miners).all(|miner| miner.accepted() >= SHARES);
+        (all_have && names_both(&ours) && names_both(&others)).then_some(())
     });
     for (translator, miners) in &mut each {
         for miner in miners {
@@ -505,8 +519,7 @@ fn translators_share_a_pool() {
         translator.stop();
     }
     pool.stop();
-    let (ours, others): (Vec<_>, Vec<_>) =
-        pool.records().into_iter().partition(|record| record.user.as_str().starts_with(USER));
+    let (ours, others) = by_user(pool.records());
     assert_credited(&ours, USER);
     assert_credited(&others, SPARE_USER);
 }
