@@ -43,7 +43,8 @@ include "tables";
   row("the same, of generation \($all.runs[] | select(.name == $generations and .pool == "adit") | .memory.generations | length), KiB"; $generations; (.memory | (.generations[-1] - .before)) / .asked.connections; 1024; 1),
   ($crowds[] as $crowd
    | row("new tip to the first of \($crowd) connections, ms"; "tips-\($crowd)"; .tip_summary.first_micros.p50; 1000; 2),
-     row("new tip to the last of \($crowd) connections, ms"; "tips-\($crowd)"; .tip_summary.last_micros.p50; 1000; 1)),
+     row("new tip to the last of \($crowd) connections, ms"; "tips-\($crowd)"; .tip_summary.last_micros.p50; 1000; 1),
+     row("the same where they acknowledge late, ms"; "late-\($crowd)"; .tip_summary.last_micros.p50; 1000; 1)),
   row("block handed to Knots, to the first of 1000 connections, ms"; "node-1000"; .tip_summary.first_micros.p50; 1000; 2),
   row("block handed to Knots, to the last of 1000 connections, ms"; "node-1000"; .tip_summary.last_micros.p50; 1000; 1),
   "",

@@ -171,6 +171,17 @@ pub(crate) struct MinerArgs {
     pub(crate) insecure: bool,
 }
 
+/// How those who are measured with hear of tips and jobs.
+#[derive(Debug, Args)]
+pub(crate) struct NewsArgs {
+    /// Have machines acknowledge news late: over loopback, what a machine acknowledges at once is work for the call that sends
+    #[arg(long)]
+    pub(crate) late_acks: bool,
+    /// Keep the generator from sleeping while news is under way: over loopback, to wake it is work for the call that sends. It needs a processor of its own
+    #[arg(long)]
+    pub(crate) awake: bool,
+}
+
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("pool").required(true)), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct BenchArgs {
@@ -224,9 +235,8 @@ pub(crate) struct BenchArgs {
     /// New blocks on the test chain meanwhile
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "url")]
     pub(crate) tips: u32,
-    /// Have machines acknowledge news late: over loopback, what a machine acknowledges at once is work for the call that sends
-    #[arg(long)]
-    pub(crate) late_acks: bool,
+    #[command(flatten)]
+    pub(crate) news: NewsArgs,
     /// Others that connect, open their channels and leave, each second meanwhile
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(crate) reconnects: u32,
@@ -277,9 +287,8 @@ pub(crate) struct BenchSv1Args {
     /// New tips, to be timed likewise
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(crate) tips: u32,
-    /// Have machines acknowledge news late: over loopback, what a machine acknowledges at once is work for the call that sends
-    #[arg(long)]
-    pub(crate) late_acks: bool,
+    #[command(flatten)]
+    pub(crate) news: NewsArgs,
     /// Shares a second from all machines together afterwards; 0 for none
     #[arg(long, default_value_t = 2_000)]
     pub(crate) rate: u32,

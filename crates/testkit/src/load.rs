@@ -29,7 +29,7 @@ use adit_units::{Hashrate, Monotonic};
 use tokio::time::sleep;
 
 use client::Client;
-use crowd::{ANSWER_PATIENCE, Step};
+use crowd::Step;
 pub use figures::{FanOut, ShareCounts};
 use figures::{bytes_each, micros, nanos_each};
 pub use flooding::{FloodResults, FloodRound, Flooding, ROUNDS};
@@ -79,6 +79,8 @@ pub struct Plan {
     pub tips: u32,
     /// Whether connections acknowledge tips late, so that the call that sends one does not do that work too.
     pub late_acks: bool,
+    /// Whether this thread stays awake while news is under way, so that no call that sends has to wake it.
+    pub awake: bool,
     /// How many others connect each second meanwhile, open their channels and leave.
     pub reconnects: Option<NonZeroU32>,
     /// How often everybody connects; all but the last time they only open channels and leave.
@@ -244,7 +246,8 @@ impl Crowd {
         self.run.tally().ordered = Some(ordered);
         server.submit().await?;
         let everybody = self.run.plan.connections;
-        self.until(ANSWER_PATIENCE, |tally| tally.told(ordered) >= everybody).await;
+        let told = |tally: &Tally| tally.told(ordered) >= everybody;
+        self.until_told(self.run.plan.awake, told).await;
         // A block that came too late, because a share was one by chance, makes no tip.
         server.submitted().await?;
         self.run.tally().ordered = None;
@@ -306,6 +309,7 @@ fn asked(plan: &Plan) -> Asked {
         window: plan.window,
         ack_batch: plan.ack_batch,
         late_acks: plan.late_acks,
+        awake: plan.awake,
         reconnects: plan.reconnects.map_or(0, NonZeroU32::get),
     }
 }

@@ -62,6 +62,7 @@ fn held_for(mode: Mode, machines: u32) -> u64 {
         jobs: 0,
         tips: 0,
         late_acks: false,
+        awake: false,
         rate: NonZeroU32::new(RATE),
         duration: Duration::from_millis(u64::from(machines * SHARES * 1_000 / RATE)),
         blocks: BLOCKS,

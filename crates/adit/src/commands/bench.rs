@@ -31,7 +31,7 @@ use crate::cli::{self, BenchArgs, BenchCommand, Rate};
 const WINDOW_TOTAL: u32 = 16_384;
 
 /// How often a server that is saturated by one connection has a new job on the same tip, in milliseconds; the more connections, the less
-/// often. A channel remembers only so many shares of one job (the rest are refused as `invalid-share`), and a saturated one
+/// often. A channel remembers only so many shares of one job (the rest are refused as `too-many-shares`), and a saturated one
 /// sends as many in an instant as a real one in a month.
 const REFRESH_EACH: u64 = 40;
 
@@ -210,7 +210,8 @@ fn plan(args: &BenchArgs, url: &str) -> anyhow::Result<Plan> {
         ack_batch: usize::try_from(ack_batch(args))?,
         duration: Duration::from_secs(args.seconds),
         tips: args.tips,
-        late_acks: args.late_acks,
+        late_acks: args.news.late_acks,
+        awake: args.news.awake,
         reconnects: NonZeroU32::new(args.reconnects),
         generations: args.generations,
         flooding: args.flood.map(|kind| flooding(kind, url)).transpose()?,

@@ -159,6 +159,13 @@ fn acknowledge_late(socket: &TcpStream) -> Result<(), Lost> {
     Ok(())
 }
 
+/// Keeps the thread from going to sleep: over loopback, to wake it is work for the call that sends.
+async fn stay_awake() {
+    loop {
+        yield_now().await;
+    }
+}
+
 /// Connections with one run to follow.
 pub(super) struct Crowd<M: Member> {
     pub(super) run: Arc<Run<M>>,
@@ -184,6 +191,15 @@ impl<M: Member> Crowd<M> {
         let deadline = Clock.monotonic() + patience;
         while Clock.monotonic() < deadline && !done(&self.run.tally()) {
             sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until everybody was `told`, without ever sleeping if the thread is to stay `awake`.
+    pub(super) async fn until_told(&self, awake: bool, told: impl Fn(&Tally) -> bool) {
+        tokio::select! {
+            biased;
+            () = self.until(ANSWER_PATIENCE, told) => {}
+            () = stay_awake(), if awake => {}
         }
     }
 

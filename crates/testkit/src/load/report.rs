@@ -63,6 +63,8 @@ pub struct Asked {
     pub ack_batch: usize,
     /// Whether connections acknowledged tips late.
     pub late_acks: bool,
+    /// Whether the generator stayed awake while a tip was under way.
+    pub awake: bool,
     /// How many others come and leave each second.
     pub reconnects: u32,
 }
@@ -362,6 +364,7 @@ mod tests {
                 window: 1,
                 ack_batch: 1,
                 late_acks: false,
+                awake: false,
                 reconnects: 0,
             },
             handshakes: None,

@@ -25,7 +25,7 @@ use self::client::{Client, Terms};
 use self::pool::Order;
 pub use self::pool::Upstream;
 pub use self::report::{Asked, Memory, Reach, Report, ShareResults, Storm};
-use super::crowd::{self, ANSWER_PATIENCE, Step};
+use super::crowd::{self, Step};
 use super::figures::{bytes_each, micros, nanos_each};
 use super::process::{CpuMeter, SERVER_PATIENCE, Watched};
 use super::tally::Tally;
@@ -54,6 +54,8 @@ pub struct Plan {
     pub tips: u32,
     /// Whether machines acknowledge jobs late, so that the call that sends one does not do that work too.
     pub late_acks: bool,
+    /// Whether this thread stays awake while news is under way, so that no call that sends has to wake it.
+    pub awake: bool,
     /// How many shares a second, from all machines together.
     pub rate: Option<NonZeroU32>,
     /// How long shares are submitted.
@@ -205,7 +207,7 @@ async fn reach(
         let told = |tally: &Tally| {
             tally.jobs.get(first + number - 1).is_some_and(|job| job.arrivals.len() >= machines)
         };
-        crowd.until(ANSWER_PATIENCE, told).await;
+        crowd.until_told(crowd.run.plan.awake, told).await;
     }
     sleep(PAUSE).await;
     let spent = [cpu.spent()?, own_cpu.spent()?];
@@ -272,6 +274,7 @@ mod tests {
             jobs: 0,
             tips: 0,
             late_acks: false,
+            awake: false,
             rate: None,
             duration: Duration::ZERO,
             blocks: 0,

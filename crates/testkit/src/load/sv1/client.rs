@@ -38,13 +38,14 @@ pub(super) struct Terms {
     pub(super) pool_target: Target,
     /// Whether they acknowledge jobs late.
     pub(super) late_acks: bool,
+    pub(super) awake: bool,
 }
 
 impl Terms {
     pub(super) fn new(plan: &Plan, address: SocketAddr) -> Self {
         let (password, pool_target) = (plan.password(), plan.pool_target());
-        let Plan { machines, rate, late_acks, .. } = *plan;
-        Self { machines, rate, address, password, pool_target, late_acks }
+        let Plan { machines, rate, late_acks, awake, .. } = *plan;
+        Self { machines, rate, address, password, pool_target, late_acks, awake }
     }
 }
 
