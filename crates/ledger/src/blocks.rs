@@ -53,7 +53,7 @@ pub enum BlockFate {
     InChain,
     /// Another block of its height is buried in the best chain.
     Stale,
-    /// Every node says that it is not valid.
+    /// Every node that has decided says that it is not valid.
     Refused,
     /// No node could tell, and so many blocks have come since that asking on is of no use.
     Unknown,

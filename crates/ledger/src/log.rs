@@ -34,7 +34,7 @@ impl LogConfig {
     /// So many records share the cost of a commit that there is no point in gathering more.
     pub const COMPANY: u32 = 64;
 
-    /// Segments of 64 MiB, rests of five milliseconds, and 4096 appends in the queue (100 MiB at the very most, usually one).
+    /// Segments of 64 MiB, rests of five milliseconds, and 4096 appends in the queue (110 MiB at the very most, usually one).
     #[must_use]
     pub const fn new(instance: u16) -> Self {
         Self { instance, segment_bytes: 64 << 20, commit_rest: Duration::from_millis(5), queue_len: 4096 }

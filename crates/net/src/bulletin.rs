@@ -1,7 +1,7 @@
 //! A value that is posted by few and read by thousands of tasks, all of which wake when it changes.
 
 use core::future::poll_fn;
-use core::task::{Context, Poll, Waker};
+use core::task::{Poll, Waker};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -111,25 +111,19 @@ impl<T> Reader<T> {
     ///
     /// If nobody is left to post, and all was seen.
     pub async fn changed(&mut self) -> Result<(), Abandoned> {
-        poll_fn(|cx| self.poll_changed(cx)).await
-    }
-
-    /// [`Self::changed`] for a hand-written future.
-    pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Abandoned>> {
-        // First, or a change in between would wake nobody.
-        self.ear.enlist(cx.waker());
-        match self.value.has_changed() {
-            Ok(false) => Poll::Pending,
-            Ok(true) => {
-                self.value.mark_unchanged();
-                Poll::Ready(Ok(()))
+        poll_fn(|cx| {
+            // First, or a change in between would wake nobody.
+            self.ear.enlist(cx.waker());
+            match self.value.has_changed() {
+                Ok(false) => Poll::Pending,
+                Err(_) if !self.value.borrow().has_changed() => Poll::Ready(Err(Abandoned)),
+                Ok(true) | Err(_) => {
+                    self.value.mark_unchanged();
+                    Poll::Ready(Ok(()))
+                }
             }
-            Err(_) if self.value.borrow().has_changed() => {
-                self.value.mark_unchanged();
-                Poll::Ready(Ok(()))
-            }
-            Err(_) => Poll::Ready(Err(Abandoned)),
-        }
+        })
+        .await
     }
 
     /// Whether nobody is left to post.
@@ -234,107 +228,99 @@ fn lock(wakers: &Mutex<Wakers>) -> MutexGuard<'_, Wakers> {
 #[cfg(test)]
 mod tests {
     use core::pin::pin;
-    use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    use std::task::Wake;
+    use core::task::Context;
+
+    use tokio_test::task::{Spawn, spawn};
 
     use super::*;
 
-    #[derive(Default)]
-    struct CountWakes(AtomicUsize);
+    const WAITS: Poll<Result<(), Abandoned>> = Poll::Pending;
+    const NEW: Poll<Result<(), Abandoned>> = Poll::Ready(Ok(()));
 
-    impl Wake for CountWakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, SeqCst);
-        }
+    /// Each look is a future of its own, as in a `select!`.
+    fn poll<T>(reader: &mut Reader<T>, cx: &mut Context<'_>) -> Poll<Result<(), Abandoned>> {
+        pin!(reader.changed()).poll(cx)
     }
 
-    /// A task that only counts how often it was woken.
-    fn task() -> (Arc<CountWakes>, Waker) {
-        let wakes = Arc::new(CountWakes::default());
-        (Arc::clone(&wakes), Waker::from(wakes))
-    }
-
-    fn poll<T>(reader: &mut Reader<T>, waker: &Waker) -> Poll<Result<(), Abandoned>> {
-        // Each wait is a future of its own, as in a `select!`.
-        pin!(reader.changed()).poll(&mut Context::from_waker(waker))
+    fn look<T>(task: &mut Spawn<Reader<T>>) -> Poll<Result<(), Abandoned>> {
+        task.enter(|cx, reader| poll(reader.get_mut(), cx))
     }
 
     #[test]
-    fn all_readers_wake_once_for_each_change_however_often_they_waited() {
+    fn all_readers_wake_for_each_change_however_often_they_waited() {
         let bulletin = Bulletin::new(0);
-        let tasks: Vec<_> = (0..1_000).map(|_| task()).collect();
-        let mut readers: Vec<_> = tasks.iter().map(|_| bulletin.reader()).collect();
+        let mut tasks: Vec<_> = (0..1_000).map(|_| spawn(bulletin.reader())).collect();
         for value in 1..=3 {
-            for (reader, (_, waker)) in readers.iter_mut().zip(&tasks) {
-                assert_eq!([poll(reader, waker), poll(reader, waker)], [Poll::Pending; 2]);
+            for task in &mut tasks {
+                assert_eq!([look(task), look(task)], [WAITS; 2]);
             }
             bulletin.modify(|posted| *posted = value);
-            for (reader, (wakes, waker)) in readers.iter_mut().zip(&tasks) {
-                assert_eq!(wakes.0.load(SeqCst), value);
-                assert_eq!(poll(reader, waker), Poll::Ready(Ok(())));
-                assert_eq!(*reader.borrow(), value);
+            for task in &mut tasks {
+                assert!(task.is_woken());
+                assert_eq!((look(task), *task.borrow(), task.is_woken()), (NEW, value, false));
             }
         }
+        assert_eq!(lock(&bulletin.bell.0).places.len(), tasks.len(), "each has one place");
     }
 
     #[test]
     fn a_change_that_changes_nothing_wakes_nobody() {
         let bulletin = Bulletin::new(7);
-        let ((wakes, waker), mut reader) = (task(), bulletin.reader());
-        assert_eq!(poll(&mut reader, &waker), Poll::Pending);
+        let mut task = spawn(bulletin.reader());
+        assert_eq!(look(&mut task), WAITS);
         bulletin.modify_if(|_| false);
-        assert_eq!((wakes.0.load(SeqCst), poll(&mut reader, &waker)), (0, Poll::Pending));
+        assert!(!task.is_woken());
+        assert_eq!(look(&mut task), WAITS);
         bulletin.modify_if(|value| core::mem::replace(value, 8) != 8);
-        assert_eq!((wakes.0.load(SeqCst), poll(&mut reader, &waker)), (1, Poll::Ready(Ok(()))));
+        assert!(task.is_woken());
+        assert_eq!(look(&mut task), NEW);
     }
 
     #[test]
     fn who_waits_in_another_task_wakes_there_and_who_left_does_not() {
         let bulletin = Bulletin::new(0);
-        let [(first, first_waker), (second, second_waker)] = [task(), task()];
         let mut reader = bulletin.reader();
-        assert_eq!(poll(&mut reader, &first_waker), Poll::Pending);
-        assert_eq!(poll(&mut reader, &second_waker), Poll::Pending);
+        let (mut first, mut second) = (spawn(()), spawn(()));
+        for task in [&mut first, &mut second] {
+            assert_eq!(task.enter(|cx, _| poll(&mut reader, cx)), WAITS);
+        }
         bulletin.modify(|value| *value += 1);
-        assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
+        assert!(!first.is_woken() && second.is_woken());
+        let kept = second.waker_ref_count();
         drop(reader);
-        bulletin.modify(|value| *value += 1);
-        assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
-        assert_eq!(Arc::strong_count(&second), 2, "nothing of the task is kept");
-        let mut next = bulletin.reader();
-        assert_eq!(poll(&mut next, &first_waker), Poll::Pending);
+        assert_eq!(
+            (first.waker_ref_count(), second.waker_ref_count()),
+            (1, 1),
+            "nothing of the task is kept, of {kept}"
+        );
+        let mut next = spawn(bulletin.reader());
+        assert_eq!(look(&mut next), WAITS);
         assert_eq!(lock(&bulletin.bell.0).places.len(), 1, "its place is given out again");
     }
 
     #[test]
     fn the_end_of_the_last_bulletin_is_told() {
         let bulletin = Bulletin::new(0);
-        let ((wakes, waker), mut reader) = (task(), bulletin.reader());
-        assert_eq!(poll(&mut reader, &waker), Poll::Pending);
+        let mut task = spawn(bulletin.reader());
         drop(bulletin.clone());
-        assert_eq!(poll(&mut reader, &waker), Poll::Pending);
-        let before = wakes.0.load(SeqCst);
+        assert_eq!(look(&mut task), WAITS);
         bulletin.modify(|value| *value = 9);
+        assert_eq!(look(&mut task), NEW);
+        bulletin.modify(|value| *value = 10);
         drop(bulletin);
-        assert!(wakes.0.load(SeqCst) > before && reader.is_abandoned());
-        assert_eq!(
-            (poll(&mut reader, &waker), *reader.borrow()),
-            (Poll::Ready(Ok(())), 9),
-            "the last word counts"
-        );
-        assert_eq!(poll(&mut reader, &waker), Poll::Ready(Err(Abandoned)));
+        assert!(task.is_woken() && task.is_abandoned());
+        assert_eq!((look(&mut task), *task.borrow()), (NEW, 10), "the last word counts");
+        assert_eq!(look(&mut task), Poll::Ready(Err(Abandoned)));
     }
 
     #[test]
     fn a_clone_has_seen_what_the_original_has() {
         let bulletin = Bulletin::new(0);
-        let (_, waker) = task();
         let mut reader = bulletin.reader();
         bulletin.modify(|value| *value = 1);
-        let mut unseen = reader.clone();
+        let mut unseen = spawn(reader.clone());
         assert_eq!(*reader.borrow_and_update(), 1);
-        assert_eq!(poll(&mut unseen, &waker), Poll::Ready(Ok(())));
-        assert_eq!(poll(&mut reader.clone(), &waker), Poll::Pending);
+        assert_eq!((look(&mut unseen), look(&mut spawn(reader.clone()))), (NEW, WAITS));
     }
 
     /// Reads until it finds that value, each time as another reader or always as the same.

@@ -36,5 +36,5 @@ pub use rng::OsRng;
 pub use shutdown::{Draining, Shutdown};
 pub use socket::keep_little_unread;
 pub use task::TaskHandle;
-pub use timer::Timer;
+pub use timer::{Timer, at_once};
 pub use url::{Url, UrlError};

@@ -6,6 +6,7 @@ use core::task::{Context, Poll, Waker};
 
 use adit_units::Monotonic;
 use tokio::task::coop::unconstrained;
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::Clock;
@@ -66,10 +67,25 @@ impl Timer {
     }
 }
 
+/// What `future` comes to without waiting, or `None` where it would wait; it is dropped then.
+///
+/// For a task that finds a deadline passed: a process that was stopped for a while finds that together with what its peer has said in time,
+/// and the peer is to be heard before it is judged. The runtime looks at its sockets before `future` does.
+pub async fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    yield_now().await;
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use core::time::Duration;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::coop::consume_budget;
     use tokio::time::timeout;
 
@@ -132,6 +148,16 @@ mod tests {
         assert!(timeout(2 * SECOND, &mut other).await.is_err(), "it was moved, and is not due");
         let before = Clock.monotonic();
         assert!(other.await.unwrap() - before < 3 * SECOND);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_had_at_once_and_nothing_is_waited_for() {
+        let (mut ours, mut theirs) = tokio::io::duplex(8);
+        let mut byte = [0];
+        assert!(at_once(ours.read_exact(&mut byte)).await.is_none());
+        theirs.write_all(&[7]).await.unwrap();
+        assert_eq!(at_once(ours.read_exact(&mut byte)).await.map(Result::unwrap), Some(1));
+        assert_eq!(byte, [7]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,8 +23,8 @@ const RECORD_LEN_MAX: usize =
 /// Stands for the length of a worker's name where there is none.
 const NO_WORKER: u8 = 0xff;
 
-/// Stands before what is known of a job that a miner has made. Records that end with the worker's name have nothing of the kind, as all
-/// had before there were such jobs.
+/// Stands before what is known of a job that a miner has made. A record that ends with the worker's name is of one of the
+/// pool's own jobs.
 const CUSTOM: u8 = 1;
 
 /// Bytes of what is known of a job that a miner has made.
