@@ -126,17 +126,12 @@ pub(crate) struct InitArgs {
     /// The node's cookie file; the network's default place if left out
     #[arg(long, value_name = "FILE", conflicts_with_all = ["node_user", "node_password"])]
     pub(crate) node_cookie: Option<PathBuf>,
-    /// The node's RPC user, where it has no cookie file
-    #[arg(long, value_name = "NAME", requires = "node_password")]
+    /// The node's RPC user, where it has no cookie file; the password comes with it
+    #[arg(long, value_name = "NAME")]
     pub(crate) node_user: Option<String>,
-    /// That user's password
-    #[arg(
-        long,
-        value_name = "PASSWORD",
-        requires = "node_user",
-        env = "ADIT_NODE_PASSWORD",
-        hide_env_values = true
-    )]
+    /// That user's password; what ADIT_NODE_PASSWORD says if left out
+    // The variable is not read here, because without --node-user it would clash as if it had been written on the command line.
+    #[arg(long, value_name = "PASSWORD", requires = "node_user")]
     pub(crate) node_password: Option<String>,
     /// Replace an adit.toml that is already there (keys are never replaced)
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! The config file: as written, as checked, and every mistake between the two.
 
+mod advice;
 mod checked;
 mod declaration;
 mod key;
@@ -29,7 +30,7 @@ use written::{Reading, Written};
 ///
 /// Every mistake that can be found without asking anybody, all at once.
 pub(crate) fn load_with_values(path: &Path) -> Result<(Config, Values), Mistakes> {
-    load_both(path, checked::check)
+    load_both(path, checked::check, INIT)
 }
 
 /// [`load_with_values`] for the config of a template provider, in which nothing about a pool needs to stand.
@@ -65,7 +66,8 @@ pub(crate) fn load_client(path: &Path) -> Result<ClientConfig, Mistakes> {
 ///
 /// As [`load_with_values`].
 pub(crate) fn load_translator(path: &Path) -> Result<TranslatorSettings, Mistakes> {
-    load_as(path, translator::check)
+    // What `adit init` writes is a pool.
+    Ok(load_both(path, translator::check, "give the pool with --pool and --user instead")?.0)
 }
 
 /// The config of a translator that is told the few things it needs on the command line: its pools, whom they credit, and further keys.
@@ -117,11 +119,15 @@ pub(crate) fn load_roles(path: &Path) -> Result<Roles, Mistakes> {
 type Check<T> = fn(Written, &Path, &mut Vec<Mistake>) -> Option<T>;
 
 fn load_as<T>(path: &Path, check: Check<T>) -> Result<T, Mistakes> {
-    Ok(load_both(path, check)?.0)
+    Ok(load_both(path, check, INIT)?.0)
 }
 
-fn load_both<T>(path: &Path, check: Check<T>) -> Result<(T, Values), Mistakes> {
-    let text = std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
+/// What somebody can do who has no config.
+const INIT: &str = "write one with `adit init`";
+
+/// [`load_with_values`] for any role; without a file the user is told what to do `instead` of naming one.
+fn load_both<T>(path: &Path, check: Check<T>, instead: &str) -> Result<(T, Values), Mistakes> {
+    let text = std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error, instead))?;
     // Variables that are not text cannot be ours; they are not looked at.
     let environment = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok().filter(|name| name.starts_with(written::ENV_PREFIX))?;

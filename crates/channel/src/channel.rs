@@ -143,10 +143,16 @@ impl Channel {
         self.places.at(activation).map(|place| place.group)
     }
 
-    /// The group that the job of the tip before with that activation came from, or `None` if the channel was not given it.
+    /// The group that the job with that activation came from, which can no longer earn ([`JobTable::former`]), or `None` if the channel was
+    /// not given it.
     #[must_use]
     pub fn former_group_at(&self, activation: Activation) -> Option<ChannelId> {
-        self.former.as_ref()?.at(activation).map(|place| place.group)
+        self.former_place(activation).map(|place| place.group)
+    }
+
+    /// What held for a job that can no longer earn. Those of the present tip came after all of the tip before.
+    fn former_place(&self, activation: Activation) -> Option<Place> {
+        self.places.at(activation).or_else(|| self.former.as_ref()?.at(activation))
     }
 
     /// Whether a job of that group can earn on this channel, now or later, or could at the tip before, so that it may still be a block.
@@ -180,7 +186,7 @@ impl Channel {
         if is_ahead {
             self.ahead = self.ahead.or_else(|| Some(self.places.latest()));
         }
-        self.places.set(jobs.next_activation(), place, jobs.oldest_activation());
+        self.places.set(jobs.next_activation(), place, jobs.oldest_held());
     }
 
     /// The target of the next job.
@@ -360,8 +366,8 @@ impl Channel {
         verdict
     }
 
-    /// The block that a share makes on a job of the tip before, where it can no longer earn. The chain may well come back to that tip, or
-    /// the block may be heavier than its rival.
+    /// The block that a share makes on a job that can no longer earn ([`JobTable::former`]): the chain may well come back to the tip before,
+    /// the block may be heavier than its rival, and on the present tip it is as good as any.
     ///
     /// `job` is as the channel's group at that time had it ([`Self::former_group_at`]). `now` is the network's time.
     ///
@@ -376,7 +382,7 @@ impl Channel {
         submission: &Submission<'_>,
         now: UnixTime,
     ) -> Option<LateBlock> {
-        let extranonce = self.former.as_ref()?.at(activation)?.extranonce;
+        let extranonce = self.former_place(activation)?.extranonce;
         let assignment = self.assign(job, job.tip().target, extranonce);
         let header = block(Unhashed { job, assignment: &assignment, submission }, now)?;
         Some(LateBlock { header, extranonce: assignment.extranonce(submission) })

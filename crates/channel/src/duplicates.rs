@@ -11,14 +11,15 @@ pub(crate) const FLOOD: usize = 1 << 12;
 
 /// Most shares that one set remembers, in one mebibyte; further ones are refused until the next job.
 ///
-/// Each job that can still earn may have a set of its own, so a channel alone could have 17 of them; what bounds all channels of a
-/// connection together is [`crate::REMEMBERED_MAX`].
+/// Each job that can still earn may have a set of its own, so a channel alone could have 17 of them, and of jobs without a tag each makes room for
+/// as many more; what bounds all channels of a connection together is [`crate::REMEMBERED_MAX`].
 pub(crate) const SET_LIMIT: usize = 1 << 16;
 
 /// The duplicate check of one channel.
 ///
 /// Nearly always one set, which serves all jobs of a tip. Only a channel that floods its server gets a new one with its next job,
-/// so that a miner whose shares were far too easy at first is not shut out until the tip changes.
+/// so that a miner whose shares were far too easy at first is not shut out until the tip changes. On jobs without a tag hashes of all jobs of
+/// a tip are in one set, where none may be forgotten: there the next job makes the set larger.
 #[derive(Debug)]
 pub(crate) struct Duplicates {
     key: [u8; 16],
@@ -53,6 +54,9 @@ impl Duplicates {
         self.sets.drain(..needed);
         if self.sets.last().is_some_and(|(_, seen)| seen.len() >= FLOOD) {
             self.sets.push((next, Seen::new(self.key, SET_LIMIT)));
+        }
+        if let Some(hashes) = &mut self.hashes {
+            hashes.raise_limit(hashes.last_len().saturating_add(SET_LIMIT));
         }
     }
 

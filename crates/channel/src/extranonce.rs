@@ -168,6 +168,12 @@ impl ExtranonceSpace {
         self.base = (base != ExtranonceBase::default()).then(|| Box::new(base));
     }
 
+    /// Whether every prefix has been handed out.
+    #[must_use]
+    pub const fn is_exhausted(&self) -> bool {
+        self.handed_out == u16::MAX
+    }
+
     /// A prefix that no channel had before, never all zero, or `None` after 65 535 of them.
     pub fn next_prefix(&mut self) -> Option<ExtranoncePrefix> {
         self.handed_out = self.handed_out.checked_add(1)?;
@@ -237,10 +243,12 @@ mod tests {
         for connection in [0, 1, 0x100, u32::MAX] {
             let mut space = ExtranonceSpace::new(ConnectionId(connection));
             for _ in 0..u16::MAX {
+                assert!(!space.is_exhausted());
                 let prefix = space.next_prefix().expect("65 535 prefixes");
                 assert_ne!(prefix.as_bytes(), &[0; ExtranoncePrefix::LEN]);
                 assert!(seen.insert(prefix));
             }
+            assert!(space.is_exhausted());
             assert_eq!(space.next_prefix(), None);
             assert_eq!(space.next_prefix(), None, "stays exhausted");
         }

@@ -1,11 +1,16 @@
 //! How long a job can earn: from the message that makes it active until the next tip, or until newer jobs push it out.
 
 use std::collections::VecDeque;
+use std::collections::vec_deque::Iter;
 
 use adit_units::JobId;
 
 /// Past jobs of the same tip that still earn; a share on an older one is stale.
 pub const PAST_JOBS: usize = 16;
+
+/// Still older jobs of the same tip, which earn no more but may yet be blocks. With those that earn they fill a list of 32 places, which
+/// these have to grow to anyhow.
+pub const LATE_JOBS: usize = 15;
 
 /// Future jobs that wait for their tip; a newer one pushes out the oldest.
 pub const FUTURE_JOBS: usize = 4;
@@ -31,7 +36,7 @@ impl Activation {
 pub struct JobTable<T> {
     /// Announced without `min_ntime`, oldest first.
     future: VecDeque<(JobId, T)>,
-    /// Oldest first; the last one is active, the others are past jobs of the same tip.
+    /// Oldest first; the last one is active, the [`PAST_JOBS`] before it can earn, and what is older may still be blocks.
     open: VecDeque<(JobId, T)>,
     /// What was open at the tip before. On the heap, because every connection has this field and few ask for it.
     former: Option<Box<Former<T>>>,
@@ -50,8 +55,14 @@ struct Former<T> {
     jobs: VecDeque<(JobId, T)>,
     /// The activation of the oldest.
     oldest: Activation,
-    /// Those whose block has been found.
+    /// Those jobs whose block has been found when they could no longer earn; some may be of the present tip.
     found: Vec<JobId>,
+}
+
+impl<T> Default for Former<T> {
+    fn default() -> Self {
+        Self { jobs: VecDeque::new(), oldest: Activation::default(), found: Vec::new() }
+    }
 }
 
 /// What is known about a job id that a share names.
@@ -95,28 +106,31 @@ impl<T> JobTable<T> {
         let index = self.future.iter().position(|&(future, _)| future == id)?;
         let job = self.future.swap_remove_back(index)?;
         self.future.clear();
-        let activation = self.next_activation();
-        let (jobs, found) = (core::mem::take(&mut self.open), Vec::new());
-        self.former = Some(Box::new(Former { jobs, oldest: self.oldest, found }));
+        self.leave_tip();
         self.open.push_back(job);
-        self.oldest = activation;
-        Some(activation)
+        Some(self.oldest)
     }
 
     /// There is another tip, but no job on it yet: none can earn any more, and the future ones wait for nothing.
     pub fn end_tip(&mut self) {
         self.future.clear();
-        let next = self.next_activation();
-        let (jobs, found) = (core::mem::take(&mut self.open), Vec::new());
-        self.former = Some(Box::new(Former { jobs, oldest: self.oldest, found }));
+        self.leave_tip();
+    }
+
+    /// What was open is former from now on.
+    fn leave_tip(&mut self) {
+        let (next, oldest) = (self.next_activation(), self.oldest);
+        let jobs = core::mem::take(&mut self.open);
+        let mut found = self.former.take().map(|former| former.found).unwrap_or_default();
+        found.retain(|&id| jobs.iter().any(|&(former, _)| former == id));
+        self.former = Some(Box::new(Former { jobs, oldest, found }));
         self.oldest = next;
     }
 
     /// A job of the present tip was sent (`min_ntime` set): it is active, and the one before it is a past job.
     pub fn activate(&mut self, id: JobId, job: T) -> Activation {
-        if self.open.len() > PAST_JOBS {
-            self.open.pop_front();
-            self.oldest = self.oldest.next();
+        if self.open.len() > PAST_JOBS + LATE_JOBS {
+            self.pop_oldest();
         }
         let activation = self.next_activation();
         self.open.push_back((id, job));
@@ -128,7 +142,7 @@ impl<T> JobTable<T> {
     #[must_use]
     pub fn lookup(&self, id: JobId) -> Lookup<'_, T> {
         // Shares are nearly always on the newest job.
-        let found = self.open.iter().enumerate().rfind(|&(_, &(open, _))| open == id);
+        let found = self.open.iter().enumerate().skip(self.late()).rfind(|&(_, &(open, _))| open == id);
         if let Some((place, (_, job))) = found {
             return Lookup::Open { job, activation: Activation(self.oldest.0 + place as u64) };
         }
@@ -136,22 +150,64 @@ impl<T> JobTable<T> {
         if id < self.handed_out && !waits { Lookup::Stale } else { Lookup::Unknown }
     }
 
-    /// A job that could earn until the present tip came, and when it became active; a share on it earns nothing, but may still be a
-    /// block.
+    /// A job that could earn until the present tip or too many newer jobs came, and when it became active; a share on it earns nothing, but
+    /// may still be a block.
     #[must_use]
     pub fn former(&self, id: JobId) -> Option<(Activation, &T)> {
-        let Former { jobs, oldest, found } = &**self.former.as_ref()?;
-        let (place, (_, job)) = jobs.iter().enumerate().find(|&(_, &(former, _))| former == id)?;
-        (!found.contains(&id)).then_some((Activation(oldest.0 + place as u64), job))
+        let place_in = |mut jobs: Iter<'_, (JobId, T)>| jobs.position(|&(former, _)| former == id);
+        let (jobs, oldest, place) = match place_in(self.open.iter()) {
+            Some(place) if place < self.late() => (&self.open, self.oldest, place),
+            Some(_) => return None,
+            None => {
+                let former = self.former.as_ref()?;
+                (&former.jobs, former.oldest, place_in(former.jobs.iter())?)
+            }
+        };
+        let is_found = self.former.as_ref().is_some_and(|former| former.found.contains(&id));
+        let (_, job) = jobs.get(place).filter(|_| !is_found)?;
+        Some((Activation(oldest.0 + place as u64), job))
     }
 
     /// The block of that former job has been found, so there is nothing more to look for in it.
     pub fn forget_former(&mut self, id: JobId) {
-        if self.former(id).is_some()
-            && let Some(former) = &mut self.former
-        {
-            former.found.push(id);
+        if self.former(id).is_none() {
+            return;
         }
+        let former = self.former.get_or_insert_default();
+        former.found.retain(|&found| {
+            let is_it = |&(held, _): &(JobId, T)| held == found;
+            former.jobs.iter().any(is_it) || self.open.iter().any(is_it)
+        });
+        former.found.push(id);
+    }
+
+    /// The oldest of the jobs that are held, unless it is the active one: what [`Self::drop_oldest`] would drop.
+    #[must_use]
+    pub fn oldest_spare(&self) -> Option<JobId> {
+        let former = self.former.as_ref().and_then(|former| former.jobs.front());
+        former.or_else(|| self.open.front().filter(|_| self.open.len() > 1)).map(|&(id, _)| id)
+    }
+
+    /// Drops the oldest of the jobs that are held but for the active one, where memory is short; shares on it are stale from now on.
+    pub fn drop_oldest(&mut self) {
+        if let Some(former) = &mut self.former
+            && former.jobs.pop_front().is_some()
+        {
+            former.oldest = former.oldest.next();
+        } else if self.open.len() > 1 {
+            self.pop_oldest();
+        }
+    }
+
+    fn pop_oldest(&mut self) {
+        if self.open.pop_front().is_some() {
+            self.oldest = self.oldest.next();
+        }
+    }
+
+    /// How many of the jobs of the present tip earn no more.
+    fn late(&self) -> usize {
+        self.open.len().saturating_sub(PAST_JOBS + 1)
     }
 
     /// The job that miners work on, and when it became active.
@@ -163,7 +219,13 @@ impl<T> JobTable<T> {
 
     /// The activation of the oldest job that can still earn.
     #[must_use]
-    pub const fn oldest_activation(&self) -> Activation {
+    pub fn oldest_activation(&self) -> Activation {
+        Activation(self.oldest.0 + self.late() as u64)
+    }
+
+    /// The activation of the oldest job of the present tip that may still be a block.
+    #[must_use]
+    pub const fn oldest_held(&self) -> Activation {
         self.oldest
     }
 
@@ -176,8 +238,7 @@ impl<T> JobTable<T> {
     /// Forgets the past jobs, because no channel that could name them is left.
     pub fn forget_past(&mut self) {
         while self.open.len() > 1 {
-            self.open.pop_front();
-            self.oldest = self.oldest.next();
+            self.pop_oldest();
         }
         self.open.shrink_to_fit();
         self.former = None;
@@ -234,6 +295,53 @@ mod tests {
         assert_eq!(table.lookup(JobId(1)), Lookup::Stale);
         assert_eq!(open(&table, 2), Some("refresh"));
         assert_eq!(table.lookup(JobId(19)), Lookup::Unknown);
+    }
+
+    #[test]
+    fn a_block_on_a_job_that_newer_ones_had_pushed_out_was_not_looked_for() {
+        let mut table = JobTable::default();
+        let held = u32::try_from(PAST_JOBS + 1 + LATE_JOBS).unwrap();
+        for id in 1..=held {
+            table.activate(JobId(id), "job");
+        }
+        let late = |table: &JobTable<&'static str>, id| table.former(JobId(id)).map(|(at, _)| at.0);
+        assert_eq!((table.lookup(JobId(1)), late(&table, 1)), (Lookup::Stale, Some(0)));
+        let first_open = u32::try_from(LATE_JOBS).unwrap() + 1;
+        assert_eq!((open(&table, first_open), late(&table, first_open)), (Some("job"), None));
+        assert_eq!(table.oldest_activation().0, u64::from(first_open) - 1);
+        table.forget_former(JobId(2));
+        assert_eq!((late(&table, 1), late(&table, 2), late(&table, 3)), (Some(0), None, Some(2)));
+        table.activate(JobId(held + 1), "job");
+        assert_eq!((late(&table, 1), late(&table, 3)), (None, Some(2)), "no more are held");
+        table.end_tip();
+        assert_eq!(
+            (late(&table, 2), late(&table, 3), late(&table, held)),
+            (None, Some(2), Some(u64::from(held) - 1))
+        );
+        assert_eq!(table.next_activation().0, u64::from(held) + 1);
+    }
+
+    #[test]
+    fn the_oldest_jobs_go_first_and_the_active_one_stays() {
+        let mut table = JobTable::default();
+        for id in 1..=3 {
+            table.activate(JobId(id), "before");
+        }
+        table.end_tip();
+        for id in 4..=6 {
+            table.activate(JobId(id), "now");
+        }
+        let mut dropped = Vec::new();
+        while let Some(id) = table.oldest_spare() {
+            dropped.push(id.0);
+            table.drop_oldest();
+            assert!(table.former(id).is_none());
+            assert_eq!(table.lookup(id), Lookup::Stale);
+        }
+        assert_eq!(dropped, [1, 2, 3, 4, 5]);
+        table.drop_oldest();
+        let activation = Activation(5);
+        assert_eq!(table.lookup(JobId(6)), Lookup::Open { job: &"now", activation });
     }
 
     #[test]

@@ -26,11 +26,14 @@ mod vardiff;
 pub use channel::{Arrival, Channel, ChannelKind, ChannelTerms, LateBlock, REMEMBERED_MAX};
 pub use extranonce::{ExtranonceBase, ExtranonceBaseError, ExtranoncePrefix, ExtranonceSpace};
 pub use history::History;
-pub use jobs::{Activation, FUTURE_JOBS, JobTable, Lookup, PAST_JOBS};
+pub use jobs::{Activation, FUTURE_JOBS, JobTable, LATE_JOBS, Lookup, PAST_JOBS};
 pub use ladder::{Ladder, Standing};
 pub use record::{CustomShare, ShareKind, ShareRecord};
 pub use reward::{Percent, Reward, RewardError, RewardKind};
 pub use roster::{Attempt, Failed, LinkId, Roster};
-pub use token::{DeclarationId, Purpose, Token, TokenError, TokenKey, USED_TOKENS_MAX, Used, UsedTokens};
+pub use token::{
+    DeclarationId, Purpose, TOKEN_LIFETIME_MAX, Token, TokenError, TokenKey, USED_TOKENS_MAX, Used,
+    UsedTokens,
+};
 pub use user::{NameError, UserIdentity, WorkerName, prints};
 pub use vardiff::{TargetOutOfRange, TargetSteps, Vardiff, VardiffConfig, VardiffConfigError};

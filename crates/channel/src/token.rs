@@ -15,7 +15,7 @@ use bitcoin::{Script, TxOut};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-pub use self::used::{USED_TOKENS_MAX, Used, UsedTokens};
+pub use self::used::{TOKEN_LIFETIME_MAX, USED_TOKENS_MAX, Used, UsedTokens};
 use crate::UserIdentity;
 
 /// The first byte of every token.

@@ -42,6 +42,7 @@ const INDEX: &[(&str, &str)] = &[
     ),
     ("/api/adit/v1/pool/workers", "The workers of all connections (offset, limit)"),
     ("/metrics", "Metrics for Prometheus"),
+    ("/metrics/workers", "Metrics of each worker, a series for each name"),
 ];
 
 /// A node that the pool has its templates from, for those who look.
@@ -126,7 +127,7 @@ impl Pages for PoolPages {
     }
 
     fn prepare(&self, request: &Request<'_>) -> Preparation<'_> {
-        let needs_numbers = request.path == "/metrics" || request.path.starts_with("/api/");
+        let needs_numbers = request.path.starts_with("/metrics") || request.path.starts_with("/api/");
         let Some((pool, nodes)) =
             self.pool.as_ref().filter(|_| needs_numbers && request.path != "/api/v1/health")
         else {
@@ -145,6 +146,7 @@ fn answer(view: &PoolView, request: &Request<'_>) -> Answer {
     let status = &*view.status;
     match request.path {
         "/metrics" => Answer::metrics(metrics::write(view)),
+        "/metrics/workers" => Answer::metrics(metrics::workers::write(view)),
         "/api/v1/global" => Answer::json(&sri::Global::of(status)),
         "/api/v1/clients" => part(request, |page| sri::Clients::of(status, page)),
         "/api/adit/v1/pool" => Answer::json(&ours::Overview::of(view)),

@@ -7,7 +7,8 @@
 //! * calls [`Session::handle_timeout`] when [`Session::poll_timeout`] says so;
 //! * after each of these drains [`Session::poll_request`] and sees to what it gives, blocks before anything else, then sends
 //!   [`Session::frames`];
-//! * brings the answers with [`Session::handle_resolved`] and [`Session::handle_checked`].
+//! * brings the answers with [`Session::handle_resolved`] and [`Session::handle_checked`];
+//! * tells it with [`Session::handle_rules`] when the operator wants other rules.
 //!
 //! A [`Disconnect`] is final: what is queued is still to be sent, then the connection is closed.
 
@@ -29,6 +30,6 @@ pub use queue::FairQueue;
 pub use session::{Counters, DeclaredJob, Judgement, Request, Session, Solved};
 #[cfg(feature = "server")]
 pub use shell::{
-    CHECKS_AT_ONCE, DeclaredTemplates, Jds, JdsMetrics, JdsParts, JdsServerConfig, JdsStartError,
-    TEMPLATES_KEPT, jds_limits,
+    CHECKS_AT_ONCE, DeclaredTemplates, Jds, JdsMetrics, JdsParts, JdsReload, JdsReloadError, JdsServerConfig,
+    JdsStartError, PreparedReload, TEMPLATES_KEPT, jds_limits,
 };

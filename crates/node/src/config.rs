@@ -40,8 +40,8 @@ impl NodeConfig {
         }
     }
 
-    /// Whether the node takes every block, and not only those of its own templates; of one that is spoken to over its socket the version
-    /// decides.
+    /// Whether the node takes every block, and not only those of its own templates, as far as the way of speaking to it goes: a Bitcoin Core
+    /// that is spoken to over its socket may be of a version that does not.
     #[must_use]
     pub const fn takes_any_block(&self) -> bool {
         match self {

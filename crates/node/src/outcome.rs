@@ -17,6 +17,13 @@ pub enum Submitted {
     /// The node has not decided: it may keep the block beside the best chain, or it cannot judge it yet, because it is behind, and does not
     /// keep it. [`crate::Node::fate`] tells which; where that is [`Fate::Unknown`], hand it over again. With the node's word.
     Undecided(String),
+    /// Of several nodes, some refuse the block and the others have not decided. To be treated as undecided, but a person should hear of it.
+    Disputed {
+        /// The words of those that have not decided.
+        word: String,
+        /// The reasons of those that refuse it.
+        refused: String,
+    },
     /// The block breaks a rule, or came too late. With the node's reason.
     Refused(String),
     /// The node could not be asked; it may have the block or not. With what to do about it.

@@ -17,7 +17,7 @@ use adit_share::Template;
 use adit_testkit::mining::mine;
 use adit_transport::{AuthorityKeyPair, AuthorityPublicKey, FrameQueue, Identity, StaticKeyPair};
 use adit_units::{UnixTime, Work};
-use bitcoin::ScriptBuf;
+use bitcoin::{BlockHash, ScriptBuf};
 use tokio::time::{sleep, timeout};
 
 /// More than any message to a client has.
@@ -128,7 +128,7 @@ impl Client {
     }
 
     /// Tells the provider of a block, by the parts that a solution has.
-    async fn submit(&mut self, id: u64, template: &Arc<Template>) -> bitcoin::BlockHash {
+    async fn submit(&mut self, id: u64, template: &Arc<Template>) -> BlockHash {
         let block = mine(template, ScriptBuf::from_bytes(vec![0x51]));
         let header: bitcoin::block::Header = bitcoin::consensus::deserialize(block.header()).unwrap();
         self.say(SubmitSolution {
@@ -182,13 +182,19 @@ async fn a_client_mines_a_chain() {
     assert!(provider.shutdown().await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_block_on_its_way_at_shutdown_arrives() {
+/// A provider on a node of its own, and a client that has just sent it a block.
+async fn submitted() -> (Node, TemplateProvider, Client, BlockHash) {
     let node = devnet();
     let (provider, authority) = provider(&node).await;
     let mut client = Client::start(provider.address(), authority).await;
     let (id, template) = same_template(&node, &mut client).await;
     let hash = client.submit(id, &template).await;
+    (node, provider, client, hash)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_on_its_way_at_shutdown_arrives() {
+    let (node, provider, mut client, hash) = submitted().await;
     // Nothing is heard before it has arrived, so wait for what follows from it.
     let landed = async {
         while node.fate(hash).await == Fate::Unknown {
@@ -203,11 +209,7 @@ async fn a_block_on_its_way_at_shutdown_arrives() {
 /// It was thrown away with the connection, unread.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_that_came_as_the_provider_stopped_was_lost() {
-    let node = devnet();
-    let (provider, authority) = provider(&node).await;
-    let mut client = Client::start(provider.address(), authority).await;
-    let (id, template) = same_template(&node, &mut client).await;
-    let hash = client.submit(id, &template).await;
+    let (node, provider, _client, hash) = submitted().await;
     assert!(provider.shutdown().await);
     assert_eq!(node.fate(hash).await, Fate::InChain { confirmations: 1 });
 }

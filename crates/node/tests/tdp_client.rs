@@ -232,6 +232,8 @@ async fn another_node_is_used_while_the_provider_hangs_and_it_gets_blocks_too() 
     let back = on(&far, block.hash).await;
     assert_eq!(back.tip.height, next.tip.height);
     let block = found(&next);
-    assert_eq!(node.submit(&block).await, Submitted::Accepted);
+    // Both hand it to the same chain, and either may be first.
+    let answer = node.submit(&block).await;
+    assert!(matches!(answer, Submitted::Accepted | Submitted::AlreadyKnown), "{answer:?}");
     on(&far, block.hash).await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adit_channel::{ExtranonceBase, TokenKey, VardiffConfig, VardiffConfigError};
-use adit_share::MAX_SIGNATURE_LEN;
+use adit_share::{FULL_EXTRANONCE_LEN, MAX_SIGNATURE_LEN};
 use adit_units::Sats;
 use bitcoin::{Amount, Network, ScriptBuf, TxOut};
 
@@ -20,7 +20,8 @@ pub struct PoolConfig {
     pub further_outputs: Vec<TxOut>,
     /// How the extranonces of all channels begin, and how long they are; the default is what an ordinary pool has.
     pub extranonce: ExtranonceBase,
-    /// The pool's name in every coinbase, at most [`MAX_SIGNATURE_LEN`] bytes; the default is `/adit/`.
+    /// The pool's name in every coinbase, at most [`MAX_SIGNATURE_LEN`] bytes, and fewer beside longer extranonces than a pool's
+    /// ([`signature_limit`]); the default is `/adit/`.
     pub signature: String,
     /// How hard shares are.
     pub vardiff: VardiffConfig,
@@ -70,8 +71,8 @@ pub struct CustomJobs {
     pub key: Arc<TokenKey>,
     /// Whether jobs are accepted whose transactions nobody has seen (coinbase-only mode, spec 6.3.1).
     pub accepts_undeclared: bool,
-    /// The least part of what its coinbase pays out that a job must pay to the pool, in percent. A job that pays the pool a part earns
-    /// its miner as much of what its shares are worth.
+    /// The least part of what its coinbase pays out, and at least of the subsidy, that a job must pay to the pool, in percent. A job that pays
+    /// the pool a part earns its miner as much of what its shares are worth.
     pub least_pool_percent: u8,
 }
 
@@ -106,10 +107,16 @@ pub enum PoolConfigError {
     #[error("an output besides the payout has a value: all that a block earns goes to the payout")]
     FurtherOutputs,
     /// The signature does not fit into a coinbase.
-    #[error("the signature has {len} bytes, the limit is {MAX_SIGNATURE_LEN}: shorten it")]
+    #[error(
+        "the signature has {len} bytes, the limit beside an extranonce of {extranonce_len} bytes is {limit}: shorten it"
+    )]
     SignatureTooLong {
         /// Its length in bytes.
         len: usize,
+        /// The length of the extranonces that it shares a script with, in bytes.
+        extranonce_len: usize,
+        /// The most bytes that it may have beside them.
+        limit: usize,
     },
     /// The signature has characters that do not print.
     #[error("the signature has a character that does not print: use plain text")]
@@ -128,6 +135,13 @@ pub enum PoolConfigError {
     /// No miner could do anything.
     #[error("no connection may open a channel: allow at least one channel per connection")]
     NoChannels,
+}
+
+/// The most bytes that a signature may have beside extranonces of `extranonce_len` bytes, at any height: both are in the coinbase's input
+/// script, for which consensus has a limit.
+#[must_use]
+pub const fn signature_limit(extranonce_len: usize) -> usize {
+    MAX_SIGNATURE_LEN.saturating_sub(extranonce_len.saturating_sub(FULL_EXTRANONCE_LEN))
 }
 
 impl PoolConfig {
@@ -168,8 +182,10 @@ impl PoolConfig {
         if self.further_outputs.iter().any(|output| output.value != Amount::ZERO) {
             return Err(PoolConfigError::FurtherOutputs);
         }
-        if self.signature.len() > MAX_SIGNATURE_LEN {
-            return Err(PoolConfigError::SignatureTooLong { len: self.signature.len() });
+        let (len, extranonce_len) = (self.signature.len(), self.extranonce.full_len());
+        let limit = signature_limit(extranonce_len);
+        if len > limit {
+            return Err(PoolConfigError::SignatureTooLong { len, extranonce_len, limit });
         }
         if self.signature.chars().any(char::is_control) {
             return Err(PoolConfigError::SignatureNotPrintable);
@@ -208,7 +224,8 @@ mod tests {
     fn mistakes_are_named() {
         let to = |host: &str, port| Some(Successor { host: host.to_owned(), port });
         let signature = "x".repeat(MAX_SIGNATURE_LEN + 1);
-        let len = signature.len();
+        let (len, limit) = (MAX_SIGNATURE_LEN + 1, MAX_SIGNATURE_LEN);
+        let too_long = PoolConfigError::SignatureTooLong { len, extranonce_len: 20, limit };
         let valuable = TxOut { value: Amount::ONE_SAT, script_pubkey: ScriptBuf::new() };
         let mut upside_down = VardiffConfig::default();
         (upside_down.easiest, upside_down.hardest) = (Target::ZERO, Target::MAX);
@@ -220,7 +237,7 @@ mod tests {
                 PoolConfigError::PayoutScript,
             ),
             (PoolConfig { further_outputs: vec![valuable], ..config() }, PoolConfigError::FurtherOutputs),
-            (PoolConfig { signature, ..config() }, PoolConfigError::SignatureTooLong { len }),
+            (PoolConfig { signature, ..config() }, too_long),
             (PoolConfig { signature: "a\nb".to_owned(), ..config() }, PoolConfigError::SignatureNotPrintable),
             (PoolConfig { successor: to("", 1), ..config() }, PoolConfigError::Successor),
             (PoolConfig { successor: to("pool.example", 0), ..config() }, PoolConfigError::Successor),

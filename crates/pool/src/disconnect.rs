@@ -65,6 +65,9 @@ pub enum Disconnect {
     /// More was asked for than any honest miner or proxy would.
     #[error("the peer sent more messages than it may that are no shares")]
     Requests,
+    /// A channel was asked for, and the connection has had all of its extranonce prefixes; the peer was asked to connect anew.
+    #[error("the connection has had all of its extranonce prefixes; the peer was asked to connect anew")]
+    PrefixesExhausted,
     /// More shares wait for stable storage than a session remembers.
     #[error("more shares wait for stable storage than a session holds; the share log does not keep up")]
     Overloaded,
@@ -81,7 +84,7 @@ pub enum Fault {
     PeerIncompatible,
     /// The peer did nothing.
     PeerIdle,
-    /// We did not keep up.
+    /// We did not keep up, or have nothing left to give.
     Ours,
 }
 
@@ -100,7 +103,7 @@ impl Disconnect {
             | Self::Requests => Fault::PeerMisbehaved,
             Self::Refused(_) | Self::WorkerNamesRequired => Fault::PeerIncompatible,
             Self::NoSetup | Self::NoChannel => Fault::PeerIdle,
-            Self::Overloaded => Fault::Ours,
+            Self::PrefixesExhausted | Self::Overloaded => Fault::Ours,
         }
     }
 }

@@ -11,6 +11,9 @@
 //!   [`Session::take_records`] gives, then sends [`Session::frames`];
 //! * after frames and timeouts asks [`Session::take_wish`], and if there is a wish, hands it to [`JobFactory::handle_wish`]; what comes of it
 //!   ([`Work::is_aside`]) is for [`Session::handle_aside`] of those who wait for it;
+//! * where [`PoolConfig::custom_jobs`] lets miners make jobs, also drains [`Session::poll_custom_block`] with the blocks, and answers each token
+//!   of [`Session::poll_token`] with [`Session::handle_token`], having looked among the tokens that were used on any connection;
+//! * where [`PoolConfig::relays_shares`] is set, takes what is to be passed on with [`Session::take_relayed`];
 //! * says with [`Session::handle_durable`] how many records are on stable storage; only then are they acknowledged. The record of a
 //!   block, whose number is [`FoundBlock::record`], and those after it are not to be counted before the
 //!   block itself is on stable storage or with a node.
@@ -28,17 +31,18 @@ pub mod server;
 mod session;
 mod work;
 
-pub use config::{CustomJobs, EmptyJobs, PoolConfig, PoolConfigError, Successor};
+pub use config::{CustomJobs, EmptyJobs, PoolConfig, PoolConfigError, Successor, signature_limit};
 pub use disconnect::{Disconnect, Fault};
 pub use session::{
     Burst, Counters, DISTRIBUTIONS_MAX, FoundBlock, FoundCustomBlock, GROUP_CHANNEL, OperationError,
     RelayedShare, Session,
 };
 pub use session::{CLOSURE_GRACE, CLOSURE_INTERVAL, CLOSURES_MAX, SHARES_MAX, SHARES_PER_SECOND};
+pub use session::{CUSTOM_BYTES_MAX, GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX, REPEATS_PER_SECOND};
 pub use session::{ChannelReport, ChannelShares, SessionReport, WORKERS_MAX, WorkerReport, WorkerShares};
 pub use session::{FIRST_CHANNEL_TIMEOUT, IDLE_TIMEOUT, SETUP_TIMEOUT, TIP_PATIENCE, UNACKNOWLEDGED_MAX};
-pub use session::{GARBAGE_MAX, GARBAGE_PER_SECOND, REPEATS_MAX, REPEATS_PER_SECOND};
 pub use session::{REQUESTS_MAX, REQUESTS_PER_CHANNEL, REQUESTS_PER_SECOND};
 pub use work::{
-    Distribution, JOB_AGE_MAX, JobFactory, RESERVE_DELAY, WISH_INTERVAL, WISHED_JOB_AGE, Work, WorkError,
+    Distribution, JOB_AGE_MAX, JobFactory, RENEWAL_PAUSE, RESERVE_DELAY, WISH_INTERVAL, WISHED_JOB_AGE, Work,
+    WorkError,
 };

@@ -37,8 +37,8 @@ pub use self::breaker::{
 };
 pub use self::burst::Burst;
 pub use self::counters::Counters;
-use self::custom::CustomWork;
-pub use self::custom::{FoundCustomBlock, TIP_PATIENCE};
+pub use self::custom::{CUSTOM_BYTES_MAX, FoundCustomBlock, TIP_PATIENCE};
+use self::custom::{CustomWork, OwnJobs};
 pub use self::groups::DISTRIBUTIONS_MAX;
 use self::groups::Groups;
 pub use self::operations::OperationError;
@@ -146,6 +146,8 @@ impl State {
 #[derive(Debug)]
 struct OpenChannel {
     channel: Channel,
+    /// The jobs that its miner has made for it, where the peer makes its own jobs.
+    own_jobs: Option<Box<OwnJobs>>,
     report: Report,
     patience: Patience,
     /// Who owes its shares a reward while its blocks pay the pool.
@@ -374,7 +376,16 @@ impl Session {
         self.channels.len()
     }
 
-    /// The device as it described itself, without what does not print; empty before `SetupConnection`.
+    /// Whether `SetupConnection` has been answered, so that the peer is no newcomer any more.
+    #[must_use]
+    pub const fn is_set_up(&self) -> bool {
+        match self.state {
+            State::ExpectSetup { .. } => false,
+            State::ExpectChannel { .. } | State::Mining { .. } => true,
+        }
+    }
+
+    /// The device as it described itself, without what does not print; empty before `SetupConnection`, and where it says nothing of itself.
     #[must_use]
     pub const fn device(&self) -> &str {
         &self.device

@@ -32,6 +32,9 @@ pub const WISHED_JOB_AGE: Duration = Duration::from_secs(10);
 /// How long after a job that was renewed for a miner no other one is, where everybody gets it.
 pub const WISH_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long after a job could not be made anew the next try is, unless the rules for coinbases change before.
+pub const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
+
 /// What all connections mine: a template, the job made from it, and the job's messages.
 ///
 /// Immutable and shared. Template and tip travel as one value, so nobody can ever see half of them.
@@ -319,16 +322,19 @@ struct Latest {
     is_wished: bool,
     /// Whether coinbases are to be others than this one's and that of the job in reserve.
     is_outdated: bool,
+    /// Until when nothing is tried again, because it could not be done.
+    not_before: Monotonic,
 }
 
 impl Latest {
     /// When its job is to be made anew.
     fn renewal_due(&self) -> Monotonic {
-        match (self.is_outdated, self.is_wished) {
+        let due = match (self.is_outdated, self.is_wished) {
             (true, _) => self.made,
             (false, true) => (self.newest + WISHED_JOB_AGE).min(self.made + JOB_AGE_MAX),
             (false, false) => self.made + JOB_AGE_MAX,
-        }
+        };
+        due.max(self.not_before)
     }
 }
 
@@ -384,7 +390,7 @@ impl JobFactory {
             && self.extranonce == config.extranonce
             && self.signature == config.signature;
         if let Some(latest) = self.latest.as_mut().filter(|_| !is_same_coinbase) {
-            latest.is_outdated = true;
+            (latest.is_outdated, latest.not_before) = (true, Monotonic::default());
         }
         self.payout_script.clone_from(&config.payout_script);
         self.further_outputs.clone_from(&config.further_outputs);
@@ -455,8 +461,17 @@ impl JobFactory {
     ///
     /// # Errors
     ///
-    /// As [`Self::handle_template`].
+    /// As [`Self::handle_template`]; it is due again [`RENEWAL_PAUSE`] later.
     pub fn handle_timeout(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
+        let made = self.do_what_is_due(now);
+        if let (Err(_), Some(latest)) = (&made, &mut self.latest) {
+            // Or it would be due all the time, and whoever waits for it would do nothing else.
+            latest.not_before = now.monotonic + RENEWAL_PAUSE;
+        }
+        made
+    }
+
+    fn do_what_is_due(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
         if self.reserve_due().is_some_and(|due| now.monotonic >= due)
             && let Some(work) = self.put_by(now)?
         {
@@ -562,6 +577,7 @@ impl JobFactory {
             work: Arc::clone(&work),
             is_wished: false,
             is_outdated: false,
+            not_before: Monotonic::default(),
         });
         work
     }

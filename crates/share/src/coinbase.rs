@@ -29,7 +29,7 @@ const MAX_HEIGHT_PUSH_LEN: usize = 6;
 /// Greatest length of data that a single byte can push.
 const MAX_DIRECT_PUSH_LEN: usize = 75;
 /// Length of the locktime at the end of every transaction, in bytes.
-const LOCKTIME_LEN: usize = 4;
+pub(crate) const LOCKTIME_LEN: usize = 4;
 
 /// What a pool puts into the coinbase of a job.
 ///

@@ -2,15 +2,17 @@
 
 mod coinbase;
 
+use std::sync::Arc;
+
 use adit_units::{Height, JobId, Sats};
 use bitcoin::hashes::{Hash as _, HashEngine as _, sha256};
 use bitcoin::{BlockHash, CompactTarget, TxOut, VarInt, consensus};
 
 pub use self::coinbase::{CoinbaseFields, DeclaredCoinbase};
-use crate::template::{commitment, commitment_hash};
+use crate::template::commitment_hash;
 use crate::{
-    HEADER_LEN, Job, JobError, JobParts, MAX_BLOCK_WEIGHT, MAX_EXTRANONCE_LEN, MAX_MERKLE_PATH_LEN,
-    RawTransaction, Tip, merkle,
+    HEADER_LEN, Job, JobError, MAX_BLOCK_WEIGHT, MAX_EXTRANONCE_LEN, MAX_MERKLE_PATH_LEN, RawTransaction,
+    Tip, merkle,
 };
 
 /// What the hash of a declaration begins with, hashed twice (as BIP 340 tags its hashes).
@@ -113,7 +115,7 @@ pub struct Declaration {
     prev_hash: BlockHash,
     nbits: CompactTarget,
     coinbase: DeclaredCoinbase,
-    merkle_path: Box<[[u8; 32]]>,
+    merkle_path: Arc<[[u8; 32]]>,
 }
 
 impl Declaration {
@@ -216,9 +218,9 @@ impl Declaration {
         self.coinbase.value()
     }
 
-    /// What the coinbase pays.
+    /// What the coinbase pays; decoded anew each time.
     #[must_use]
-    pub fn outputs(&self) -> &[TxOut] {
+    pub fn outputs(&self) -> Vec<TxOut> {
         self.coinbase.outputs()
     }
 
@@ -237,24 +239,15 @@ impl Declaration {
         if self.nbits == tip.nbits { Ok(()) } else { Err(DeclarationError::Nbits) }
     }
 
-    /// The job that shares are judged by, on the tip that it was declared for; without a tag.
+    /// The job that shares are judged by, on the tip that it was declared for; without a tag. It shares the declaration's bytes.
     ///
     /// # Errors
     ///
-    /// If `tip` is another one, or if the coinbase is too long for its messages.
+    /// If `tip` is another one.
     pub fn job(&self, id: JobId, tip: Tip, min_ntime: u32) -> Result<Job, DeclarationError> {
         self.check_tip(&tip)?;
-        Ok(Job::from_parts(JobParts {
-            id,
-            tip,
-            min_ntime,
-            version: self.version,
-            version_rolling_allowed: true,
-            coinbase_prefix: self.coinbase.prefix(),
-            coinbase_suffix: self.coinbase.suffix(),
-            extranonce_len: self.coinbase.extranonce_len(),
-            merkle_path: self.merkle_path.to_vec(),
-        })?)
+        let path = Arc::clone(&self.merkle_path);
+        Ok(Job::declared((id, self.version), (tip, min_ntime), self.coinbase.as_coinbase().clone(), path)?)
     }
 
     /// That the job is over these transactions, in the block's order and without the coinbase, and that they fit into a block.
@@ -269,8 +262,8 @@ impl Declaration {
         if *path != *self.merkle_path {
             return Err(DeclarationError::MerklePath);
         }
-        match commitment(self.outputs()) {
-            Some(hash) if hash != commitment_hash(transactions) => return Err(DeclarationError::Commitment),
+        match self.coinbase.commitment() {
+            Some(hash) if *hash != commitment_hash(transactions) => return Err(DeclarationError::Commitment),
             None if transactions.iter().any(RawTransaction::has_witness) => {
                 return Err(DeclarationError::NoCommitment);
             }

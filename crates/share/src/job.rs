@@ -128,7 +128,7 @@ impl Job {
     pub fn new(id: JobId, template: &Template, spec: &CoinbaseSpec) -> Result<Self, JobError> {
         let coinbase = spec.write(template)?;
         check_limits(template, spec, &coinbase)?;
-        let job = Self::assemble(id, template.tip, coinbase, &template.merkle_path)?;
+        let job = Self::assemble(id, template.tip, coinbase, template.merkle_path.as_slice().into())?;
         Ok(Self {
             template_id: Some(template.id),
             tag: Some(spec.tag),
@@ -148,7 +148,7 @@ impl Job {
     /// If a part is longer than the wire could carry it.
     pub fn from_parts(parts: JobParts<'_>) -> Result<Self, JobError> {
         let coinbase = Coinbase::new(parts.coinbase_prefix, parts.coinbase_suffix, parts.extranonce_len)?;
-        let job = Self::assemble(parts.id, parts.tip, coinbase, &parts.merkle_path)?;
+        let job = Self::assemble(parts.id, parts.tip, coinbase, parts.merkle_path.into())?;
         Ok(Self {
             min_ntime: parts.min_ntime,
             version: parts.version,
@@ -157,7 +157,17 @@ impl Job {
         })
     }
 
-    fn assemble(id: JobId, tip: Tip, coinbase: Coinbase, path: &[[u8; 32]]) -> Result<Self, JobError> {
+    /// The job of that number and version with the coinbase that somebody has declared, on that tip and from that time on.
+    pub(crate) fn declared(
+        (id, version): (JobId, u32),
+        (tip, min_ntime): (Tip, u32),
+        coinbase: Coinbase,
+        path: Arc<[[u8; 32]]>,
+    ) -> Result<Self, JobError> {
+        Ok(Self { min_ntime, version, ..Self::assemble(id, tip, coinbase, path)? })
+    }
+
+    fn assemble(id: JobId, tip: Tip, coinbase: Coinbase, path: Arc<[[u8; 32]]>) -> Result<Self, JobError> {
         if path.len() > MAX_MERKLE_PATH_LEN {
             return Err(JobError::PathTooLong { len: path.len() });
         }
@@ -170,7 +180,7 @@ impl Job {
             version: 0,
             version_rolling_allowed: true,
             coinbase,
-            merkle_path: path.into(),
+            merkle_path: path,
             header: Header::on(&tip),
         })
     }

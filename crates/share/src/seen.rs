@@ -122,6 +122,11 @@ impl Seen {
         seen
     }
 
+    /// From now on at most `limit` shares, if that is more than before; never more than [`SEEN_MAX`].
+    pub fn raise_limit(&mut self, limit: usize) {
+        self.limit = self.limit.max(limit.min(SEEN_MAX));
+    }
+
     /// Lets nothing but [`BLOCK_ROOM`] blocks in until the next [`Self::make_room`]: for an owner of many sets that share one
     /// budget.
     pub const fn withhold_room(&mut self) {
@@ -361,6 +366,24 @@ mod tests {
         assert_eq!(add(&mut seen, (1000, 0, [0; 14])), None);
         assert!((0..1000).all(|share| add(&mut seen, (share, 0, [0; 14])) == Some(false)));
         assert!(seen.places.len() <= 2048, "{} places for 1000 shares", seen.places.len());
+    }
+
+    #[test]
+    fn a_full_set_whose_limit_is_raised_has_room_and_forgets_nothing() {
+        let mut seen = Seen::new([1; 16], 1000);
+        for share in 0..1500 {
+            if share == 1000 {
+                assert_eq!(seen.make_room(), Err(SeenFull { limit: 1000 }));
+                seen.raise_limit(1500);
+                seen.raise_limit(10);
+            }
+            seen.make_room().unwrap();
+            assert_eq!(add(&mut seen, (share, 0, [0; 14])), Some(true));
+        }
+        assert_eq!(seen.make_room(), Err(SeenFull { limit: 1500 }));
+        assert!((0..1500).all(|share| add(&mut seen, (share, 0, [0; 14])) == Some(false)));
+        seen.raise_limit(usize::MAX);
+        assert_eq!(seen.limit, SEEN_MAX);
     }
 
     #[test]

@@ -103,6 +103,14 @@ impl SeenHashes {
         self.sets.last().map_or(0, |(_, kept)| kept.len())
     }
 
+    /// From now on so many shares are remembered for each block, if that is more than before; see [`Seen::new`] for the most.
+    pub fn raise_limit(&mut self, limit: usize) {
+        self.limit = self.limit.max(limit);
+        if let Some((_, Kept::Open(seen))) = self.sets.last_mut() {
+            seen.raise_limit(limit);
+        }
+    }
+
     /// How many are remembered for each block at most.
     #[must_use]
     pub const fn limit(&self) -> usize {

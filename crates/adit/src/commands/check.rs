@@ -1,19 +1,19 @@
 //! `adit check`: reads a config, reports every mistake at once, tries the keys, the disk, the nodes and the upstreams.
 
+mod places;
 mod translator;
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use adit_net::Clock;
 use adit_node::{Auth, IpcConfig, NodeConfig, NodeInfo};
 use anyhow::bail;
 
+use self::places::{check_folders, check_listeners};
 use self::translator::check_translator;
 use super::keys;
 use crate::cli::ConfigArgs;
-use crate::config::{self, ClientConfig, Config, DeclaratorConfig, Roles};
+use crate::config::{self, Roles};
 
 /// Below this many days of validity left, the certificate is worth a warning.
 const EXPIRY_WARNING_DAYS: u32 = 30;
@@ -47,44 +47,30 @@ impl Report {
 ///
 /// If anything would keep one of them from running.
 pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    let Roles { pool, provider, declarator, client, translator } = config::load_roles(&args.config)?;
+    let roles = config::load_roles(&args.config)?;
     let mut report = Report::default();
     report.good("config", &format!("{} has no mistakes", args.config.display()));
-    // The file has one list of nodes for all.
-    let nodes = [
-        pool.as_ref().map(|pool| pool.nodes.as_slice()),
-        provider.as_ref().map(|provider| provider.nodes.as_slice()),
-        declarator.as_ref().map(|declarator| declarator.nodes.as_slice()),
-        client.as_ref().map(|client| client.nodes.as_slice()),
-    ];
-    let nodes = nodes.into_iter().flatten().next().unwrap_or_default();
+    let nodes = nodes(&roles);
     check_privacy(&args.config, nodes, &report);
-    if let Some(pool) = &pool {
-        check_keys(&pool.pool.server_key, &mut report);
-        check_data_dir(&pool.data_dir, &mut report);
-        check_listen(pool.pool.listen, &mut report);
-        if let Some(api) = pool.pool.api {
-            check_listen(api, &mut report);
-        }
+    for file in server_keys(&roles) {
+        check_keys(file, &mut report);
     }
-    if let Some(provider) = &provider {
-        if pool.as_ref().is_none_or(|pool| pool.pool.server_key != provider.server_key) {
-            check_keys(&provider.server_key, &mut report);
-        }
-        check_data_dir(&provider.data_dir, &mut report);
-        check_listen(provider.listen, &mut report);
+    if let Some(file) = token_key(&roles) {
+        check_token_key(file, &mut report);
     }
-    if let Some(translator) = &translator {
+    check_folders(&roles, &mut report);
+    check_listeners(&roles, &mut report);
+    if let Some(translator) = &roles.translator {
         check_translator(translator, &mut report).await;
     }
-    check_declaration(pool.as_ref(), declarator.as_ref(), client.as_ref(), &mut report);
     // A translator needs none.
-    if !nodes.is_empty() || translator.is_none() {
+    if !nodes.is_empty() || roles.translator.is_none() {
         check_nodes(nodes, &mut report).await;
     }
     match report.failures {
         0 => {
             println!();
+            let Roles { pool, provider, declarator, client, translator } = &roles;
             let commands = [
                 (pool.is_some(), "pool"),
                 (provider.is_some(), "template-provider"),
@@ -102,29 +88,44 @@ pub(crate) async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     }
 }
 
-/// What the job declarator server and client need.
-fn check_declaration(
-    pool: Option<&Config>,
-    declarator: Option<&DeclaratorConfig>,
-    client: Option<&ClientConfig>,
-    report: &mut Report,
-) {
+/// The nodes of all roles, of which the file has one list.
+fn nodes(roles: &Roles) -> &[NodeConfig] {
+    let Roles { pool, provider, declarator, client, translator: _ } = roles;
+    let lists = [
+        pool.as_ref().map(|pool| pool.nodes.as_slice()),
+        provider.as_ref().map(|provider| provider.nodes.as_slice()),
+        declarator.as_ref().map(|declarator| declarator.nodes.as_slice()),
+        client.as_ref().map(|client| client.nodes.as_slice()),
+    ];
+    lists.into_iter().flatten().next().unwrap_or_default()
+}
+
+/// The files of all keys that a server of these roles is known by, each once.
+fn server_keys(roles: &Roles) -> Vec<&Path> {
+    let Roles { pool, provider, declarator, client, translator: _ } = roles;
+    let files = [
+        pool.as_ref().map(|pool| &pool.pool.server_key),
+        pool.as_ref().and_then(|pool| pool.declarator.as_ref()).map(|within| &within.server_key),
+        provider.as_ref().map(|provider| &provider.server_key),
+        declarator.as_ref().map(|alone| &alone.declarator.server_key),
+        client.as_ref().map(|client| &client.server_key),
+    ];
+    let mut distinct: Vec<&Path> = Vec::new();
+    for file in files.into_iter().flatten() {
+        if !distinct.contains(&file.as_path()) {
+            distinct.push(file);
+        }
+    }
+    distinct
+}
+
+/// The file of the secret that a pool and its job declarator server share, if there is one of them that knows the other.
+fn token_key(roles: &Roles) -> Option<&Path> {
+    let pool = roles.pool.as_ref();
     let within = pool.and_then(|pool| pool.declarator.as_ref());
-    if let Some(settings) = within.or_else(|| declarator.map(|config| &config.declarator)) {
-        check_token_key(&settings.token_key, report);
-        check_listen(settings.listen, report);
-    } else if let Some(file) = pool.and_then(|pool| pool.pool.token_key.as_ref()) {
-        check_token_key(file, report);
-    }
-    if let Some(declarator) = declarator {
-        check_keys(&declarator.declarator.server_key, report);
-        check_data_dir(&declarator.data_dir, report);
-    }
-    if let Some(client) = client {
-        check_keys(&client.server_key, report);
-        check_data_dir(&client.data_dir, report);
-        check_listen(client.listen, report);
-    }
+    let alone = roles.declarator.as_ref().map(|config| &config.declarator);
+    let declarator = within.or(alone).map(|declarator| &declarator.token_key);
+    declarator.or_else(|| pool.and_then(|pool| pool.pool.token_key.as_ref())).map(PathBuf::as_path)
 }
 
 /// The secret that tokens are sealed with.
@@ -146,17 +147,6 @@ fn check_privacy(file: &Path, nodes: &[NodeConfig], report: &Report) {
     });
     if let (true, Ok(Some(complaint))) = (has_password, keys::open_to_others(file)) {
         report.warn("config", &format!("{complaint}, as it may hold the node's password"));
-    }
-}
-
-/// The address for miners or clients, unless somebody listens there already.
-fn check_listen(address: SocketAddr, report: &mut Report) {
-    match TcpListener::bind(address) {
-        Ok(_) => report.good("listen", &format!("{address} is free")),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            report.warn("listen", &format!("{address} is taken, which is right only while the server runs"));
-        }
-        Err(error) => report.bad("listen", &format!("cannot listen at {address}: {error}")),
     }
 }
 
@@ -189,29 +179,6 @@ fn check_keys(file: &Path, report: &mut Report) {
         let text =
             format!("{} can be moved off this machine; only `adit keys` needs it", authority.display());
         report.warn("keys", &text);
-    }
-}
-
-/// The data folder, or the place where it will be made.
-fn check_data_dir(dir: &Path, report: &mut Report) {
-    let existing = dir.ancestors().find(|ancestor| ancestor.exists());
-    match existing {
-        Some(found) if !found.is_dir() => {
-            report.bad("disk", &format!("{} is not a folder; data_dir cannot be there", found.display()));
-        }
-        Some(found) => match tempfile::tempfile_in(found) {
-            Ok(_) => report.good("disk", &format!("{} can be written", dir.display())),
-            Err(error) => report.bad("disk", &format!("cannot write in {}: {error}", found.display())),
-        },
-        // A relative path in the current folder has no ancestor but the empty one.
-        None => report.good("disk", &format!("{} will be made", dir.display())),
-    }
-    let shares = dir.join("shares");
-    if shares.exists() {
-        match adit_ledger::read(&shares) {
-            Ok(_) => report.good("disk", &format!("{} is a share log", shares.display())),
-            Err(error) => report.bad("disk", &error.to_string()),
-        }
     }
 }
 

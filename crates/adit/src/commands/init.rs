@@ -15,13 +15,17 @@ use crate::config::{KEYS, Key};
 /// How long the first certificate is good for, in days.
 const CERTIFICATE_DAYS: u32 = 365;
 
+/// The variable of the environment that holds the password of the node's user.
+const PASSWORD_VARIABLE: &str = "ADIT_NODE_PASSWORD";
+
 /// Writes `adit.toml` and `keys/` into the folder.
 ///
 /// # Errors
 ///
-/// If the address is not one of the network, a config is there already, or a file cannot be written.
+/// If the address is not one of the network, a user has no password, a config is there already, or a file cannot be written.
 pub(crate) fn run(args: &InitArgs) -> anyhow::Result<()> {
     check_address(&args.payout_address, args.network)?;
+    let login = login(args)?;
     let file = args.dir.join("adit.toml");
     if file.exists() && !args.force {
         bail!("{} is there already; give --force to replace it, or another --dir", file.display());
@@ -37,7 +41,7 @@ pub(crate) fn run(args: &InitArgs) -> anyhow::Result<()> {
     if !server.exists() {
         keys::make_server(&authority, &server, CERTIFICATE_DAYS)?;
     }
-    keys::write_secret(&file, &config_text(args), args.force)?;
+    keys::write_secret(&file, &config_text(args, login.as_ref()), args.force)?;
 
     println!("wrote {}", file.display());
     println!(
@@ -63,8 +67,24 @@ fn check_address(address: &str, chain: Chain) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who logs in at a node without a cookie file.
+struct Login {
+    user: String,
+    password: String,
+}
+
+/// The login that was given. The variable alone is none: it may be there for another program or another time.
+fn login(args: &InitArgs) -> anyhow::Result<Option<Login>> {
+    let Some(user) = args.node_user.clone() else { return Ok(None) };
+    let password = args.node_password.clone().or_else(|| std::env::var(PASSWORD_VARIABLE).ok());
+    let password = password.with_context(|| {
+        format!("--node-user needs --node-password, or {PASSWORD_VARIABLE} in the environment")
+    })?;
+    Ok(Some(Login { user, password }))
+}
+
 /// The config, with every key there is: set, or commented out with its default.
-fn config_text(args: &InitArgs) -> String {
+fn config_text(args: &InitArgs, login: Option<&Login>) -> String {
     let mut text = "# The config of an Adit pool. `adit check` finds what is wrong with it.\n".to_owned();
     let mut table = "";
     for key in KEYS {
@@ -73,7 +93,7 @@ fn config_text(args: &InitArgs) -> String {
             write!(text, "\n[{parent}]\n").expect("a String takes every text");
             table = parent;
         }
-        let line = match value(key, args) {
+        let line = match value(key, args, login) {
             Some(value) => format!("{name} = {value}"),
             None => format!("# {name} = {}", key.default.unwrap_or(key.example)),
         };
@@ -83,18 +103,18 @@ fn config_text(args: &InitArgs) -> String {
 }
 
 /// What the arguments say about a key, in TOML.
-fn value(key: &Key, args: &InitArgs) -> Option<String> {
+fn value(key: &Key, args: &InitArgs, login: Option<&Login>) -> Option<String> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     match key.path {
         "network" => Some(quoted(chain_name(args.network))),
         "node.url" => Some(quoted(args.node_url.as_deref().unwrap_or_else(|| default_url(args.network)))),
-        "node.cookie_file" if args.node_user.is_none() => {
+        "node.cookie_file" if login.is_none() => {
             let file = args.node_cookie.clone().unwrap_or_else(|| default_cookie(args.network));
             let file = std::path::absolute(&file).unwrap_or(file);
             Some(quoted(&file.to_string_lossy()))
         }
-        "node.user" => args.node_user.as_deref().map(quoted),
-        "node.password" => args.node_password.as_deref().map(quoted),
+        "node.user" => login.map(|login| quoted(&login.user)),
+        "node.password" => login.map(|login| quoted(&login.password)),
         "pool.payout_address" => Some(quoted(&args.payout_address)),
         _ => None,
     }

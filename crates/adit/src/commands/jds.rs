@@ -11,9 +11,9 @@ use adit_transport::Identity;
 use anyhow::Context as _;
 
 use super::keys;
-use super::pool::{open_blocks, usable_identity};
+use super::pool::{end_with_blocks, open_blocks, usable_identity};
 use crate::cli::ConfigArgs;
-use crate::config::{self, DeclaratorSettings};
+use crate::config::{self, DeclaratorConfig, DeclaratorSettings};
 use crate::logging::Logging;
 use crate::stop::{ReloadSignal, StopSignals};
 
@@ -26,22 +26,37 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
     let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
     let config = config::load_declarator(&args.config)?;
     logging.set(config.log.as_ref());
+    let node = Node::several(config.nodes.iter().map(Node::open).collect(), || Clock.now());
+    // Blocks first: whatever keeps the server from starting, those of an earlier run are on their way.
+    let blocks = open_blocks(&config.data_dir, node.clone()).await?;
+    let outcome = match open(&config, node, blocks.clone()) {
+        Ok(jds) => {
+            serve(jds, &mut signals, &mut reload).await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    end_with_blocks(&blocks, outcome, ("job declarator server", &mut signals)).await
+}
+
+/// Reads the keys, and starts a server that stands alone.
+fn open(config: &DeclaratorConfig, node: Node, blocks: FoundBlocks) -> anyhow::Result<Jds> {
     let key = Arc::new(keys::read_token_key(&config.declarator.token_key)?);
     let identity = usable_identity(&config.declarator.server_key)?;
-    let node = Node::several(config.nodes.iter().map(Node::open).collect(), || Clock.now());
-    let blocks = open_blocks(&config.data_dir, node.clone()).await?;
-    let parts = Foundation { key, node, blocks: blocks.clone(), identity };
-    let jds = start(&config.declarator, parts, DeclaredTemplates::default())?;
+    let jds =
+        start(&config.declarator, Foundation { key, node, blocks, identity }, DeclaredTemplates::default())?;
     tracing::info!(network = %config.network, "it answers for the pool that has the same token key");
+    Ok(jds)
+}
+
+/// Serves clients until it is told to stop.
+async fn serve(jds: Jds, signals: &mut StopSignals, reload: &mut ReloadSignal) {
     let signal = tokio::select! {
         signal = signals.received() => signal,
         never = reload.decline() => match never {},
     };
-    tracing::info!(signal, "stopping");
+    tracing::info!(signal, "stopping: seeing to the last blocks; once more ends at once");
     jds.shutdown().await;
-    blocks.close().await;
-    tracing::info!("job declarator server stopped");
-    Ok(())
 }
 
 /// What a server stands on.

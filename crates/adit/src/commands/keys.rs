@@ -17,6 +17,8 @@ use crate::cli::KeysCommand;
 /// How long before its making a certificate begins to hold, so that miners whose clocks are behind accept it.
 const BACKDATED: Duration = Duration::from_secs(24 * 60 * 60);
 
+const SECS_PER_DAY: u32 = 24 * 60 * 60;
+
 /// Does what the subcommand says.
 ///
 /// # Errors
@@ -151,15 +153,40 @@ fn show(file: &Path) -> anyhow::Result<()> {
         println!("token key: the secret of a pool and its job declarator server");
         return Ok(());
     }
-    let identity = Identity::from_text(&text)
-        .with_context(|| format!("{} is neither an authority key nor a server key", file.display()))?;
+    let identity = Identity::from_text(&text).with_context(|| {
+        format!("{} is none of the keys that `adit keys` makes: authority, server or token", file.display())
+    })?;
     let certificate = identity.certificate();
     println!("server key");
     println!("authority        {}", identity.authority());
-    println!("valid from       {} (seconds since 1970)", certificate.valid_from);
-    println!("not valid after  {} (seconds since 1970)", certificate.not_valid_after);
+    println!("valid from       {}", date(certificate.valid_from));
+    println!("not valid after  {}", date(certificate.not_valid_after));
     println!("now              {}", validity(&identity, Clock.now().unix));
     Ok(())
+}
+
+/// A time in seconds since 1970 as people write it: day, hour and minute in UTC.
+fn date(secs: u32) -> String {
+    let is_leap =
+        |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let (mut days, minutes) = (secs / SECS_PER_DAY, secs % SECS_PER_DAY / 60);
+    let (mut year, mut month) = (1970, 1);
+    loop {
+        let february = if is_leap(year) { 29 } else { 28 };
+        for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+            if days < length {
+                return format!(
+                    "{year}-{month:02}-{:02} {:02}:{:02} UTC",
+                    days + 1,
+                    minutes / 60,
+                    minutes % 60
+                );
+            }
+            days -= length;
+            month += 1;
+        }
+        (year, month) = (year + 1, 1);
+    }
 }
 
 /// Whether the certificate holds now, and for how long yet.
@@ -167,7 +194,7 @@ pub(crate) fn validity(identity: &Identity, now: UnixTime) -> String {
     match identity.verify(now) {
         Ok(()) => {
             let left = identity.certificate().not_valid_after.saturating_sub(now.to_secs());
-            format!("valid for {} more days", left / (24 * 60 * 60))
+            format!("valid for {} more days", left / SECS_PER_DAY)
         }
         Err(error) => error.to_string(),
     }
@@ -217,6 +244,22 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         assert_eq!(open_to_others(&file).unwrap(), None);
         assert!(write_secret(&file, "newer", false).is_err(), "what is there is not replaced unasked");
+    }
+
+    #[test]
+    fn keys_show_counted_seconds_where_people_read_dates() {
+        for (secs, told) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59 UTC"),
+            (1_735_689_600, "2025-01-01 00:00 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+            (u32::MAX, "2106-02-07 06:28 UTC"),
+        ] {
+            assert_eq!(date(secs), told);
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) async fn run(
             let failure = watch(&server, &mut signals, async || {
                 reload.received().await;
                 supervisor.reloading();
-                reloader.reload(&server);
+                reloader.reload(&server, declarator.as_ref());
                 supervisor.ready();
             });
             let failure = failure.await;
@@ -197,10 +197,7 @@ fn custom_jobs(config: &Config) -> anyhow::Result<Option<CustomJobs>> {
     Ok(Some(CustomJobs {
         key: Arc::new(keys::read_token_key(file)?),
         accepts_undeclared: config.declarator.as_ref().is_none_or(|declarator| declarator.coinbase_only),
-        least_pool_percent: config
-            .declarator
-            .as_ref()
-            .map_or(100, |declarator| declarator.least_pool_percent),
+        least_pool_percent: config.least_pool_percent,
     }))
 }
 
@@ -235,12 +232,30 @@ async fn end(server: Server, failure: Option<Failure>, signals: &mut StopSignals
     }
 }
 
-/// Gives the node time to answer for the blocks that are on their way, although the pool cannot start.
+/// Sees the blocks out of a program that leaves them to itself and has come to its end or failed, unless another signal cuts that short.
+pub(super) async fn end_with_blocks(
+    blocks: &FoundBlocks,
+    outcome: anyhow::Result<()>,
+    (role, signals): (&'static str, &mut StopSignals),
+) -> anyhow::Result<()> {
+    if outcome.is_err() {
+        see_blocks_out(blocks, signals).await;
+    } else {
+        tokio::select! {
+            () = blocks.close() => tracing::info!("{role} stopped"),
+            signal = signals.received() => tracing::warn!(signal, "ended at once"),
+        }
+    }
+    rescue(blocks, &mut io::stderr());
+    outcome
+}
+
+/// Gives the node time to answer for the blocks that are on their way, although the program cannot go on.
 pub(super) async fn see_blocks_out(blocks: &FoundBlocks, signals: &mut StopSignals) {
     if blocks.answered(Duration::ZERO).await {
         return;
     }
-    tracing::info!("cannot start; waiting for the node to answer for blocks of an earlier run");
+    tracing::info!("waiting for the node to answer for found blocks");
     tokio::select! {
         answered = blocks.answered(ANSWER_PATIENCE) => if !answered {
             tracing::warn!("no answer from the node; the blocks go out again at the next start");

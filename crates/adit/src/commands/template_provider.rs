@@ -1,7 +1,6 @@
 //! `adit template-provider`: serves a node's templates until it is told to stop.
 
 use core::pin::Pin;
-use std::io;
 use std::sync::Arc;
 
 use adit_channel::UserIdentity;
@@ -15,7 +14,7 @@ use adit_transport::Identity;
 use anyhow::{Context as _, bail};
 use bitcoin::hashes::Hash as _;
 
-use super::pool::{open_blocks, rescue, see_blocks_out, usable_identity};
+use super::pool::{end_with_blocks, open_blocks, usable_identity};
 use crate::cli::ConfigArgs;
 use crate::config::{self, ProviderSettings};
 use crate::logging::Logging;
@@ -37,16 +36,7 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
         Ok(identity) => serve(&config, node, &blocks, identity, (&mut signals, &mut reload)).await,
         Err(error) => Err(error),
     };
-    if outcome.is_err() {
-        see_blocks_out(&blocks, &mut signals).await;
-    } else {
-        tokio::select! {
-            () = blocks.close() => tracing::info!("template provider stopped"),
-            signal = signals.received() => tracing::warn!(signal, "ended at once"),
-        }
-    }
-    rescue(&blocks, &mut io::stderr());
-    outcome
+    end_with_blocks(&blocks, outcome, ("template provider", &mut signals)).await
 }
 
 /// Serves clients until it is told to stop.

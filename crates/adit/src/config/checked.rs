@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) pool: PoolSettings,
     /// The job declarator server in the pool's process, if there is to be one.
     pub(crate) declarator: Option<DeclaratorSettings>,
+    /// The least part that declared jobs must pay to the pool, in percent, wherever they are declared.
+    pub(crate) least_pool_percent: u8,
 }
 
 /// The pool role's part.
@@ -123,10 +125,13 @@ impl Common {
         // A table without an address to listen at is for `adit jds`, or just there because `adit init` writes all tables.
         let is_wanted = written.jds.as_ref().is_some_and(|jds| jds.listen.is_some());
         let around = (self.network, folder);
+        let least_pool_percent = declaration::least_pool_percent(written.jds.as_ref(), mistakes);
         let declarator = written.jds.filter(|_| is_wanted && address.is_some());
-        let declarator = declarator.and_then(|jds| declaration::declarator(jds, address, around, mistakes));
+        let declarator = declarator
+            .and_then(|jds| declaration::declarator((jds, least_pool_percent), address, around, mistakes));
         let Self { network, log, nodes } = self;
-        Some(Config { network: network?, data_dir, log, nodes: nodes?, pool: pool?, declarator })
+        let (network, nodes, pool) = (network?, nodes?, pool?);
+        Some(Config { network, data_dir, log, nodes, pool, declarator, least_pool_percent })
     }
 
     fn with_declarator(
@@ -139,7 +144,8 @@ impl Common {
         let address = written.pool.and_then(|pool| pool.payout_address);
         let mut jds = written.jds.unwrap_or_default();
         jds.payout_address = jds.payout_address.or(address);
-        let declarator = declaration::declarator(jds, None, (self.network, folder), mistakes);
+        let percent = declaration::least_pool_percent(Some(&jds), mistakes);
+        let declarator = declaration::declarator((jds, percent), None, (self.network, folder), mistakes);
         let data_dir = data_dir(written.data_dir, folder);
         let Self { network, log, nodes } = self;
         Some(DeclaratorConfig { network: network?, data_dir, log, nodes: nodes?, declarator: declarator? })

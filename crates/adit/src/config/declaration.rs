@@ -19,6 +19,9 @@ use crate::logging::LogLevels;
 /// A fee gain that a job is worth unless the operator has another view, in satoshis.
 const LEAST_FEE_GAIN: u64 = 1_000;
 
+/// All of a block's value, in percent.
+const ALL: u8 = 100;
+
 /// What a job declarator server needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct DeclaratorSettings {
@@ -79,14 +82,24 @@ pub(super) struct Client {
     pub(super) server_key: PathBuf,
 }
 
+/// The least part of a block's value that declared jobs must pay to the pool. The server and the pool hold jobs against it, each for itself,
+/// so a pool reads it whether the server is in its process or elsewhere.
+pub(super) fn least_pool_percent(written: Option<&WrittenDeclarator>, mistakes: &mut Vec<Mistake>) -> u8 {
+    let percent = written.and_then(|jds| jds.least_pool_percent).unwrap_or(ALL);
+    if !(1..=ALL).contains(&percent) {
+        let text = format!("{percent} is out of range; use 1 to {ALL}");
+        mistakes.push(Mistake::at("jds.least_pool_percent", text));
+    }
+    percent
+}
+
 /// The table `[jds]`; the payout address is the pool's where it has none of its own.
 pub(super) fn declarator(
-    written: WrittenDeclarator,
+    (written, least_pool_percent): (WrittenDeclarator, u8),
     pool_address: Option<Address>,
     (network, folder): (Option<Network>, &Path),
     mistakes: &mut Vec<Mistake>,
 ) -> Option<DeclaratorSettings> {
-    const PERCENT: &str = "jds.least_pool_percent";
     let listen = listen("jds.listen", written.listen, "0.0.0.0:34264", mistakes);
     let payout_address = match (written.payout_address, pool_address) {
         (None, Some(pool)) => Some(pool),
@@ -97,10 +110,6 @@ pub(super) fn declarator(
             mistakes,
         ),
     };
-    let least_pool_percent = written.least_pool_percent.unwrap_or(100);
-    if !(1..=100).contains(&least_pool_percent) {
-        mistakes.push(Mistake::at(PERCENT, format!("{least_pool_percent} is out of range; use 1 to 100")));
-    }
     Some(DeclaratorSettings {
         listen: listen?,
         payout_address: payout_address?,

@@ -14,6 +14,8 @@ pub(crate) struct Key {
 
 /// The keys that a running pool takes anew when it is told to reload; all others need a restart.
 pub(crate) const LIVE: &[&str] = &[
+    "jds.payout_address",
+    "jds.server_key",
     "log",
     "pool.channels_per_connection",
     "pool.connections",
@@ -244,7 +246,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "jds.least_pool_percent",
         default: Some("100"),
         example: "100",
-        meaning: "The least part of a block's value that a declared job must pay to that address, in percent; a job that pays a part earns as much less.",
+        meaning: "The least part of a block's value that a declared job must pay to that address, in percent; a job that pays a part earns as much less. A pool and its server elsewhere must be given the same.",
     },
     Key {
         path: "jdc.listen",
@@ -352,7 +354,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "translator.connections_per_address",
         default: Some("16384"),
         example: "4096",
-        meaning: "How many of them from one address; a farm behind a router is one address.",
+        meaning: "How many of them from one address, all of them if left out; a farm behind a router is one address.",
     },
     Key {
         path: "translator.proxy_protocol",

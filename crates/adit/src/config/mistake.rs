@@ -65,14 +65,13 @@ impl Mistakes {
         Self { file: PathBuf::new(), found: vec![(line.map(Origin::Line), Mistake::at("", text))] }
     }
 
-    /// A file that cannot be read.
-    pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Self {
+    /// A file that cannot be read, and what can be done instead of naming another one.
+    pub(crate) fn unreadable(file: &Path, error: &io::Error, instead: &str) -> Self {
         let place = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let text = match error.kind() {
-            io::ErrorKind::NotFound => format!(
-                "there is no config at {}; name yours with --config, or write one with `adit init`",
-                place.display()
-            ),
+            io::ErrorKind::NotFound => {
+                format!("there is no config at {}; name yours with --config, or {instead}", place.display())
+            }
             _ => format!("cannot read the config: {error}"),
         };
         Self { file: file.to_owned(), found: vec![(None, Mistake::at("", text))] }

@@ -7,6 +7,7 @@ use adit_node::{Auth, NodeConfig, Password, RpcConfig, Zmq};
 
 use super::*;
 
+mod advice;
 mod translator;
 
 const GOOD: &str = r#"
@@ -529,6 +530,24 @@ fn a_pool_serves_declared_jobs_where_it_is_told_an_address_to_listen_at() {
     let bad = format!("{GOOD}[jds]\nlisten = \"127.0.0.1:34264\"\nleast_pool_percent = 0\n");
     let answer = parse_with(&bad, &[]).unwrap_err();
     assert!(answer.contains("jds.least_pool_percent: 0 is out of range; use 1 to 100"), "{answer}");
+}
+
+/// A pool with its server elsewhere always wanted everything, and refused what that server had accepted.
+#[test]
+fn a_pool_wants_as_much_of_a_block_as_its_job_declarator_server_elsewhere() {
+    let text = GOOD.replace("[pool]", "[pool]\ntoken_key = \"token.key\"");
+    let elsewhere = |table: &str| parse_with(&format!("{text}{table}"), &[]);
+    let config = elsewhere("[jds]\nleast_pool_percent = 90\n").unwrap();
+    assert_eq!((config.least_pool_percent, config.declarator.is_none()), (90, true));
+    for table in ["", "[jds]\n"] {
+        assert_eq!(elsewhere(table).unwrap().least_pool_percent, 100);
+    }
+    let answer = elsewhere("[jds]\nleast_pool_percent = 101\n").unwrap_err();
+    assert!(answer.contains("jds.least_pool_percent: 101 is out of range; use 1 to 100"), "{answer}");
+    let here = elsewhere("[jds]\nlisten = \"127.0.0.1:1\"\nleast_pool_percent = 80\n").unwrap();
+    assert_eq!((here.least_pool_percent, here.declarator.unwrap().least_pool_percent), (80, 80));
+    let twice = elsewhere("[jds]\nlisten = \"127.0.0.1:1\"\nleast_pool_percent = 0\n").unwrap_err();
+    assert_eq!(twice.matches("jds.least_pool_percent").count(), 1, "{twice}");
 }
 
 #[test]

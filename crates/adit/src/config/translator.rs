@@ -145,9 +145,7 @@ fn mode(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Mode> {
 /// How many machines are served; all of them may come from one address, because a farm behind a router does. Only a quarter of those that
 /// have not said yet who they are may, so that no host keeps all others out with connections that say nothing.
 fn limits(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Limits {
-    let mut limits = Limits::default();
-    limits.connections_per_address = limits.connections;
-    limits.newcomers = NEWCOMERS;
+    let mut limits = Limits { newcomers: NEWCOMERS, ..Limits::default() };
     // Behind a proxy all machines have its address.
     let is_proxied = table.proxy_protocol.unwrap_or(false);
     limits.newcomers_per_address = if is_proxied { NEWCOMERS } else { NEWCOMERS / 4 };
@@ -159,7 +157,7 @@ fn limits(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Limits {
         *limit = usize::try_from(number).unwrap_or(usize::MAX);
     };
     take("translator.connections", table.connections, &mut limits.connections);
-    limits.connections_per_address = limits.connections_per_address.min(limits.connections);
+    limits.connections_per_address = limits.connections;
     let path = "translator.connections_per_address";
     take(path, table.connections_per_address, &mut limits.connections_per_address);
     limits
@@ -315,6 +313,18 @@ mod tests {
             limits.connections_per_address, limits.connections,
             "a farm behind a router is one address"
         );
+    }
+
+    #[test]
+    fn a_large_farm_behind_a_router_got_the_places_of_a_small_one() {
+        let limits = |keys: &[(&str, &str)]| of(&["stratum2+tcp://127.0.0.1:34254"], keys).unwrap().limits;
+        let large = limits(&[("translator.connections", "40000")]);
+        assert_eq!((large.connections, large.connections_per_address), (40_000, 40_000));
+        let few = limits(&[("translator.connections", "10")]);
+        assert_eq!((few.connections, few.connections_per_address), (10, 10));
+        let shared =
+            limits(&[("translator.connections", "40000"), ("translator.connections_per_address", "7")]);
+        assert_eq!((shared.connections, shared.connections_per_address), (40_000, 7));
     }
 
     #[test]

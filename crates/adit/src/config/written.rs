@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::de::{DeArray, DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::key::{DEVICE_KEYS, KEYS};
+use super::advice::{known, unknown, wrong_type};
 use super::mistake::{Mistake, Mistakes, Origin, Origins};
 use super::values::Values;
 
@@ -187,8 +187,11 @@ pub(super) fn read(
     text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Reading, Mistakes> {
-    let mut origins = lines(text)?;
+    let document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
+    let mut origins = Origins::new();
+    collect_lines(text, "", document.get_ref(), &mut origins);
     let mut table: Table = text.parse().map_err(|error| syntax(text, &error))?;
+    keep_digits("", document.get_ref(), &mut table);
     let mut mistakes = Vec::new();
     for (name, value) in environment {
         overlay(&mut table, &mut origins, &mut mistakes, &name, &value);
@@ -208,13 +211,13 @@ fn deserialize(mut table: Table, mistakes: &mut Vec<Mistake>) -> Written {
         let error: serde_path_to_error::Error<toml::de::Error> =
             match serde_path_to_error::deserialize(ignored) {
                 Ok(written) => {
-                    mistakes.extend(unknown.into_iter().map(unknown_key));
+                    mistakes.extend(unknown.into_iter().map(|path| unknown_at(&table, path)));
                     return written;
                 }
                 Err(error) => error,
             };
         let path = dotted(&error.path().to_string());
-        mistakes.push(Mistake::at(path.clone(), error.inner().message().to_owned()));
+        mistakes.push(wrong_type(&path, error.inner().message()));
         if !remove(&mut table, &path) {
             // The table itself is not one, so there is nothing else to read.
             return Written::default();
@@ -241,36 +244,25 @@ fn remove(table: &mut Table, path: &str) -> bool {
     }
 }
 
+/// The mistake of a path that leads to a value which nobody reads.
+fn unknown_at(table: &Table, path: String) -> Mistake {
+    let mut names = path.split('.');
+    let first = names.next().and_then(|name| table.get(name));
+    let value = names.fold(first, |value, name| match value? {
+        Value::Table(inner) => inner.get(name),
+        Value::Array(elements) => elements.get(name.parse::<usize>().ok()?),
+        _ => None,
+    });
+    let is_table = match value {
+        Some(Value::Array(elements)) => matches!(elements.first(), Some(Value::Table(_))),
+        value => matches!(value, Some(Value::Table(_))),
+    };
+    unknown(path, is_table)
+}
+
 /// `nodes[0].url` as all other paths are written: `nodes.0.url`.
 fn dotted(path: &str) -> String {
     path.replace('[', ".").replace(']', "")
-}
-
-/// The mistake of a key that does not exist, with the nearest one that does.
-fn unknown_key(path: String) -> Mistake {
-    let (list, one, key) = of_one(&path).unwrap_or_else(|| (String::new(), "", path.clone()));
-    let known = KEYS.iter().chain(DEVICE_KEYS).map(|key| key.path);
-    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, &key));
-    let text = match nearest {
-        Some(known) if strsim::damerau_levenshtein(known, &key) <= 3 => {
-            let known = known.strip_prefix(one).filter(|_| !list.is_empty()).unwrap_or(known);
-            format!("unknown key; did you mean {list}{known}?")
-        }
-        _ => "unknown key; docs/operating.md lists those there are".to_owned(),
-    };
-    Mistake { path, text }
-}
-
-/// A key of one of several nodes, upstreams or devices: the place in the list, what the table of a single one is called, and its key there,
-/// because the keys of each of several are those of one.
-fn of_one(path: &str) -> Option<(String, &'static str, String)> {
-    const DEVICES: &str = "translator.devices.";
-    [("nodes.", "node."), ("upstreams.", "upstream."), (DEVICES, DEVICES)].into_iter().find_map(
-        |(list, one)| {
-            let (index, key) = path.strip_prefix(list)?.split_once('.')?;
-            Some((format!("{list}{index}."), one, format!("{one}{key}")))
-        },
-    )
 }
 
 /// Puts the value of one environment variable into the table.
@@ -281,8 +273,7 @@ fn overlay(table: &mut Table, origins: &mut Origins, mistakes: &mut Vec<Mistake>
     let path = name.trim_start_matches(ENV_PREFIX).to_lowercase().replace("__", ".");
     origins.insert(path.clone(), Origin::Variable(name.to_owned()));
     let text = || Value::String(value.to_owned());
-    let known = of_one(&path).map_or_else(|| path.clone(), |(_, _, key)| key);
-    let is_text = KEYS.iter().chain(DEVICE_KEYS).any(|key| key.path == known && key.example.starts_with('"'));
+    let is_text = known(&path).is_some_and(|key| key.example.starts_with('"'));
     let value = if is_text { text() } else { value.parse().unwrap_or_else(|_| text()) };
     let (parents, key) = path.rsplit_once('.').unwrap_or(("", &path));
     match table_at(table, parents) {
@@ -311,12 +302,52 @@ fn table_at<'a>(table: &'a mut Table, path: &str) -> Result<&'a mut Table, Strin
     Ok(table)
 }
 
-/// The line of every key of the file.
-fn lines(text: &str) -> Result<Origins, Mistakes> {
-    let table = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
-    let mut origins = Origins::new();
-    collect_lines(text, "", table.get_ref(), &mut origins);
-    Ok(origins)
+/// Puts the text of a number in the place of what TOML makes of it, at keys whose numbers are read digit by digit: on its way through a
+/// float a fraction would be rounded.
+fn keep_digits(prefix: &str, written: &DeTable<'_>, table: &mut Table) {
+    for (key, value) in written.iter() {
+        let path = format!("{prefix}{}", key.get_ref());
+        match (value.get_ref(), table.get_mut(key.get_ref().as_ref())) {
+            (DeValue::Table(inner), Some(Value::Table(kept))) => {
+                keep_digits(&format!("{path}."), inner, kept)
+            }
+            (DeValue::Array(elements), Some(Value::Array(kept))) => {
+                keep_digits_of_list(&format!("{path}."), elements, kept);
+            }
+            (DeValue::Integer(number), Some(kept)) if radix_at(&path) == Some(number.radix()) => {
+                *kept = Value::String(number.to_string());
+            }
+            (DeValue::Float(number), Some(kept)) if radix_at(&path) == Some(DECIMAL) => {
+                *kept = Value::String(number.as_str().to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// [`keep_digits`] in each table of a list.
+fn keep_digits_of_list(prefix: &str, written: &DeArray<'_>, list: &mut [Value]) {
+    for (element, kept) in written.iter().zip(list) {
+        if let (DeValue::Table(inner), Value::Table(kept)) = (element.get_ref(), kept) {
+            keep_digits(prefix, inner, kept);
+        }
+    }
+}
+
+/// How a number is written where nothing else is said.
+const DECIMAL: u32 = 10;
+
+/// How the number at a path must be written, if its digits count; paths are without the places in a list. What is written otherwise, as a mask
+/// in decimal digits, is left to be refused, because nobody knows which number is meant.
+fn radix_at(path: &str) -> Option<u32> {
+    match path {
+        "translator.terahashes"
+        | "translator.least_difficulty"
+        | "translator.devices.terahashes"
+        | "translator.devices.least_difficulty" => Some(DECIMAL),
+        "translator.version_mask" => Some(16),
+        _ => None,
+    }
 }
 
 /// Adds the lines of the keys of one table and of those in it.
@@ -351,5 +382,12 @@ fn line_at(text: &str, offset: usize) -> usize {
 /// What the TOML parser says, as a mistake with a line.
 fn syntax(text: &str, error: &toml::de::Error) -> Mistakes {
     let line = error.span().map(|span| line_at(text, span.start));
-    Mistakes::syntax(line, error.message())
+    let written = line.and_then(|line| text.lines().nth(line.saturating_sub(1))).unwrap_or_default();
+    let value = written.split_once('=').map(|(_, value)| value.trim_start()).unwrap_or_default();
+    // The parser takes what begins as a number for a bad one, such as an address without quotes.
+    let advice = match value.starts_with(char::is_alphanumeric) {
+        true => "; what is no plain number, true or false goes in quotes",
+        false => "",
+    };
+    Mistakes::syntax(line, format!("{}{advice}", error.message()))
 }

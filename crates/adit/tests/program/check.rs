@@ -99,3 +99,66 @@ fn an_unknown_key() {
         assert!(!done && said.contains("pool.listen_on: unknown key"), "{said}");
     }
 }
+
+#[test]
+fn the_key_of_a_job_declarator_server_in_the_pool_was_never_opened() {
+    let node = FakeNode::start(Trouble::None);
+    let folder = initialised_for(&node.url);
+    let (done, said) = run(folder.path(), &["keys", "token"]);
+    assert!(done, "{said}");
+    edit(folder.path(), |text| {
+        text.replace("[pool]", "[pool]\nlisten = \"127.0.0.1:0\"")
+            .replace("[jds]", "[jds]\nlisten = \"127.0.0.1:0\"\nserver_key = \"keys/missing.key\"")
+    });
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(!done, "{said}");
+    let failure = only_failure(&said);
+    assert!(failure.contains("missing.key") && failure.contains("`adit keys server` makes one"), "{failure}");
+}
+
+#[test]
+fn two_that_listen_in_one_process_were_given_the_same_address() {
+    let node = FakeNode::start(Trouble::None);
+    let folder = initialised_for(&node.url);
+    let (done, said) = run(folder.path(), &["keys", "token"]);
+    assert!(done, "{said}");
+    edit(folder.path(), |text| {
+        text.replace("[pool]", "[pool]\nlisten = \"127.0.0.1:34999\"")
+            .replace("[jds]", "[jds]\nlisten = \"0.0.0.0:34999\"")
+    });
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(!done, "{said}");
+    let failure = only_failure(&said);
+    let told =
+        "jds.listen 0.0.0.0:34999 is where `adit pool` listens already, by pool.listen 127.0.0.1:34999";
+    assert!(failure.contains(told), "{failure}");
+}
+
+#[test]
+fn a_pool_and_a_client_that_cannot_run_at_once_were_called_ready_without_a_word() {
+    let node = FakeNode::start(Trouble::None);
+    let folder = initialised_for(&node.url);
+    let (upstream, port) = ("stratum2+tcp://127.0.0.1:1", "listen = \"127.0.0.1:34998\"");
+    edit(folder.path(), |text| {
+        // Without its title the translator's table, in which nothing is set, is none.
+        text.replace("[translator]", "")
+            .replace("[pool]", &format!("[pool]\n{port}"))
+            .replace("[jdc]", &format!("[jdc]\n{port}\nsolo_address = \"{ADDRESS}\""))
+            .replace(
+                "[upstream]",
+                &format!("[upstream]\npool = \"{upstream}\"\njds = \"{upstream}\"\nuser = \"farm\""),
+            )
+    });
+    let (done, said) = run(folder.path(), &["check"]);
+    assert!(done, "they may be meant for two machines: {said}");
+    assert_eq!(said.matches("127.0.0.1:34998 is free").count(), 1, "{said}");
+    let notes: Vec<_> =
+        said.lines().filter(|line| line.contains("cannot run at once on this machine")).collect();
+    assert_eq!(notes.len(), 2, "{said}");
+    assert!(
+        notes[0].starts_with("note  disk     `adit jdc` and `adit pool` both keep their blocks in"),
+        "{said}"
+    );
+    assert!(notes[1].starts_with("note  listen   jdc.listen 127.0.0.1:34998 and pool.listen"), "{said}");
+    assert_eq!(said.matches("is certified for").count(), 1, "one key is tried once: {said}");
+}

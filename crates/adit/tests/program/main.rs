@@ -1,6 +1,7 @@
 //! The program as a user runs it: exit codes, messages and signals.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod blocks;
 mod check;
 mod node;
 mod service;
@@ -90,6 +91,50 @@ fn init_writes_what_check_understands_and_replaces_nothing() {
     assert!(!done, "{said}");
     assert_eq!(said.matches("FAIL").count(), 1, "{said}");
     assert!(said.contains("FAIL  node"), "{said}");
+}
+
+#[test]
+fn a_nodes_password_in_the_environment_kept_init_from_working() {
+    let init = |login: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = ["init", "--network", "regtest", "--payout-address", ADDRESS];
+        let mut command = adit(folder.path(), &[&arguments[..], login].concat());
+        let output = command.env("ADIT_NODE_PASSWORD", "hunter2").output().unwrap();
+        let config = fs::read_to_string(folder.path().join("adit.toml")).unwrap_or_default();
+        (output.status.success(), config, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for login in [&[][..], &["--node-cookie", "cookie"]] {
+        let (done, config, said) = init(login);
+        assert!(done, "{said}");
+        assert!(config.contains("\ncookie_file = ") && !config.contains("hunter2"), "{config}");
+    }
+    let (done, config, said) = init(&["--node-user", "alice"]);
+    assert!(done && config.contains("password = \"hunter2\""), "{config}{said}");
+    let (done, config, said) = init(&["--node-user", "alice", "--node-password", "written"]);
+    assert!(done && config.contains("password = \"written\""), "{config}{said}");
+    let (done, _, said) = init(&["--node-password", "written"]);
+    assert!(!done && said.contains("--node-user"), "{said}");
+}
+
+#[test]
+fn a_user_of_the_node_needs_a_password_from_somewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["init", "--network", "regtest", "--payout-address", ADDRESS, "--node-user", "alice"];
+    let mut command = adit(folder.path(), &arguments);
+    let output = command.env_remove("ADIT_NODE_PASSWORD").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("--node-user needs --node-password"), "{said}");
+    assert!(!folder.path().join("keys").exists(), "nothing is written");
+}
+
+#[test]
+fn what_is_no_key_was_told_of_two_kinds_out_of_three() {
+    let folder = initialised();
+    let (done, said) = run(folder.path(), &["keys", "show", "adit.toml"]);
+    assert!(!done && said.contains("authority, server or token"), "{said}");
+    let (done, said) = run(folder.path(), &["keys", "show", "keys/server.key"]);
+    let dates = said.lines().filter(|line| line.ends_with(" UTC")).count();
+    assert!(done && dates == 2, "{said}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use adit_testkit::answers::{GENESIS, TEMPLATE};
@@ -14,11 +16,14 @@ pub(crate) enum Trouble {
     Syncing,
     /// It is on the main network.
     OtherNetwork,
+    /// It never answers who hands it a block.
+    DeafToBlocks,
 }
 
 /// A node that lives as long as the test's process.
 pub(crate) struct FakeNode {
     pub(crate) url: String,
+    blocks: Arc<AtomicUsize>,
 }
 
 impl FakeNode {
@@ -26,18 +31,26 @@ impl FakeNode {
     pub(crate) fn start(trouble: Trouble) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let blocks = Arc::<AtomicUsize>::default();
+        let handed_over = Arc::clone(&blocks);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                let blocks = Arc::clone(&handed_over);
                 // A caller that hangs up has no further wishes.
-                thread::spawn(move || serve(stream, trouble));
+                thread::spawn(move || serve(stream, trouble, &blocks));
             }
         });
-        Self { url }
+        Self { url, blocks }
+    }
+
+    /// How often it was handed a block.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks.load(Relaxed)
     }
 }
 
 /// Answers one call and closes.
-fn serve(mut stream: TcpStream, trouble: Trouble) -> Option<()> {
+fn serve(mut stream: TcpStream, trouble: Trouble, blocks: &AtomicUsize) -> Option<()> {
     let mut request = Vec::new();
     let body = loop {
         let mut bytes = [0; 4096];
@@ -49,6 +62,14 @@ fn serve(mut stream: TcpStream, trouble: Trouble) -> Option<()> {
             break body.to_owned();
         }
     };
+    if body.contains("\"submitblock\"") {
+        blocks.fetch_add(1, Relaxed);
+        if trouble == Trouble::DeafToBlocks {
+            loop {
+                thread::park();
+            }
+        }
+    }
     let answer = match answer(&body, trouble) {
         Ok(result) => format!(r#"{{"result":{result},"error":null,"id":"adit"}}"#),
         Err((code, message)) => {
@@ -81,6 +102,9 @@ fn answer(body: &str, trouble: Trouble) -> Result<String, (i32, &'static str)> {
     }
     if asks_for("getbestblockhash") {
         return Ok(format!("\"{GENESIS}\""));
+    }
+    if asks_for("submitblock") {
+        return Ok("null".to_owned());
     }
     match asks_for("getblocktemplate") {
         true if is_syncing => Err((-10, "Bitcoin Core is in initial sync and waiting for blocks...")),

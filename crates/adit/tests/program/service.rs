@@ -93,7 +93,11 @@ impl<'a> Pool<'a> {
     }
 
     fn reload(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+        self.signal(Signal::HUP);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     pub(crate) fn stops(self) -> bool {
@@ -183,6 +187,22 @@ pub(crate) fn folder() -> (tempfile::TempDir, FakeNode) {
     (folder, node)
 }
 
+/// Completes the config in a folder for a job declarator server and a client whose upstream is away.
+pub(crate) fn declaring(folder: &Path) {
+    let (done, said) = run(folder, &["keys", "token"]);
+    assert!(done, "{said}");
+    let key = authority(folder);
+    let port = "listen = \"127.0.0.1:0\"";
+    let upstream = format!(
+        "[upstream]\npool = \"stratum2+tcp://127.0.0.1:1/{key}\"\njds = \"stratum2+tcp://127.0.0.1:1/{key}\"\nuser = \"farm\""
+    );
+    edit(folder, |text| {
+        text.replace("[jds]", &format!("[jds]\n{port}\npayout_address = \"{ADDRESS}\""))
+            .replace("[jdc]", &format!("[jdc]\n{port}\nsolo_address = \"{ADDRESS}\""))
+            .replace("[upstream]", &upstream)
+    });
+}
+
 /// What the program answers over HTTP.
 fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -236,6 +256,33 @@ fn a_reload_shows_another_certificate_and_keeps_connections() {
     pool.says("reloaded", 1);
     connect(in_days(500)).expect("the second certificate holds for longer");
     assert!(old.is_served(), "who was connected stays");
+    assert!(pool.stops());
+}
+
+/// The job declarator server showed the certificate that it was started with, until that ended.
+#[test]
+fn a_reload_reaches_the_job_declarator_server_in_a_pool() {
+    let (folder, _node) = folder();
+    let folder = folder.path();
+    declaring(folder);
+    let pool = Pool::start(folder, None, &[]);
+    let (address, trusted) = (pool.told("listening for declarator clients", "address="), authority(folder));
+    let connect = |at| shake_hands(TcpStream::connect(address).unwrap(), trusted, at);
+    assert!(connect(in_days(500)).is_err(), "the first certificate holds for a year");
+
+    let (done, said) = run(folder, &["keys", "rotate", "--days", "700"]);
+    assert!(done, "{said}");
+    edit(folder, |text| {
+        text.replace(
+            &format!("[jds]\nlisten = \"127.0.0.1:0\"\npayout_address = \"{ADDRESS}\""),
+            "[jds]\nlisten = \"127.0.0.1:0\"",
+        )
+    });
+    pool.reload();
+    pool.says("reloaded", 1);
+    connect(in_days(500)).expect("the second certificate holds for longer");
+    let said = pool.said();
+    assert!(said.contains("changed=\"jds.payout_address\"") && !said.contains("needs a restart"), "{said}");
     assert!(pool.stops());
 }
 
@@ -361,18 +408,7 @@ fn a_template_provider_outlives_a_reload_that_it_does_not_know() {
 fn a_job_declarator_server_and_its_client_start_outlive_a_reload_and_stop() {
     let (folder, _node) = folder();
     let folder = folder.path();
-    let (done, said) = run(folder, &["keys", "token"]);
-    assert!(done, "{said}");
-    let key = authority(folder);
-    let port = "listen = \"127.0.0.1:0\"";
-    let upstream = format!(
-        "[upstream]\npool = \"stratum2+tcp://127.0.0.1:1/{key}\"\njds = \"stratum2+tcp://127.0.0.1:1/{key}\"\nuser = \"farm\""
-    );
-    edit(folder, |text| {
-        text.replace("[jds]", &format!("[jds]\n{port}\npayout_address = \"{ADDRESS}\""))
-            .replace("[jdc]", &format!("[jdc]\n{port}\nsolo_address = \"{ADDRESS}\""))
-            .replace("[upstream]", &upstream)
-    });
+    declaring(folder);
     for (role, name) in [("jds", "job declarator server"), ("jdc", "job declarator client")] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
         command.arg(role);
@@ -407,7 +443,7 @@ fn systemd_understands_the_units() {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/systemd");
     let mut analyze = Command::new("systemd-analyze");
     analyze.arg("verify");
-    for name in ["adit-pool.service", "adit-pool.socket"] {
+    for name in ["adit-pool.service", "adit-pool.socket", "adit-translator.service"] {
         // It looks for the program, which is not installed where tests run.
         let unit = fs::read_to_string(units.join(name)).unwrap();
         let unit = unit.replace("/usr/local/bin/adit", env!("CARGO_BIN_EXE_adit"));

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use adit_share::{CoinbaseSpec, FULL_EXTRANONCE_LEN, Template, TemplateParts, Tip};
+use adit_share::{CoinbaseSpec, FULL_EXTRANONCE_LEN, JobParts, Template, TemplateParts, Tip};
 use adit_units::{
     ConnectionId, Height, JobId, JobTag, Sats, SequenceNumber, ShareRate, TemplateId, UnixTime, Work,
 };
@@ -50,6 +50,23 @@ fn job_on(nbits: u32, id: u32) -> Job {
         extranonce_len: FULL_EXTRANONCE_LEN,
     };
     Job::new(JobId(id), &template.unwrap(), &spec).unwrap()
+}
+
+/// A job that somebody else has made; all are alike but for their numbers.
+fn untagged(id: u32) -> Job {
+    let made = job(1);
+    let parts = JobParts {
+        id: JobId(id),
+        tip: *made.tip(),
+        min_ntime: made.min_ntime(),
+        version: made.version(),
+        version_rolling_allowed: true,
+        coinbase_prefix: made.coinbase_prefix(),
+        coinbase_suffix: made.coinbase_suffix(),
+        extranonce_len: FULL_EXTRANONCE_LEN,
+        merkle_path: Vec::new(),
+    };
+    Job::from_parts(parts).unwrap()
 }
 
 /// What channel 2 of the group 1 is.
@@ -332,6 +349,32 @@ fn a_flood_gets_a_new_set_with_the_next_job_and_still_earns_once() {
     assert_eq!(bench.submit(1, 5), Verdict::Rejected(Reject::DuplicateShare));
     assert_eq!(bench.earned(2, 0), 1, "the next job has room");
     assert_eq!(bench.submit(2, 0), Verdict::Rejected(Reject::DuplicateShare));
+}
+
+#[test]
+fn a_miner_whose_own_jobs_were_too_easy_at_first_earned_nothing_until_the_next_tip() {
+    let mut bench = Bench::with_first_job(ChannelKind::Extended, EASY, EASY, untagged(1));
+    let full = u32::try_from(SET_LIMIT).unwrap();
+    for nonce in 0..full {
+        bench.earned(1, nonce);
+    }
+    assert_eq!(bench.submit(1, full), Verdict::Rejected(Reject::TooManyShares));
+    bench.channel.handle_job(&bench.jobs, bench.now.monotonic);
+    bench.jobs.activate(JobId(2), untagged(2));
+    assert_eq!(bench.earned(2, full), 1, "the next job makes room");
+    for job in [1, 2] {
+        for nonce in (0..=full).step_by(1_000) {
+            assert_eq!(
+                bench.submit(job, nonce),
+                Verdict::Rejected(Reject::DuplicateShare),
+                "its hash is known"
+            );
+        }
+    }
+    for nonce in 1..full {
+        bench.earned(2, full + nonce);
+    }
+    assert_eq!(bench.submit(2, 2 * full), Verdict::Rejected(Reject::TooManyShares), "for as many more");
 }
 
 #[test]

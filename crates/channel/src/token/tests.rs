@@ -1,7 +1,9 @@
 //! Tokens that are good, and each way in which one is not.
 
 use core::convert::Infallible;
+use core::time::Duration;
 
+use adit_units::{Monotonic, Now};
 use bitcoin::{Amount, ScriptBuf};
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -36,6 +38,11 @@ impl TryCryptoRng for TestRng {}
 
 const MINUTE: UnixTime = UnixTime::from_secs(60);
 const NOW: UnixTime = UnixTime::from_secs(1);
+
+/// That time by a wall clock that is right.
+fn at(unix: UnixTime) -> Now {
+    Now { monotonic: Monotonic::from_micros(unix.to_millis() * 1_000), unix }
+}
 
 const PURPOSES: [Purpose; 3] =
     [Purpose::Declare, Purpose::CoinbaseOnly, Purpose::Declared(DeclarationId([9; 32]))];
@@ -88,8 +95,8 @@ fn a_replayed_token_is_used_once() {
     for (number, purpose) in (0..).zip(PURPOSES) {
         let token = token(number, purpose);
         let again = key().open(&key().seal(&token), NOW).unwrap();
-        assert_eq!(used.use_up(&token, NOW), Ok(()));
-        assert_eq!(used.use_up(&again, NOW), Err(Used::Before));
+        assert_eq!(used.use_up(&token, at(NOW)), Ok(()));
+        assert_eq!(used.use_up(&again, at(NOW)), Err(Used::Before));
         assert!(used.contains(&again));
     }
     assert_eq!(used.len(), 3);
@@ -113,8 +120,8 @@ fn an_expired_token_is_refused() {
     let before = UnixTime::from_millis(MINUTE.to_millis() - 1);
     assert!(key().open(&bytes, before).is_ok());
     assert_eq!(key().open(&bytes, MINUTE), Err(TokenError::Expired));
-    assert_eq!(UsedTokens::default().use_up(&token, before), Ok(()));
-    assert_eq!(UsedTokens::default().use_up(&token, MINUTE), Err(Used::Expired));
+    assert_eq!(UsedTokens::default().use_up(&token, at(before)), Ok(()));
+    assert_eq!(UsedTokens::default().use_up(&token, at(MINUTE)), Err(Used::Expired));
 }
 
 #[test]
@@ -182,11 +189,11 @@ fn a_token_is_not_burned_by_a_refused_message() {
     let (mut used, good) = (UsedTokens::with_limit(1), token(0, Purpose::Declare));
     let bytes = key().seal(&good);
     assert!(!key().open(&bytes, NOW).unwrap().is_for(&user("bob")), "somebody else tries it");
-    assert_eq!(used.use_up(&token(5, Purpose::Declare), NOW), Ok(()));
-    assert_eq!(used.use_up(&good, NOW), Err(Used::Full));
+    assert_eq!(used.use_up(&token(5, Purpose::Declare), at(NOW)), Ok(()));
+    assert_eq!(used.use_up(&good, at(NOW)), Err(Used::Full));
     assert!(!used.contains(&good));
     let mut roomier = UsedTokens::default();
-    assert_eq!(roomier.use_up(&key().open(&bytes, NOW).unwrap(), NOW), Ok(()), "its owner, afterwards");
+    assert_eq!(roomier.use_up(&key().open(&bytes, NOW).unwrap(), at(NOW)), Ok(()), "its owner, afterwards");
 }
 
 #[test]
@@ -195,15 +202,51 @@ fn a_full_set_forgets_no_live_token_and_has_room_when_some_expire() {
     let live: Vec<_> =
         (0..10).map(|number| Token { account: [number; 32], ..token(number, Purpose::Declare) }).collect();
     for token in &live {
-        assert_eq!(used.use_up(token, NOW), Ok(()));
+        assert_eq!(used.use_up(token, at(NOW)), Ok(()));
     }
     let later = Token { expires: UnixTime::from_secs(120), ..token(20, Purpose::Declare) };
-    assert_eq!(used.use_up(&later, NOW), Err(Used::Full));
-    assert!(live.iter().all(|token| used.use_up(token, NOW) == Err(Used::Before)));
-    assert_eq!(used.use_up(&later, MINUTE), Ok(()));
+    assert_eq!(used.use_up(&later, at(NOW)), Err(Used::Full));
+    assert!(live.iter().all(|token| used.use_up(token, at(NOW)) == Err(Used::Before)));
+    assert_eq!(used.use_up(&later, at(MINUTE)), Ok(()));
     assert_eq!(used.len(), 1);
     // A clock that goes back brings no forgotten token to life.
-    assert!(live.iter().all(|token| used.use_up(token, NOW) == Err(Used::Expired)));
+    let set_back = Now { unix: NOW, ..at(MINUTE) };
+    assert!(live.iter().all(|token| used.use_up(token, set_back) == Err(Used::Expired)));
+}
+
+/// A clock that was a day ahead had every job refused for a day after it was put right.
+#[test]
+fn tokens_are_good_after_the_wall_clock_was_set_back_and_none_is_twice() {
+    let mut used = UsedTokens::default();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let (right, later) = (at(NOW), at(NOW).after(day));
+    let ahead = Now { monotonic: right.monotonic, ..later };
+    let of = |number, expires| Token { expires, ..token(number, Purpose::Declare) };
+    let before = of(1, ahead.after(Duration::from_secs(60)).unix);
+    assert_eq!(used.use_up(&before, ahead), Ok(()));
+    assert_eq!(used.use_up(&of(2, MINUTE), right), Ok(()), "by the clock that is right again");
+    let expired_by_it = right.after(Duration::from_secs(3_600));
+    assert_eq!(used.use_up(&before, expired_by_it), Err(Used::Before));
+    let set_back = Now { unix: NOW, ..expired_by_it };
+    assert_eq!(used.use_up(&of(2, MINUTE), set_back), Err(Used::Before), "its time was over");
+    assert_eq!(used.use_up(&of(3, MINUTE), set_back), Ok(()));
+}
+
+#[test]
+fn tokens_that_were_used_while_the_clock_was_ahead_take_room_for_their_lifetime_and_no_longer() {
+    let mut used = UsedTokens::with_limit(1);
+    let (minute, day) = (Duration::from_secs(60), Duration::from_secs(24 * 60 * 60));
+    let of = |number, now: Now| Token { expires: now.after(minute).unix, ..token(number, Purpose::Declare) };
+    let (right, later) = (at(NOW), at(NOW).after(10 * day));
+    let ahead = Now { monotonic: right.monotonic, ..later };
+    assert_eq!(used.use_up(&of(1, ahead), ahead), Ok(()));
+    assert_eq!(used.use_up(&of(2, right), right), Err(Used::Full));
+    let next = right.after(minute);
+    assert_eq!(used.use_up(&of(3, next), next), Ok(()));
+    let next = next.after(day - minute);
+    assert_eq!(used.use_up(&of(4, next), next), Err(Used::Expired), "what was forgotten could be such a one");
+    let next = next.after(minute);
+    assert_eq!(used.use_up(&of(4, next), next), Ok(()));
 }
 
 #[test]
@@ -211,12 +254,12 @@ fn one_account_that_uses_many_tokens_leaves_room_for_others() {
     let mut used = UsedTokens::with_limit(16);
     let of = |account: u8, number: u8| Token { account: [account; 32], ..token(number, Purpose::Declare) };
     assert_eq!(
-        [0, 1, 2].map(|number| used.use_up(&of(1, number), NOW)),
+        [0, 1, 2].map(|number| used.use_up(&of(1, number), at(NOW))),
         [Ok(()), Ok(()), Err(Used::AccountFull)]
     );
-    assert_eq!([3, 4].map(|number| used.use_up(&of(2, number), NOW)), [Ok(()), Ok(())]);
+    assert_eq!([3, 4].map(|number| used.use_up(&of(2, number), at(NOW))), [Ok(()), Ok(())]);
     let later = Token { expires: UnixTime::from_secs(120), ..of(1, 5) };
-    assert_eq!(used.use_up(&later, MINUTE), Ok(()), "what has expired does not count");
+    assert_eq!(used.use_up(&later, at(MINUTE)), Ok(()), "what has expired does not count");
 }
 
 #[test]

@@ -1,16 +1,20 @@
 //! Which tokens have been used: what makes each good for one job only.
 
+use core::time::Duration;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use adit_units::UnixTime;
+use adit_units::{Monotonic, Now, UnixTime};
 
 use super::Token;
 
-/// Most tokens that are remembered as used, in about four MiB.
+/// Most tokens that are remembered as used, in about seven MiB.
 ///
-/// None is forgotten before it expires, so this bounds how many jobs may be declared within the life of a token.
+/// None is forgotten in its lifetime, so this bounds how many jobs may be declared within that.
 pub const USED_TOKENS_MAX: usize = 1 << 16;
+
+/// The longest that a token may be good for.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The part of them that one account may have, so that no account takes the room of all others.
 const ACCOUNT_SHARE: usize = 8;
@@ -22,7 +26,7 @@ pub enum Used {
     /// It was used before.
     #[error("the token was used before; each is good for one job")]
     Before,
-    /// It has expired, by this or by an earlier time of the clock.
+    /// It has expired.
     #[error("the token has expired; ask for another and use it sooner")]
     Expired,
     /// No more can be remembered until some expire, and what is not remembered could be used again.
@@ -33,16 +37,28 @@ pub enum Used {
     AccountFull,
 }
 
-/// The tokens that were used and have not expired; at the one who consumes them.
+/// The tokens that were used, as long as they may be good; at the one who consumes them.
+///
+/// How long that is, is told by the clock that nobody sets: the wall clock may be set back, and then a token is good again that had expired by
+/// it. So a token is remembered beyond its time, and only forgotten where there is need of the room. If that comes before its time has been over
+/// for as long as any token can be good, all that might be it are refused until then.
 #[derive(Clone, Debug)]
 pub struct UsedTokens {
-    /// Their accounts, by expiry, then id; together they are as unique as the id.
-    used: BTreeMap<(UnixTime, [u8; 16]), [u8; 32]>,
+    used: HashSet<[u8; 16]>,
+    /// The same, by when nothing is lost if they are forgotten: [`TOKEN_LIFETIME_MAX`] after the end of their time.
+    ends: BTreeMap<(Monotonic, [u8; 16]), Remembered>,
     /// How many each account has.
     accounts: HashMap<[u8; 32], usize>,
-    /// What has expired by then is forgotten. Never goes back, even if the clock does.
-    forgotten_until: UnixTime,
+    /// Some that expire by the one time were forgotten earlier than that, which is of no more interest from the other time on.
+    forgotten: Option<(UnixTime, Monotonic)>,
     limit: usize,
+}
+
+/// What else is known of a token that was used.
+#[derive(Clone, Debug)]
+struct Remembered {
+    account: [u8; 32],
+    expires: UnixTime,
 }
 
 impl Default for UsedTokens {
@@ -55,12 +71,7 @@ impl UsedTokens {
     /// None yet, and never more than `limit`.
     #[must_use]
     pub fn with_limit(limit: usize) -> Self {
-        Self {
-            used: BTreeMap::new(),
-            accounts: HashMap::new(),
-            forgotten_until: UnixTime::from_millis(0),
-            limit,
-        }
+        Self { used: HashSet::new(), ends: BTreeMap::new(), accounts: HashMap::new(), forgotten: None, limit }
     }
 
     /// Uses a token. To be called last, when all else about the message is good: what is refused consumes nothing.
@@ -68,31 +79,31 @@ impl UsedTokens {
     /// # Errors
     ///
     /// If the token was used before, has expired, or cannot be remembered; it is then as used as it was.
-    pub fn use_up(&mut self, token: &Token, now: UnixTime) -> Result<(), Used> {
-        self.forget(now);
-        if token.expires <= self.forgotten_until {
-            return Err(Used::Expired);
-        }
-        let entry = (token.expires, token.id);
-        if self.used.contains_key(&entry) {
+    pub fn use_up(&mut self, token: &Token, now: Now) -> Result<(), Used> {
+        if self.contains(token) {
             return Err(Used::Before);
         }
-        if self.used.len() >= self.limit {
-            return Err(Used::Full);
+        self.forgotten = self.forgotten.filter(|&(_, until)| now.monotonic < until);
+        if token.expires <= now.unix || self.forgotten.is_some_and(|(expires, _)| token.expires <= expires) {
+            return Err(Used::Expired);
         }
-        let of_account = self.accounts.entry(token.account).or_default();
-        if *of_account >= self.limit.div_ceil(ACCOUNT_SHARE) {
-            return Err(Used::AccountFull);
+        let until = now.monotonic + TOKEN_LIFETIME_MAX;
+        self.make_room(token, until, now.monotonic);
+        if let Some(full) = self.full(token) {
+            return Err(full);
         }
-        *of_account += 1;
-        self.used.insert(entry, token.account);
+        let left = Duration::from_millis(token.expires.to_millis().saturating_sub(now.unix.to_millis()));
+        let remembered = Remembered { account: token.account, expires: token.expires };
+        self.used.insert(token.id);
+        self.ends.insert((until + left.min(TOKEN_LIFETIME_MAX), token.id), remembered);
+        *self.accounts.entry(token.account).or_default() += 1;
         Ok(())
     }
 
     /// Whether a token has been used; nothing is consumed by asking.
     #[must_use]
     pub fn contains(&self, token: &Token) -> bool {
-        self.used.contains_key(&(token.expires, token.id))
+        self.used.contains(&token.id)
     }
 
     /// How many are remembered.
@@ -107,14 +118,36 @@ impl UsedTokens {
         self.used.is_empty()
     }
 
-    /// Forgets what has expired.
-    fn forget(&mut self, now: UnixTime) {
-        self.forgotten_until = self.forgotten_until.max(now);
-        while let Some(entry) = self.used.first_entry() {
-            if entry.key().0 > self.forgotten_until {
-                return;
-            }
-            let account = entry.remove();
+    /// Why there is no room for a token, if there is none.
+    fn full(&self, token: &Token) -> Option<Used> {
+        let of_account = self.accounts.get(&token.account).copied().unwrap_or_default();
+        if self.used.len() >= self.limit {
+            Some(Used::Full)
+        } else {
+            (of_account >= self.limit.div_ceil(ACCOUNT_SHARE)).then_some(Used::AccountFull)
+        }
+    }
+
+    /// Forgets what there is need to, first of all what nobody can miss.
+    fn make_room(&mut self, token: &Token, until: Monotonic, now: Monotonic) {
+        if self.full(token).is_some() {
+            self.forget_until(now);
+        }
+        if self.full(token).is_some()
+            && let Some(expires) = self.forget_until(until)
+        {
+            let expires = self.forgotten.map_or(expires, |(before, _)| before.max(expires));
+            self.forgotten = Some((expires, until));
+        }
+    }
+
+    /// Forgets all of which nothing is lost at that time; the answer is when the last of them expires.
+    fn forget_until(&mut self, time: Monotonic) -> Option<UnixTime> {
+        let mut latest = None;
+        while let Some(first) = self.ends.first_entry().filter(|first| first.key().0 <= time) {
+            let ((_, id), Remembered { account, expires }) = first.remove_entry();
+            self.used.remove(&id);
+            latest = latest.max(Some(expires));
             if let Entry::Occupied(mut count) = self.accounts.entry(account) {
                 *count.get_mut() -= 1;
                 if *count.get() == 0 {
@@ -122,5 +155,6 @@ impl UsedTokens {
                 }
             }
         }
+        latest
     }
 }

@@ -1,6 +1,7 @@
 //! The metrics of a pool: the reference implementation's names, and ours.
 //!
 //! No label is made of a name that a miner gave itself, and none of a connection: both are many and change, and each would be a series of its own.
+//! Who wants that of workers asks for [`workers`].
 //! Where the reference implementation has a series for each channel, there is one for all of them here.
 
 use core::fmt;
@@ -15,6 +16,8 @@ use adit_pool::server::{Metrics, Status};
 use super::{NodeView, PoolView, channels, sum};
 use crate::exposition::{ALL, Exposition, Metric, SILENT_AFTER, counter, gauge};
 use crate::plain;
+
+pub(super) mod workers;
 
 /// Nodes that have series of their own, the most preferred first.
 const NODES_NAMED: usize = 32;

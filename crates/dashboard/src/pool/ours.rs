@@ -323,7 +323,7 @@ pub(super) struct Worker<'a> {
 
 /// What a worker is shown from.
 #[derive(Clone, Copy)]
-struct Row<'a> {
+pub(super) struct Row<'a> {
     connection: u32,
     channel: &'a ChannelReport,
     /// The name and shares of one that its shares name.
@@ -332,7 +332,7 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The workers of a connection, by channel.
-    fn of(connection: &'a ConnectionStatus) -> impl Iterator<Item = Self> {
+    pub(super) fn of(connection: &'a ConnectionStatus) -> impl Iterator<Item = Self> {
         let (id, report) = (connection.id.0, &*connection.report);
         report.channels.iter().flat_map(move |channel| {
             let start = report.workers.partition_point(|worker| worker.channel < channel.id);
@@ -348,24 +348,39 @@ impl<'a> Row<'a> {
         })
     }
 
+    /// Whom the channel credits.
+    pub(super) fn user(self) -> &'a str {
+        self.channel.user.as_str()
+    }
+
+    /// What the worker is called, if anything.
+    pub(super) fn name(self) -> Option<&'a str> {
+        self.named.map(|(name, _)| name).or_else(|| self.channel.user.worker())
+    }
+
+    /// What it has submitted.
+    pub(super) fn shares(self) -> WorkerShares {
+        let all = &self.channel.shares;
+        self.named.map_or_else(
+            || WorkerShares {
+                accepted: all.accepted,
+                rejected: all.rejected_total(),
+                work: all.work,
+                last: all.last,
+                heard: all.last.unwrap_or_default(),
+            },
+            |(_, shares)| *shares,
+        )
+    }
+
     fn show(self, status: &Status) -> Worker<'a> {
-        let Self { connection, channel, named } = self;
-        let shares = &channel.shares;
-        let (name, named_by, accepted, rejected, work, last) = match named {
-            Some((name, shares)) => {
-                (Some(name), "share", shares.accepted, shares.rejected, shares.work, shares.last)
-            }
-            None => {
-                let name = channel.user.worker();
-                (name, "channel", shares.accepted, shares.rejected_total(), shares.work, shares.last)
-            }
-        };
+        let WorkerShares { accepted, rejected, work, last, .. } = self.shares();
         Worker {
-            connection,
-            channel: channel.id.0,
-            user: plain(channel.user.as_str()),
-            name: name.map(plain),
-            named_by,
+            connection: self.connection,
+            channel: self.channel.id.0,
+            user: plain(self.user()),
+            name: self.name().map(plain),
+            named_by: if self.named.is_some() { "share" } else { "channel" },
             accepted,
             rejected,
             work_hashes: work.to_hashes().to_string(),

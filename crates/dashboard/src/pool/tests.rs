@@ -15,6 +15,7 @@ use bitcoin::{Network, ScriptBuf};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::metrics::workers::WORKERS_NAMED;
 use super::*;
 use crate::plain;
 
@@ -136,7 +137,13 @@ fn ask_json(view: &PoolView, path: &str) -> Value {
 }
 
 fn metrics_of(view: &PoolView) -> String {
-    String::from_utf8(ask(view, "/metrics").body().to_vec()).unwrap()
+    text_of(view, "/metrics")
+}
+
+fn text_of(view: &PoolView, path: &str) -> String {
+    let answer = ask(view, path);
+    assert_eq!(answer.status(), 200, "{path}");
+    String::from_utf8(answer.body().to_vec()).unwrap()
 }
 
 fn fields(value: &Value) -> BTreeSet<&str> {
@@ -310,7 +317,7 @@ fn check_answers(name: &str) {
         assert!(answer.body().iter().all(is_harmless), "{name:?} in {path}");
         assert!(serde_json::from_slice::<Value>(answer.body()).is_ok(), "{name:?} in {path}");
     }
-    let text = metrics_of(&view);
+    let text = metrics_of(&view) + &text_of(&view, "/metrics/workers");
     assert!(text.chars().all(|character| character == '\n' || adit_channel::prints(character)), "{name:?}");
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("sv2_") || line.starts_with("adit_pool_"), "{name:?} gives {line}");
@@ -333,10 +340,41 @@ fn hostile_names_do_nothing() {
     }
 }
 
+#[test]
+fn workers_have_metrics_on_a_page_of_their_own() {
+    let text = text_of(&view(), "/metrics/workers");
+    for line in [
+        r#"adit_pool_worker_shares_accepted{user="alice.farm",worker="rig-1"} 20"#,
+        r#"adit_pool_worker_shares_rejected{user="alice.farm",worker="rig-2"} 2"#,
+        r#"adit_pool_worker_last_share_seconds{user="alice.farm",worker="rig-2"} 20"#,
+        r#"adit_pool_worker_shares_accepted{user="bob",worker=""} 40"#,
+        r#"adit_pool_worker_work_hashes{user="bob",worker=""} 171801313320"#,
+        "adit_pool_workers_unnamed 0",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} is not in {text}");
+    }
+    assert!(!metrics_of(&view()).contains("rig-1"), "a series for each name is only for who asks for it");
+}
+
+/// The same worker on two connections is one series, and beyond so many names they are only counted.
+#[test]
+fn workers_are_added_up_and_bounded() {
+    let one = |id, user: &str| {
+        connection(id, "x", vec![channel(2, ChannelKind::Extended, user, Distribution::Pooled)])
+    };
+    let twice = view_of(vec![one(8, "alice.rig"), one(9, "alice.rig")], "x");
+    let text = text_of(&twice, "/metrics/workers");
+    assert!(text.contains(r#"shares_accepted{user="alice.rig",worker="rig"} 80"#), "{text}");
+    let crowd = (10..).take(WORKERS_NAMED + 3).map(|id| one(id, &format!("u{id}")));
+    let text = text_of(&view_of(crowd.collect(), "x"), "/metrics/workers");
+    assert_eq!(text.matches("shares_accepted{").count(), WORKERS_NAMED);
+    assert!(text.ends_with("adit_pool_workers_unnamed 3\n"), "{}", text.len());
+}
+
 proptest! {
     #[test]
     fn any_request_about_anybody_is_answered(
-        path in "(/|/metrics|/api/v1/clients/?|/api/adit/v1/pool/(connections/)?)?(3/)?.*",
+        path in "(/|/metrics(/workers)?|/api/v1/clients/?|/api/adit/v1/pool/(connections/)?)?(3/)?.*",
         query in "((offset|limit)=[0-9]{0,30}&?){0,3}.*",
         name in any::<String>(),
     ) {

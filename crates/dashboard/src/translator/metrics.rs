@@ -102,7 +102,7 @@ impl<'a> Row<'a> {
             channels.iter().fold(0_u64, |sum, channel| sum.saturating_add(channel.shares.accepted));
         Self {
             channel,
-            user: label(user),
+            user: plain(user),
             hashrate: sum(channels.iter().map(|channel| channel.nominal)),
             accepted,
             refusals,
@@ -200,7 +200,7 @@ fn write_upstreams(out: &mut Exposition, status: &Status) {
         .collect();
     let mut samples = out.begin(&UPSTREAM);
     for (place, upstream) in &upstreams {
-        let (address, user) = (plain(&upstream.address), label(&upstream.user));
+        let (address, user) = (plain(&upstream.address), plain(&upstream.user));
         samples.add(&[("upstream", place), ("address", &address), ("user_identity", &user)], 1);
     }
     let mut samples = out.begin(&UPSTREAM_STATE);

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use adit_channel::TOKEN_LIFETIME_MAX;
 use adit_share::{MAX_EXTRANONCE_LEN, MAX_SCRIPT_SIG_LEN};
 use bitcoin::{Amount, ScriptBuf, TxOut, consensus};
 
@@ -86,7 +87,7 @@ impl JdsConfig {
         if !(4..=MAX_EXTRANONCE_LEN.min(MAX_SCRIPT_SIG_LEN)).contains(&self.extranonce_len) {
             return Err(JdsConfigError::ExtranonceLen(self.extranonce_len));
         }
-        if !(60..=24 * 60 * 60).contains(&self.token_lifetime.as_secs()) {
+        if !(60..=TOKEN_LIFETIME_MAX.as_secs()).contains(&self.token_lifetime.as_secs()) {
             return Err(JdsConfigError::TokenLifetime(self.token_lifetime));
         }
         Ok(())

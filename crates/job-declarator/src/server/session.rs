@@ -316,6 +316,11 @@ impl Session {
         self.resume_on(tip, now);
     }
 
+    /// Goes by other rules from now on. Tokens that were given out keep the payout that they were given with.
+    pub fn handle_rules(&mut self, config: Arc<JdsConfig>) {
+        self.config = config;
+    }
+
     /// Something that the session wants to have done. Blocks come first.
     pub fn poll_request(&mut self) -> Option<Request> {
         let block = self.requests.iter().position(|request| matches!(request, Request::Propagate(_)));

@@ -8,6 +8,7 @@
 
 mod judge;
 mod peer;
+mod reload;
 mod shelf;
 mod templates;
 
@@ -33,6 +34,8 @@ use tokio::time::timeout_at;
 
 pub use self::judge::CHECKS_AT_ONCE;
 use self::judge::{Judge, QUESTIONS_MAX, Question};
+use self::reload::Settings;
+pub use self::reload::{JdsReload, JdsReloadError, PreparedReload};
 pub use self::templates::{DeclaredTemplates, TEMPLATES_KEPT};
 use super::limits::{Budget, Shares};
 use super::{Counters, JdsConfig, JdsConfigError};
@@ -125,6 +128,7 @@ pub struct JdsMetrics {
 #[derive(Debug)]
 pub struct Jds {
     address: SocketAddr,
+    settings: watch::Sender<Settings>,
     admission: Admission,
     gauges: Arc<Gauges>,
     budget: Budget,
@@ -136,7 +140,7 @@ pub struct Jds {
 
 /// What the tasks of all clients share.
 struct Hall {
-    rules: Arc<JdsConfig>,
+    settings: watch::Receiver<Settings>,
     key: Arc<TokenKey>,
     budget: Budget,
     tips: watch::Receiver<Option<Tip>>,
@@ -144,7 +148,6 @@ struct Hall {
     blocks: FoundBlocks,
     declared: DeclaredTemplates,
     lane: HandshakeLane,
-    identity: Arc<Identity>,
     outbox: OutboxLimits,
     gauges: Arc<Gauges>,
     last_connection: AtomicU32,
@@ -196,8 +199,9 @@ impl Jds {
         let judge = Judge::new(node, declared.clone(), Arc::clone(&gauges));
         let runtime = background_runtime("declarator").map_err(JdsStartError::Thread)?;
         runtime.spawn(judge.run(questions, draining.clone()));
+        let (settings, now) = watch::channel(Settings { rules: Arc::new(rules), identity });
         let hall = Arc::new(Hall {
-            rules: Arc::new(rules),
+            settings: now,
             key,
             budget: budget.clone(),
             tips,
@@ -205,7 +209,6 @@ impl Jds {
             blocks,
             declared,
             lane,
-            identity,
             outbox: config.outbox,
             gauges: Arc::clone(&gauges),
             last_connection: AtomicU32::new(0),
@@ -213,7 +216,8 @@ impl Jds {
         let address = bound.address();
         let admission = Admission::new(config.limits.within_descriptors(raise_descriptor_limit()));
         let acceptor = runtime.spawn(accept(bound, admission.clone(), hall, draining));
-        Ok(Self { address, admission, gauges, budget, shutdown, acceptor, runtime: Some(runtime) })
+        let runtime = Some(runtime);
+        Ok(Self { address, settings, admission, gauges, budget, shutdown, acceptor, runtime })
     }
 
     /// The address that clients connect to.

@@ -1,5 +1,7 @@
 //! Tokens: what they say, how many there are, and that each is good once and for one.
 
+use std::sync::Arc;
+
 use adit_channel::{Purpose, UserIdentity};
 use adit_job_declarator::server::limits::{TOKENS_KEPT, TOKENS_MAX, TOKENS_WAITING};
 use adit_job_declarator::server::{Disconnect, JdsConfig, Judgement};
@@ -34,6 +36,30 @@ fn a_token_says_whose_it_is_what_for_and_until_when() {
         assert!(token.is_paid_by(&payout()));
         assert_eq!(token.expires.to_secs(), world.now.unix.to_secs() + 3_600);
     }
+}
+
+/// A server that was given another payout address went on asking for the old one until it was restarted.
+#[test]
+fn another_payout_holds_for_tokens_from_then_on() {
+    let mut world = World::new();
+    let mut client = world.declarator();
+    let old = client.token("alice", &mut world);
+    let other = ScriptBuf::from_bytes(vec![0x51]);
+    client.session.handle_rules(Arc::new(JdsConfig { payout_script: other.clone(), ..config() }));
+    client.sends(allocate("alice", 2), &mut world);
+    let (_, new, outputs) = client.allocated();
+    assert_eq!(outputs[0].script_pubkey, other);
+    assert!(world.key.open(&new, world.now.unix).unwrap().is_paid_by(&other));
+
+    // What pays the former address goes with the former token, and with that alone.
+    let proposal = Proposal::new(HEIGHT, &[]);
+    client.sends(proposal.message(3, &new), &mut world);
+    client.refused(3, "invalid-coinbase-tx");
+    client.sends(proposal.message(4, &old), &mut world);
+    client.resolves(&world);
+    client.judged(Judgement::Valid, &mut world);
+    let declared = world.key.open(&client.accepted(4), world.now.unix).unwrap();
+    assert!(declared.is_paid_by(&payout()), "the pool pays for it as it was promised");
 }
 
 #[test]

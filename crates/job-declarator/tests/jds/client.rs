@@ -71,7 +71,12 @@ impl Client {
         Self::connect_from([127, 0, 0, 1], stage).await
     }
 
-    async fn try_connect(from: [u8; 4], to: SocketAddr, authority: AuthorityPublicKey) -> Option<Connection> {
+    /// One try to connect, which fails if the server cannot be trusted.
+    pub(crate) async fn try_connect(
+        from: [u8; 4],
+        to: SocketAddr,
+        authority: AuthorityPublicKey,
+    ) -> Option<Connection> {
         let socket = TcpSocket::new_v4().ok()?;
         socket.bind(SocketAddr::new(IpAddr::from(from), 0)).ok()?;
         let stream = socket.connect(to).await.ok()?;

@@ -4,13 +4,16 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_channel::Purpose;
-use adit_net::Clock;
+use adit_job_declarator::server::{JdsConfigError, JdsReload, JdsReloadError};
+use adit_net::{Clock, OsRng};
 use adit_node::{DevnetConfig, Fate, Node, Pace};
-use adit_units::Work;
+use adit_transport::AuthorityKeyPair;
+use adit_units::{UnixTime, Work};
+use bitcoin::ScriptBuf;
 use tokio::time::{sleep, timeout};
 
 use crate::client::{Client, Job, Said};
-use crate::stage::{PATIENCE, Stage, eventually};
+use crate::stage::{PATIENCE, Stage, eventually, identity, payout};
 
 fn chain() -> Node {
     let config = DevnetConfig {
@@ -59,6 +62,37 @@ async fn propagated_from_jds_to_tp() {
     stage.template(|next| next.tip.height > template.tip.height).await;
     stage.jds.shutdown().await;
     assert_eq!(client.hear().await, None, "clients are sent away");
+}
+
+/// A running server kept the payout and the certificate that it was started with, whatever its operator reloaded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_server_takes_another_payout_and_certificate() {
+    let stage = Stage::start(chain());
+    let mut client = Client::connect(&stage).await;
+    let pays =
+        |token: &[u8], script: &ScriptBuf| stage.key.open(token, Clock.unix()).unwrap().is_paid_by(script);
+    assert!(pays(&client.token().await, &payout()));
+    let script = ScriptBuf::from_bytes(vec![0x51]);
+    let reload =
+        |payout_script: &ScriptBuf, identity| JdsReload { payout_script: payout_script.clone(), identity };
+
+    let stranger = identity(&AuthorityKeyPair::generate(&mut OsRng), UnixTime::default());
+    let refused = stage.jds.prepare(reload(&script, stranger)).unwrap_err();
+    assert!(matches!(refused, JdsReloadError::Authority { .. }), "{refused}");
+    let same = || stage.identity(UnixTime::default());
+    let refused = stage.jds.prepare(reload(&ScriptBuf::new(), same())).unwrap_err();
+    assert_eq!(refused, JdsReloadError::Rules(JdsConfigError::PayoutScript));
+    assert!(pays(&client.token().await, &payout()), "a mistake changes nothing");
+
+    stage.jds.prepare(reload(&script, same())).unwrap().take();
+    let hears = async { while !pays(&client.token().await, &script) {} };
+    timeout(PATIENCE, hears).await.expect("who is connected stays, and goes by it, too");
+    assert!(pays(&Client::connect(&stage).await.token().await, &script));
+
+    let (begins, kept) = (UnixTime::from_secs(Clock.unix().to_secs() + 86_400), stage.authority);
+    stage.jds.prepare(reload(&script, stage.identity(begins))).unwrap().take();
+    let shown = Client::try_connect([127, 0, 0, 1], stage.jds.address(), kept).await;
+    assert!(shown.is_none(), "the certificate that is shown holds from tomorrow on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

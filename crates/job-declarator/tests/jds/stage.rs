@@ -32,6 +32,7 @@ pub(crate) struct Stage {
     pub(crate) key: Arc<TokenKey>,
     pub(crate) declared: DeclaredTemplates,
     pub(crate) authority: AuthorityPublicKey,
+    signer: AuthorityKeyPair,
     _folder: tempfile::TempDir,
 }
 
@@ -40,9 +41,8 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let store = BlockStore::open(folder.path()).unwrap();
         let blocks = FoundBlocks::open(node.clone(), store).unwrap();
-        let authority = AuthorityKeyPair::generate(&mut OsRng);
-        let (own, end) = (StaticKeyPair::generate(&mut OsRng), UnixTime::from_secs(u32::MAX));
-        let identity = Arc::new(Identity::new(&authority, own, UnixTime::default(), end).unwrap());
+        let signer = AuthorityKeyPair::generate(&mut OsRng);
+        let identity = identity(&signer, UnixTime::default());
         let (key, declared) = (Arc::new(TokenKey::generate(&mut OsRng)), DeclaredTemplates::default());
         let parts = JdsParts {
             rules: JdsConfig::new(payout()),
@@ -54,7 +54,12 @@ impl Stage {
         };
         let config = JdsServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         let jds = Jds::start(config, parts).unwrap();
-        Self { jds, node, key, declared, authority: authority.public_key(), _folder: folder }
+        Self { jds, node, key, declared, authority: signer.public_key(), signer, _folder: folder }
+    }
+
+    /// Another certificate for the server, by the same authority.
+    pub(crate) fn identity(&self, from: UnixTime) -> Arc<Identity> {
+        identity(&self.signer, from)
     }
 
     /// The node's newest template, once it is what is wanted.
@@ -64,6 +69,12 @@ impl Stage {
         let template = timeout(PATIENCE, found).await.expect("a template comes in time");
         template.expect("the node lives").clone().expect("it was just looked at")
     }
+}
+
+/// A new key, and a certificate over it that holds from then on.
+pub(crate) fn identity(authority: &AuthorityKeyPair, from: UnixTime) -> Arc<Identity> {
+    let (own, end) = (StaticKeyPair::generate(&mut OsRng), UnixTime::from_secs(u32::MAX));
+    Arc::new(Identity::new(authority, own, from, end).unwrap())
 }
 
 /// Waits until it is so.

@@ -4,8 +4,8 @@ use crate::{Fate, Submitted};
 
 /// The answers of all nodes to a block, by the name of each node, as one.
 ///
-/// Accepted by any is accepted. A block that one node refuses is not given up while another could not be asked, since losing
-/// a good block costs more than handing over a bad one again.
+/// Accepted by any is accepted. A block that one node refuses is not given up while another could not be asked or has not decided, since
+/// losing a good block costs more than handing over a bad one again.
 pub(super) fn submitted(answers: Vec<(String, Submitted)>) -> Submitted {
     let (mut known, mut undecided, mut refused, mut away) = (false, Vec::new(), Vec::new(), Vec::new());
     for (name, answer) in answers {
@@ -13,6 +13,10 @@ pub(super) fn submitted(answers: Vec<(String, Submitted)>) -> Submitted {
             Submitted::Accepted => return Submitted::Accepted,
             Submitted::AlreadyKnown => known = true,
             Submitted::Undecided(word) => undecided.push(format!("{name}: {word}")),
+            Submitted::Disputed { word, refused: reason } => {
+                undecided.push(format!("{name}: {word}"));
+                refused.push(format!("{name}: {reason}"));
+            }
             Submitted::Refused(reason) => refused.push(format!("{name}: {reason}")),
             Submitted::Unreachable(reason) => away.push(format!("{name}: {reason}")),
         }
@@ -20,12 +24,13 @@ pub(super) fn submitted(answers: Vec<(String, Submitted)>) -> Submitted {
     if known {
         return Submitted::AlreadyKnown;
     }
-    if !undecided.is_empty() {
-        undecided.extend(refused);
-        return Submitted::Undecided(undecided.join("; "));
-    }
-    if away.is_empty() && !refused.is_empty() {
-        return Submitted::Refused(refused.join("; "));
+    match (undecided.is_empty(), refused.is_empty()) {
+        (false, true) => return Submitted::Undecided(undecided.join("; ")),
+        (false, false) => {
+            return Submitted::Disputed { word: undecided.join("; "), refused: refused.join("; ") };
+        }
+        (true, false) if away.is_empty() => return Submitted::Refused(refused.join("; ")),
+        (true, _) => {}
     }
     away.extend(refused.into_iter().map(|reason| format!("refused by {reason}")));
     Submitted::Unreachable(away.join("; "))
@@ -98,8 +103,10 @@ mod tests {
         assert_eq!(all(&[refused.clone(), refused.clone()]), Submitted::Refused("a: bad; b: bad".to_owned()));
         let kept = Submitted::Unreachable("b: off; refused by a: bad".to_owned());
         assert_eq!(all(&[refused.clone(), away.clone()]), kept);
-        let reserved = Submitted::Undecided("b: inconclusive; a: bad".to_owned());
-        assert_eq!(all(&[refused, undecided.clone()]), reserved);
+        let (word, bad) = ("b: inconclusive".to_owned(), "a: bad".to_owned());
+        let disputed = Submitted::Disputed { word, refused: bad };
+        assert_eq!(all(&[refused.clone(), undecided.clone()]), disputed);
+        assert_eq!(all(&[refused, undecided.clone(), away.clone()]), disputed);
         assert_eq!(all(&[away.clone(), undecided]), Submitted::Undecided("b: inconclusive".to_owned()));
         assert_eq!(all(&[away.clone(), away]), Submitted::Unreachable("a: off; b: off".to_owned()));
     }

@@ -47,4 +47,13 @@ async fn a_mempool_is_searched_that_is_too_large_to_be_described_in_one_answer()
     let wanted: Vec<_> = all.iter().copied().map(Some).collect();
     assert_eq!(found(&node, &all).await, wanted);
     assert_eq!(fake.calls(ENTRIES), all.len());
+
+    // More than are asked of in one batch; what is found ends the search.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    fake.wait(Duration::from_secs(3_600));
+    let all = wtxids(&fake);
+    assert!(all.len() > 600, "{}", all.len());
+    let wanted: Vec<_> = all.iter().copied().map(Some).collect();
+    assert_eq!(found(&node, &all).await, wanted);
+    assert_eq!(fake.calls(ENTRIES), all.len());
 }

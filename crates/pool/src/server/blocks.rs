@@ -13,9 +13,10 @@ use adit_ledger::storage::Storage;
 use adit_ledger::{BlockFate, BlockStore, BlockStoreError, SavedBlock};
 use adit_net::{Clock, Draining, Shutdown};
 use adit_node::{Fate, Node, Submitted};
-use adit_units::Height;
+use adit_units::{Height, Monotonic};
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use tokio::time::{sleep, timeout};
@@ -34,6 +35,9 @@ const BURIED: u32 = 6;
 /// After how many more blocks a block is given up whose fate no node can tell: those without RPC may never be able to. A day's worth of them,
 /// so that an outage is not taken for that.
 const FORGOTTEN: u32 = 144;
+
+/// For how long a block is followed at least before it is given up for that: at the start of a program, nodes may have just been started, too.
+const FORGET_PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long an answer is waited for before a node that could not be reached is asked again; doubles with each time.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -67,6 +71,8 @@ impl fmt::Debug for FoundBlocks {
 }
 
 struct Desk {
+    /// Where blocks are followed. Whoever brings one may run on a runtime of its own, which may end before the block is safe.
+    runtime: Handle,
     node: Node,
     store: Arc<dyn Keep>,
     gauges: Arc<Gauges>,
@@ -117,7 +123,8 @@ impl FoundBlocks {
         let gauges = Arc::new(Gauges::new(Clock.monotonic()));
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let (store, followed, untaken) = (Arc::new(store), Mutex::default(), watch::Sender::default());
-        let desk = Desk { node, store, gauges, events, followed, untaken };
+        let runtime = Handle::current();
+        let desk = Desk { runtime, node, store, gauges, events, followed, untaken };
         let (shutdown, draining) = Shutdown::new();
         let (desk, slots) = (Arc::new(desk), Arc::new(Semaphore::new(FOLLOWED_MAX)));
         // Made before any goes out, so that whoever waits for answers waits for those of all.
@@ -243,7 +250,8 @@ async fn resume(slots: Arc<Semaphore>, followers: Vec<Follower>) {
 async fn send_out(slots: &Arc<Semaphore>, follower: Follower) {
     let slot = Arc::clone(slots).try_acquire_owned().ok();
     let waits = slot.is_none();
-    let task = tokio::spawn(follower.run(slot));
+    let runtime = follower.desk.runtime.clone();
+    let task = runtime.spawn(follower.run(slot));
     if !waits {
         // The runtime has put that task next in line; stepping aside lets it start before the connection goes on.
         return yield_now().await;
@@ -294,6 +302,10 @@ struct Follower {
     saving: Option<JoinHandle<()>>,
     /// Whether it was told that the node has taken it.
     accepted: bool,
+    /// Why a node has refused it while others have not decided, once that was told.
+    disputed: Option<String>,
+    /// Since when it is followed.
+    since: Monotonic,
     retry: Duration,
 }
 
@@ -317,8 +329,19 @@ impl Follower {
             return None;
         }
         let (block, saved) = (Arc::new(block), Arc::new(AtomicBool::new(news.is_none())));
-        let (saving, accepted, retry) = (None, false, RETRY_MIN);
-        let follower = Self { desk, draining, block, hash, news, saved, saving, accepted, retry };
+        let follower = Self {
+            desk,
+            draining,
+            block,
+            hash,
+            news,
+            saved,
+            saving: None,
+            accepted: false,
+            disputed: None,
+            since: Clock.monotonic(),
+            retry: RETRY_MIN,
+        };
         follower.is_with_a_node(false);
         Some(follower)
     }
@@ -417,8 +440,12 @@ impl Follower {
                 tracing::info!(%hash, height, word, "node does not decide on the block");
                 return Next::Watch;
             }
+            Submitted::Disputed { word, refused } => {
+                self.dispute(&word, refused);
+                return Next::Watch;
+            }
             Submitted::Refused(reason) => return self.refuse(reason).await,
-            Submitted::Unreachable(error) if self.is_saved() && self.is_under(FORGOTTEN) => {
+            Submitted::Unreachable(error) if self.is_saved() && self.is_forgotten() => {
                 return self.give_up(&error).await;
             }
             Submitted::Unreachable(error) => {
@@ -455,6 +482,9 @@ impl Follower {
                     return self.lose().await;
                 }
             }
+            Fate::Unknown if self.is_saved() && self.is_forgotten() => {
+                return self.give_up("no node has it, and none takes it").await;
+            }
             Fate::Unknown => {
                 self.is_with_a_node(false);
                 return Next::Submit;
@@ -464,7 +494,7 @@ impl Follower {
                 if self.is_only_copy() {
                     return Next::Submit;
                 }
-                if self.is_under(FORGOTTEN) {
+                if self.is_forgotten() {
                     return self.give_up(&error).await;
                 }
             }
@@ -479,8 +509,20 @@ impl Follower {
         tip.is_some_and(|tip| tip.height.0.saturating_sub(self.block.height.0) > blocks)
     }
 
-    /// Follows the block no longer, although nobody knows what became of it.
+    /// Whether nobody will ever tell what became of the block, or take it.
+    fn is_forgotten(&self) -> bool {
+        let followed = Clock.monotonic().saturating_since(self.since);
+        followed >= FORGET_PATIENCE && self.is_under(FORGOTTEN)
+    }
+
+    /// Follows the block no longer, although nobody knows what became of it; where a node has refused it and none has
+    /// taken it, that is the last word.
     async fn give_up(&mut self, error: &str) -> Next {
+        if let Some(reason) = self.disputed.take().filter(|_| !self.accepted) {
+            self.is_with_a_node(true);
+            self.tell(BlockOutcome::Refused(reason));
+            return self.settle(BlockFate::Refused).await;
+        }
         let (hash, height) = (self.hash, self.block.height.0);
         tracing::warn!(%hash, height, error, "nobody can tell what became of the block; look its hash up");
         self.is_with_a_node(true);
@@ -504,9 +546,22 @@ impl Follower {
         self.settle(BlockFate::Stale).await
     }
 
+    /// One node refuses the block, and another has not decided: it goes on being tried, but a person hears of it at once, and once.
+    fn dispute(&mut self, word: &str, refused: String) {
+        let (hash, height) = (self.hash, self.block.height.0);
+        if self.disputed.is_some() {
+            return tracing::debug!(%hash, height, word, refused, "nodes do not agree on the block");
+        }
+        self.desk.gauges.blocks_refused.fetch_add(1, Relaxed);
+        tracing::warn!(%hash, height, word, reason = refused, "block refused by a node; it goes on being tried with the others");
+        self.disputed = Some(refused);
+    }
+
     async fn refuse(&mut self, reason: String) -> Next {
         self.is_with_a_node(true);
-        self.desk.gauges.blocks_refused.fetch_add(1, Relaxed);
+        if self.disputed.is_none() {
+            self.desk.gauges.blocks_refused.fetch_add(1, Relaxed);
+        }
         tracing::warn!(hash = %self.hash, height = self.block.height.0, reason, "block refused");
         self.tell(BlockOutcome::Refused(reason));
         self.settle(BlockFate::Refused).await

@@ -44,6 +44,8 @@ pub(super) struct Board {
     wishes: Arc<Notify>,
     /// What was made for them alone.
     aside: watch::Sender<Option<Arc<Work>>>,
+    /// Why there is no work where there should be, once that is told.
+    fault: Option<WorkError>,
     /// When it was last told that the node's clock and this host's differ.
     clock_told: Option<Monotonic>,
 }
@@ -75,6 +77,7 @@ impl Board {
             supply: watch::Sender::default(),
             wishes: Arc::default(),
             aside: watch::Sender::default(),
+            fault: None,
             clock_told: None,
         }
     }
@@ -114,7 +117,7 @@ impl Board {
                     Ok(Some(work)) => self.put_up(work),
                     Ok(None) => {}
                     Err(WorkError::NumbersExhausted) => return fail(&failure, Failure::JobsExhausted),
-                    Err(error) => tracing::error!(%error, "no work from this template"),
+                    Err(fault) => self.tell(fault),
                 }
             }
             let is_down = matches!(*health.borrow_and_update(), Health::Down(_));
@@ -196,7 +199,16 @@ impl Board {
         Ok(work)
     }
 
-    fn put_up(&self, work: Arc<Work>) {
+    /// Says why no work can be made, once for each reason until there is work again: it is tried again and again.
+    fn tell(&mut self, fault: WorkError) {
+        if self.fault.as_ref() != Some(&fault) {
+            tracing::error!(error = %fault, "no work from this template");
+            self.fault = Some(fault);
+        }
+    }
+
+    fn put_up(&mut self, work: Arc<Work>) {
+        self.fault = None;
         if work.is_aside() {
             tracing::debug!(job = work.id().0, "work for those who wait for it");
             self.aside.send_replace(Some(work));

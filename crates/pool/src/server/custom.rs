@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_channel::{DeclarationId, Token, Used, UsedTokens};
 use adit_share::HEADER_LEN;
-use adit_units::UnixTime;
+use adit_units::Now;
 
 use crate::{FoundCustomBlock, Work};
 
@@ -29,7 +29,7 @@ impl CustomDesk {
     }
 
     /// Uses a token, unless that was done before.
-    pub(super) fn use_up(&self, token: &Token, now: UnixTime) -> Result<(), Used> {
+    pub(super) fn use_up(&self, token: &Token, now: Now) -> Result<(), Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).use_up(token, now)
     }
 

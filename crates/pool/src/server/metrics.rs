@@ -49,7 +49,7 @@ pub struct Metrics {
     pub blocks_accepted: u64,
     /// Blocks that lost against another.
     pub blocks_stale: u64,
-    /// Blocks that the node says break a rule.
+    /// Blocks that a node says break a rule; another may take one all the same.
     pub blocks_refused: u64,
     /// Height of the block that is mined now; `None` before the first template.
     pub height: Option<Height>,

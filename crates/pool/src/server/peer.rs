@@ -326,11 +326,12 @@ impl<L: ShareSink> Peer<L> {
         }
     }
 
-    /// Hands the whole frames that have come to the session, until there are many answers to send; a block goes out before the next
-    /// frame is looked at.
+    /// Hands the whole frames that have come to the session, until there are many answers to send; before the next frame is looked at, a block
+    /// goes out, and a token is looked up.
     async fn take_frames(&mut self) -> Result<(), End> {
         loop {
             let (taken, mut has_block) = (self.take_burst(), false);
+            let has_token = self.look_up_tokens();
             // Whoever is further up has a node, too, that wants to hear of a block.
             self.pass_on();
             while let Some(found) = self.session.poll_block() {
@@ -344,7 +345,7 @@ impl<L: ShareSink> Peer<L> {
                 Box::pin(self.hand_over_custom()).await;
             }
             taken?;
-            if self.frames_left || !has_block {
+            if self.frames_left || !(has_block || has_token) {
                 return Ok(());
             }
         }
@@ -366,13 +367,24 @@ impl<L: ShareSink> Peer<L> {
         }
     }
 
-    /// Hands frames to the session until there are no more, there is a block, or there are many answers to send.
+    /// Answers for the tokens that the session asks about; whether there were any.
+    fn look_up_tokens(&mut self) -> bool {
+        let has_token = self.session.has_token();
+        while let Some(token) = self.session.poll_token() {
+            let now = Clock.now();
+            let verdict = self.hall.custom.use_up(&token, now);
+            self.session.handle_token(verdict, now);
+        }
+        has_token
+    }
+
+    /// Hands frames to the session until there are no more, there is a block or a token, or there are many answers to send.
     fn take_burst(&mut self) -> Result<(), End> {
         let Self { session, connection, frames_left, .. } = self;
         let mut burst = session.burst(Clock.now());
         let taken = loop {
             *frames_left = burst.answers_len() > ANSWERS_PAUSE;
-            if *frames_left || burst.has_block() {
+            if *frames_left || burst.has_block() || burst.has_token() {
                 break Ok(());
             }
             match connection.next_frame(|header| burst.frame_limit(header)) {
@@ -394,12 +406,8 @@ impl<L: ShareSink> Peer<L> {
     fn settle(&mut self) -> Result<(), End> {
         self.write_down();
         self.pass_on();
-        while let Some(token) = self.session.poll_token() {
-            let now = Clock.now();
-            let verdict = self.hall.custom.use_up(&token, now.unix);
-            self.session.handle_token(verdict, now);
-        }
-        if self.session.channels() > 0 || !self.session.device().is_empty() {
+        self.look_up_tokens();
+        if self.session.is_set_up() {
             self.permit.establish();
         }
         // A peer that lags behind wants no more jobs than it has.

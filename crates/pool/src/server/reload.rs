@@ -13,8 +13,8 @@ use crate::{PoolConfig, PoolConfigError};
 /// What a running server can be given anew; all of it, whether it has changed or not.
 #[derive(Clone, Debug)]
 pub struct Reload {
-    /// The pool's rules. [`PoolConfig::instance`], [`PoolConfig::network`] and [`PoolConfig::halving_interval`] must be what
-    /// they were.
+    /// The pool's rules. [`PoolConfig::instance`], [`PoolConfig::network`], [`PoolConfig::halving_interval`] and how many bytes
+    /// of the extranonce miners may roll must be what they were.
     pub pool: PoolConfig,
     /// How many peers. Who is connected stays, even where there are more now than there may be; [`Limits::newcomers`] remains as it was.
     pub limits: Limits,

@@ -138,6 +138,12 @@ impl Burst<'_> {
         self.session.has_block() || self.session.has_custom_block()
     }
 
+    /// Whether a token is waiting to be looked up.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.session.has_token()
+    }
+
     /// There are no more frames for now: judges the share that waits, if one does. It may be a block.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::acknowledge::Report;
 use super::breaker::Patience;
+use super::custom::OwnJobs;
 use super::{IDLE_TIMEOUT, OpenChannel, Session, State, Tally, place_of, send_target};
 use crate::{Disconnect, Distribution};
 
@@ -64,13 +65,18 @@ impl Session {
         self.handle_open(&request, now)
     }
 
-    /// Opens a channel or says why not.
+    /// Opens a channel or says why not; where no extranonce prefix is left for one, asks the peer to connect anew.
     ///
     /// The answer comes first and alone, because there is firmware that waits for exactly that; then the job, as a future job, and
     /// the tip that makes it active.
     fn handle_open(&mut self, request: &Request<'_>, now: Now) -> Result<(), Disconnect> {
         if self.config.require_worker_names && !self.state.terms().worker_names {
             return Err(Disconnect::WorkerNamesRequired);
+        }
+        if self.extranonces.is_exhausted() && !self.is_full() {
+            // No channel will ever be opened here again, and nothing but a new connection helps.
+            self.reconnect("", 0);
+            return Err(Disconnect::PrefixesExhausted);
         }
         if let State::ExpectChannel { may_negotiate, .. } = &mut self.state {
             *may_negotiate = false;
@@ -117,11 +123,11 @@ impl Session {
         let vardiff = Vardiff::new(self.config.vardiff, nominal, max_target, network)
             .map_err(|TargetOutOfRange { .. }| OpenCode::MaxTargetOutOfRange)?;
         let first = active.map_or_else(|| self.jobs.next_activation(), |(activation, _)| activation);
-        let first = self.custom.as_ref().map_or(first, |custom| custom.jobs().next_activation());
+        let own_jobs = self.custom.as_ref().map(|_| Box::<OwnJobs>::default());
+        let first = own_jobs.as_ref().map_or(first, |jobs| jobs.next_activation());
         let distribution = Distribution::of(&reward);
         let known = self.groups.of(&distribution);
-        let is_full = self.channels.len() >= usize::from(self.config.channels_per_connection);
-        if is_full || known.is_none() && !self.groups.has_room() {
+        if self.is_full() || known.is_none() && !self.groups.has_room() {
             return Err(OpenCode::ChannelCapacityExhausted);
         }
         let extranonce = self.extranonces.next_prefix().ok_or(OpenCode::ChannelCapacityExhausted)?;
@@ -137,6 +143,7 @@ impl Session {
         };
         Ok(OpenChannel {
             channel: Channel::new(terms, vardiff, first, self.seen_key),
+            own_jobs,
             report: Report::default(),
             patience: Patience::new(now.monotonic),
             pooled,
@@ -144,6 +151,11 @@ impl Session {
             prefix_untold: false,
             tally: Tally::new(max_target, now.monotonic),
         })
+    }
+
+    /// Whether the connection has as many channels as it may have.
+    fn is_full(&self) -> bool {
+        self.channels.len() >= usize::from(self.config.channels_per_connection)
     }
 
     /// A number that nothing on this connection has had (spec 5.2.3).
@@ -232,8 +244,8 @@ impl Session {
             Hashrate::from_wire(update.nominal_hash_rate).map_err(|_| UpdateCode::InvalidNominalHashrate)?;
         let max_target = Target::from_le_bytes(update.maximum_target.to_array());
         let before = open.channel.target();
-        let announced = match &self.custom {
-            Some(custom) => open.channel.update(nominal, max_target, custom.jobs()),
+        let announced = match &open.own_jobs {
+            Some(jobs) => open.channel.update(nominal, max_target, jobs),
             None => open.channel.update(nominal, max_target, &self.jobs),
         };
         let announced = announced.map_err(|TargetOutOfRange { .. }| UpdateCode::MaxTargetOutOfRange)?;

@@ -181,7 +181,8 @@ impl Session {
         self.records.push(record);
     }
 
-    /// A share on a job of the tip before earns nothing, but a block is a block, here and further up: the chain may come back to that tip.
+    /// A share on a job of the tip before, or on one that newer ones have pushed out, earns nothing, but a block is a block, here and further up:
+    /// the chain may come back to that tip.
     fn look_for_late_block(&mut self, place: usize, share: &Submission<'_>, now: Now) {
         let former = self.channels.get(place).zip(self.jobs.former(share.job_id));
         let Some((OpenChannel { channel, .. }, (activation, mined))) = former else { return };

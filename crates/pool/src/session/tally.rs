@@ -1,6 +1,6 @@
 //! What each channel and each worker has submitted, for whoever looks at a connection.
 //!
-//! A share costs a few additions here, and no memory but for the first of a worker. Everything is put together only when somebody asks, by
+//! A share costs a few additions here, and no memory but for the first good one of a worker. Everything is put together only when somebody asks, by
 //! [`Session::report`].
 
 use core::time::Duration;
@@ -40,9 +40,9 @@ pub struct SessionReport {
     pub device: Box<str>,
     /// Its channels, by number.
     pub channels: Vec<ChannelReport>,
-    /// Workers that were named with shares (extension 0x0002), by channel and name; at most [`WORKERS_MAX`].
+    /// Workers that were named with accepted shares (extension 0x0002), by channel and name; at most [`WORKERS_MAX`].
     pub workers: Vec<WorkerReport>,
-    /// The shares of workers beyond those.
+    /// The shares of workers beyond those, and what was refused of workers that have no accepted share.
     pub other_workers: WorkerShares,
 }
 
@@ -234,23 +234,36 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Where the shares of a worker are counted.
-    fn of(&mut self, channel: ChannelId, name: WorkerName, now: Monotonic) -> &mut WorkerShares {
-        let is_here =
-            |(on, known, _): &(ChannelId, WorkerName, WorkerShares)| (*on, *known).cmp(&(channel, name));
-        let mut found = self.known.binary_search_by(is_here);
+    /// A share of a worker was good.
+    fn accept(&mut self, channel: ChannelId, name: WorkerName, work: Work, now: Monotonic) {
+        let mut found = self.find(channel, name);
         if found.is_err() && self.known.len() >= WORKERS_MAX && self.forget_silent(now) {
-            found = self.known.binary_search_by(is_here);
+            found = self.find(channel, name);
         }
-        let place = match found {
-            Ok(place) => place,
-            Err(_) if self.known.len() >= WORKERS_MAX => return &mut self.others,
-            Err(place) => {
-                self.known.insert(place, (channel, name, WorkerShares::default()));
-                place
-            }
-        };
-        self.known.get_mut(place).map_or(&mut self.others, |(_, _, shares)| shares)
+        if let Err(place) = found
+            && self.known.len() < WORKERS_MAX
+        {
+            self.known.insert(place, (channel, name, WorkerShares::default()));
+            found = Ok(place);
+        }
+        self.shares_at(found).accept(work, now);
+    }
+
+    /// A share of a worker was refused. Only good shares make a worker known: they cost work, and any name could be made up with the others.
+    fn refuse(&mut self, channel: ChannelId, name: WorkerName, now: Monotonic) {
+        let found = self.find(channel, name);
+        self.shares_at(found).refuse(now);
+    }
+
+    /// The place of a worker, or where it would be.
+    fn find(&self, channel: ChannelId, name: WorkerName) -> Result<usize, usize> {
+        self.known.binary_search_by(|(on, known, _)| (*on, *known).cmp(&(channel, name)))
+    }
+
+    /// Where the shares of the worker at that place are counted.
+    fn shares_at(&mut self, found: Result<usize, usize>) -> &mut WorkerShares {
+        let known = found.ok().and_then(|place| self.known.get_mut(place));
+        known.map_or(&mut self.others, |(_, _, shares)| shares)
     }
 
     /// Forgets the workers that have long submitted nothing, now and then; whether there were any.
@@ -312,7 +325,7 @@ impl Session {
     /// Counts an accepted share for its worker, if it names one.
     pub(super) fn tally_worker(&mut self, record: &ShareRecord, now: Monotonic) {
         if let Some(name) = record.worker {
-            self.workers.get_or_insert_default().of(record.channel, name, now).accept(record.work, now);
+            self.workers.get_or_insert_default().accept(record.channel, name, record.work, now);
         }
     }
 
@@ -329,7 +342,7 @@ impl Session {
         tally.refuse(code);
         let is_named = names_workers && channel.kind() == ChannelKind::Extended;
         let name = if is_named { worker_name(fields).ok().flatten() } else { None }?;
-        self.workers.get_or_insert_default().of(channel.id(), name, now).refuse(now);
+        self.workers.get_or_insert_default().refuse(channel.id(), name, now);
         Some(name)
     }
 
@@ -372,17 +385,32 @@ mod tests {
 
     #[test]
     fn no_connection_has_more_workers_than_it_may_and_silent_ones_make_room() {
-        let mut workers = Workers::default();
+        let (mut workers, work) = (Workers::default(), Work::from_hashes(5));
         let channel = ChannelId(2);
         for number in 0..WORKERS_MAX + 10 {
-            workers.of(channel, name(number), at(1)).accept(Work::from_hashes(5), at(1));
+            workers.accept(channel, name(number), work, at(1));
         }
         assert_eq!((workers.known.len(), workers.others.accepted), (WORKERS_MAX, 10));
-        workers.of(channel, name(3), at(2)).accept(Work::from_hashes(5), at(3_000));
-        assert_eq!(workers.of(channel, name(3), at(2)).accepted, 2, "who is known stays known");
-        workers.of(channel, name(9_999), at(4_000)).refuse(at(4_000));
+        workers.accept(channel, name(3), work, at(3_000));
+        let third = workers.find(channel, name(3));
+        assert_eq!(workers.shares_at(third).accepted, 2, "who is known stays known");
+        workers.accept(channel, name(9_999), work, at(4_000));
         let names: Vec<_> = workers.known.iter().map(|(_, name, _)| *name).collect();
         assert_eq!(names, [name(3), name(9_999)]);
         assert!(workers.known.is_sorted_by_key(|(channel, name, _)| (*channel, *name)));
+    }
+
+    /// A peer that made up a name for each worthless share had the pool keep a thousand of them.
+    #[test]
+    fn refused_shares_alone_made_workers_known() {
+        let (mut workers, channel) = (Workers::default(), ChannelId(2));
+        workers.accept(channel, name(3), Work::from_hashes(5), at(1));
+        for number in 0..WORKERS_MAX {
+            workers.refuse(channel, name(number), at(2));
+        }
+        assert_eq!(workers.known.len(), 1);
+        let known = workers.find(channel, name(3));
+        assert_eq!(workers.shares_at(known).rejected, 1);
+        assert_eq!(workers.others.rejected, WORKERS_MAX as u64 - 1, "the others are counted together");
     }
 }

@@ -115,18 +115,16 @@ impl JobFactory {
     /// When the job for the next tip should be made, if it is missing.
     pub(super) fn reserve_due(&self) -> Option<Monotonic> {
         let EmptyJobs::UntilTemplate = self.empty_jobs else { return None };
-        let work = &self.latest.as_ref()?.work;
-        (work.reserve.is_none() && self.reserve_fault.is_none()).then(|| work.tip_seen + RESERVE_DELAY)
+        // A job by the rules of now comes first, or a session would have two kinds of jobs.
+        let Latest { work, not_before, .. } = self.latest.as_ref().filter(|latest| !latest.is_outdated)?;
+        let is_due = work.reserve.is_none() && self.reserve_fault.is_none();
+        is_due.then(|| (work.tip_seen + RESERVE_DELAY).max(*not_before))
     }
 
     /// The present work with a job for the next tip; nothing if there can be none, which is said once.
     pub(super) fn put_by(&mut self, now: Now) -> Result<Option<Arc<Work>>, WorkError> {
         let Some(latest) = &self.latest else { return Ok(None) };
-        let Latest { work, made, newest, is_wished, is_outdated } = latest;
-        if *is_outdated {
-            // A job by the rules of now comes first, or a session would have two kinds of jobs.
-            return Ok(None);
-        }
+        let Latest { work, made, newest, is_wished, .. } = latest;
         let (work, made, newest, is_wished) = (Arc::clone(work), *made, *newest, *is_wished);
         let reserve = match self.reserve_after(&work, work.node_time.at(now.monotonic)) {
             Ok(reserve) => reserve,

@@ -4,6 +4,7 @@ use adit_messages::{Protocol, decode};
 use adit_share::{FULL_EXTRANONCE_LEN, RawTransaction, TemplateParts, witness_commitment};
 use adit_units::{Height, Sats, TemplateId, UnixTime};
 use bitcoin::{Amount, BlockHash, CompactTarget, TxOut, consensus};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -331,4 +332,113 @@ fn the_room_that_nodes_leave_holds_every_way_to_pay() {
     };
     let work = JobFactory::new(&config, 3).unwrap().handle_template(&Arc::new(template), now());
     assert!(work.unwrap().is_some());
+}
+
+/// The longest extranonces, beside which the longest signature has no room.
+fn without_room() -> PoolConfig {
+    let signature = "x".repeat(adit_share::MAX_SIGNATURE_LEN);
+    let extranonce = ExtranonceBase::new(&[1; 12], adit_share::MAX_EXTRANONCE_LEN, 14).unwrap();
+    PoolConfig { signature, extranonce, ..config() }
+}
+
+#[test]
+fn rules_that_leave_no_room_in_the_script_are_refused() {
+    let PoolConfigError::SignatureTooLong { len, extranonce_len, limit } =
+        without_room().check().unwrap_err()
+    else {
+        panic!("it is too long");
+    };
+    assert_eq!((len, extranonce_len, limit), (61, 32, 49));
+    let signature = "x".repeat(limit);
+    let fitting = PoolConfig { signature, ..without_room() };
+    assert_eq!(fitting.check(), Ok(()));
+    // Heights take the most bytes at the end of all heights.
+    let mut parts = parts(5);
+    parts.tip.height = Height(u32::MAX);
+    let template = Arc::new(Template::new(parts).unwrap());
+    let work = JobFactory::new(&fitting, 3).unwrap().handle_template(&template, now()).unwrap();
+    assert!(work.is_some(), "what passes the check fits");
+}
+
+#[test]
+fn a_renewal_that_could_not_be_made_was_due_all_the_time() {
+    let at = |secs: u64| Now { monotonic: Monotonic::from_micros(secs * 1_000_000), ..now() };
+    let mut factory = factory();
+    let first = factory.handle_template(&template(5), at(0)).unwrap().unwrap();
+    factory.handle_config(&without_room());
+    assert_eq!(factory.poll_timeout(), Some(at(0).monotonic), "at once");
+    for second in [1, 11] {
+        let fault = factory.handle_timeout(at(second)).unwrap_err();
+        assert!(matches!(fault, WorkError::Job(JobError::ScriptSigLength { .. })), "{fault}");
+        factory.handle_config(&without_room());
+        assert_eq!(factory.poll_timeout(), Some(at(second).monotonic + RENEWAL_PAUSE));
+        assert!(factory.handle_timeout(at(second + 9)).unwrap().is_none());
+    }
+    factory.handle_config(&config());
+    assert!(factory.poll_timeout() <= Some(at(12).monotonic), "other rules are tried at once");
+    let work = factory.handle_timeout(at(12)).unwrap().unwrap();
+    assert!(work.id() > first.id() && work.is_urgent());
+}
+
+/// What can happen to a factory.
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Template { fee: u64, is_full: bool, is_new: bool },
+    Tip,
+    Rules { has_room: bool },
+    Wish,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0_u64..90).prop_map(Step::Wait),
+        (0_u64..3, any::<bool>(), any::<bool>()).prop_map(|(fee, is_full, is_new)| Step::Template {
+            fee,
+            is_full,
+            is_new,
+        }),
+        Just(Step::Tip),
+        any::<bool>().prop_map(|has_room| Step::Rules { has_room }),
+        Just(Step::Wish),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_due_can_be_done_or_waits(steps in prop::collection::vec(any_step(), 1..60)) {
+        let (mut now, mut factory, mut height) = (now(), factory(), 101_u32);
+        let tip = |height: u32| {
+            let prev_hash = BlockHash::hash(&height.to_le_bytes());
+            Tip { prev_hash, height: Height(height), ..parts(0).tip }
+        };
+        for step in steps {
+            match step {
+                Step::Wait(secs) => now = now.after(Duration::from_secs(secs)),
+                Step::Template { fee, is_full, is_new } => {
+                    height += u32::from(is_new);
+                    let mut template = Template::new(TemplateParts { tip: tip(height), ..parts(fee) }).unwrap();
+                    if is_full {
+                        template.weight = adit_share::MAX_BLOCK_WEIGHT;
+                    }
+                    let _ = factory.handle_template(&Arc::new(template), now);
+                }
+                Step::Tip => {
+                    height += 1;
+                    let _ = factory.handle_tip(&tip(height), now);
+                }
+                Step::Rules { has_room } => {
+                    factory.handle_config(&if has_room { config() } else { without_room() });
+                }
+                Step::Wish => factory.handle_wish(now.monotonic),
+            }
+            // A renewal, and a job for the next tip.
+            for _ in 0..2 {
+                if factory.poll_timeout().is_some_and(|due| due <= now.monotonic) {
+                    let _ = factory.handle_timeout(now);
+                }
+            }
+            prop_assert!(factory.poll_timeout().is_none_or(|due| due > now.monotonic));
+        }
+    }
 }

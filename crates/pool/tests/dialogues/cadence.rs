@@ -12,7 +12,7 @@ use adit_pool::{JOB_AGE_MAX, WISHED_JOB_AGE, Work};
 use adit_units::{Monotonic, Now, Target};
 use random::Random;
 
-use crate::world::{Client, World, bridging, open_extended, update};
+use crate::world::{Client, Received, World, bridging, open_extended, update};
 
 /// Hashes a second that the miner says it has, and has until its speed changes: twelve hashes make a share.
 const SPEED: f32 = 2.0;
@@ -317,8 +317,8 @@ fn a_job_that_was_asked_for_is_not_followed_by_the_older_one_of_everybody() {
     assert_eq!(client.names(), ["SetNewPrevHash"]);
 }
 
-#[test]
-fn the_job_for_the_next_tip_may_come_after_one_that_was_asked_for() {
+/// A miner that has become much faster and has asked for a job, and the one that was made for it.
+fn asked_for() -> (World, Client, Arc<Work>) {
     let mut world = World::new();
     let mut client = fast_miner(&mut world, 200);
     world.factory.handle_wish(world.now.monotonic);
@@ -326,40 +326,45 @@ fn the_job_for_the_next_tip_may_come_after_one_that_was_asked_for() {
     client.ticks(&world);
     assert!(client.session.take_wish());
     let work = aside(&mut world);
+    (world, client, work)
+}
+
+/// What everybody has, put up again with a job in reserve, because only now the operator wants empty blocks.
+fn put_up_again(world: &mut World, before: &Work) -> Arc<Work> {
+    world.factory.handle_config(&bridging());
+    let again = world.factory.handle_timeout(world.now).unwrap().expect("there is none yet");
+    assert!(!again.is_aside() && again.id() < before.id());
+    again
+}
+
+/// A job's number, and whether it is to be worked on at once.
+fn job(received: &Received) -> (u32, bool) {
+    let Message::NewExtendedMiningJob(mining::NewExtendedMiningJob { job_id, min_ntime, .. }) =
+        received.message()
+    else {
+        panic!("{:?}", received.message())
+    };
+    (job_id, min_ntime.into_inner().is_some())
+}
+
+#[test]
+fn the_job_for_the_next_tip_may_come_after_one_that_was_asked_for() {
+    let (mut world, mut client, work) = asked_for();
     assert!(client.session.handle_aside(&work, world.now));
     client.collect();
     client.skips_all();
-    // Only now does the operator want empty blocks.
-    world.factory.handle_config(&bridging());
-    let with_reserve = world.factory.handle_timeout(world.now).unwrap().expect("there is none yet");
-    assert!(!with_reserve.is_aside() && with_reserve.id() < work.id());
-    client.hears(&with_reserve, &world);
-    let future = client.receives();
-    let Message::NewExtendedMiningJob(mining::NewExtendedMiningJob { job_id, min_ntime, .. }) =
-        future.message()
-    else {
-        panic!("{:?}", future.message())
-    };
-    assert!(
-        job_id > work.id().0 && min_ntime.into_inner().is_none(),
-        "the job in reserve, and not everybody's again"
-    );
+    let again = put_up_again(&mut world, &work);
+    client.hears(&again, &world);
+    let (number, is_active) = job(&client.receives());
+    assert!(number > work.id().0 && !is_active, "the job in reserve, and not everybody's again");
     client.expects_nothing();
 }
 
 #[test]
 fn a_wish_was_lost_when_the_present_job_was_put_up_again_before_it_was_granted() {
-    let mut world = World::new();
-    let mut client = fast_miner(&mut world, 200);
-    world.factory.handle_wish(world.now.monotonic);
-    world.wait(WISHED_JOB_AGE.as_secs());
-    client.ticks(&world);
-    assert!(client.session.take_wish());
-    let work = aside(&mut world);
-    world.factory.handle_config(&bridging());
-    let with_reserve = world.factory.handle_timeout(world.now).unwrap().expect("there is none yet");
-    assert!(!with_reserve.is_aside() && with_reserve.id() < work.id());
-    client.hears(&with_reserve, &world);
+    let (mut world, mut client, work) = asked_for();
+    let again = put_up_again(&mut world, &work);
+    client.hears(&again, &world);
     client.collect();
     client.skips_all();
     assert!(client.session.awaits_job());
@@ -369,12 +374,7 @@ fn a_wish_was_lost_when_the_present_job_was_put_up_again_before_it_was_granted()
     while client.has_mail() {
         last = client.receives();
     }
-    let Message::NewExtendedMiningJob(mining::NewExtendedMiningJob { job_id, min_ntime, .. }) =
-        last.message()
-    else {
-        panic!("{:?}", last.message())
-    };
-    assert!(job_id == work.id().0 && min_ntime.into_inner().is_some());
+    assert_eq!(job(&last), (work.id().0, true));
 }
 
 #[test]

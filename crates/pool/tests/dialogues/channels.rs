@@ -3,8 +3,8 @@
 use adit_channel::VardiffConfig;
 use adit_messages::flags::MiningSetupFlags;
 use adit_messages::types::{B032, Str0255, Sv2Option, U256};
-use adit_messages::{Message, mining};
-use adit_pool::{Disconnect, PoolConfig};
+use adit_messages::{Message, common, mining};
+use adit_pool::{Disconnect, Fault, PoolConfig};
 use adit_share::FULL_EXTRANONCE_LEN;
 use adit_units::{Target, Work};
 
@@ -245,21 +245,33 @@ fn a_connection_has_a_limit_of_channels_and_closing_one_makes_room() {
     refuses(&mut client, open_standard(0.0, &ANY), "channel-capacity-exhausted", &world);
 }
 
+/// Every further channel was refused on it, for as long as the proxy kept it.
 #[test]
-fn a_connection_runs_out_of_extranonces_after_65535_channels_and_keeps_what_it_has() {
-    let mut world = World::new();
+fn a_connection_that_has_opened_65535_channels_is_made_anew() {
+    let mut world = World::without_work(PoolConfig { channels_per_connection: 2, ..config() });
+    world.new_tip();
     let mut client = world.connect_with(MiningSetupFlags::NONE);
-    let last = (0..u32::from(u16::MAX)).fold(0, |previous, number| {
+    let kept = client.opens_standard(&world).channel;
+    let last = (1..u32::from(u16::MAX)).fold(kept, |previous, number| {
         // Slowly enough not to be taken for a flood.
         world.wait(u64::from(number % 16 == 0));
         let opened = client.opens_standard(&world);
-        assert_eq!(opened.channel, if previous == 0 { 2 } else { previous + 1 });
-        client.sends(close(previous), &world);
+        assert_eq!(opened.channel, if number == 1 { kept + 1 } else { previous + 1 }, "no number comes back");
+        if number < u32::from(u16::MAX) - 1 {
+            client.sends(close(opened.channel), &world);
+        }
         opened.channel
     });
     refuses(&mut client, open_standard(0.0, &ANY), "channel-capacity-exhausted", &world);
     client.submits_standard(last, 1, 0, &world);
-    assert_eq!(client.records.len(), 1);
+    client.sends(close(kept), &world);
+    client.sends(open_standard(0.0, &ANY), &world);
+    client.expects(common::Reconnect { new_host: text(""), new_port: 0 });
+    client.expects_nothing();
+    let closed = client.closed.expect("there is room for a channel, and none can be opened");
+    assert_eq!((closed, closed.fault()), (Disconnect::PrefixesExhausted, Fault::Ours));
+    client.is_durable(1);
+    assert_eq!(client.names(), ["SubmitShares.Success"], "what was earned is acknowledged");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Jobs that miners make themselves (spec 5.3.18 to 5.3.20): what is accepted, what is refused, and what their shares are.
 
+mod scopes;
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use crate::world::{
 };
 
 /// Numbers that tests can repeat.
-struct Counter(u8);
+struct Counter(u64);
 
 impl TryRng for Counter {
     type Error = core::convert::Infallible;
@@ -31,15 +33,14 @@ impl TryRng for Counter {
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
+        self.0 += 1;
+        Ok(self.0)
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        for byte in bytes {
-            self.0 = self.0.wrapping_add(1);
-            *byte = self.0;
+        for chunk in bytes.chunks_mut(8) {
+            self.0 += 1;
+            chunk.copy_from_slice(&self.0.to_le_bytes()[..chunk.len()]);
         }
         Ok(())
     }
@@ -106,7 +107,7 @@ impl Stage {
     /// The driver answers for the tokens that are asked about.
     fn answers(&mut self, client: &mut Client) {
         while let Some(token) = client.session.poll_token() {
-            let verdict = self.used.use_up(&token, self.world.now.unix);
+            let verdict = self.used.use_up(&token, self.world.now);
             client.session.handle_token(verdict, self.world.now);
         }
         client.collect();

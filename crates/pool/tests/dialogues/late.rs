@@ -47,6 +47,23 @@ fn a_block_on_the_tip_before_is_told_of_further_up() {
 }
 
 #[test]
+fn a_block_on_a_job_of_the_tip_that_newer_ones_had_pushed_out_was_not_looked_for() {
+    let mut world = World::new();
+    world.nbits = EASY;
+    let old = world.new_tip();
+    let mut client = world.extended_miner();
+    for _ in 0..=adit_channel::PAST_JOBS {
+        let work = world.refresh();
+        client.hears(&work, &world);
+    }
+    client.skips_all();
+    let (_, found) = finds_block(&mut client, old.id().0, &world);
+    assert_eq!((found.block.check(), found.work), (Ok(()), Work::ZERO));
+    assert!(client.records.is_empty());
+    client.is_refused(1, "stale-share");
+}
+
+#[test]
 fn a_block_on_the_tip_before_goes_to_the_nodes_and_earns_nothing() {
     let mut world = World::new();
     world.nbits = EASY;

@@ -82,7 +82,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "2330",
         "prefix lent again while its job earns",
         CHANNELS,
-        "a_connection_runs_out_of_extranonces_after_65535_channels_and_keeps_what_it_has",
+        "a_connection_that_has_opened_65535_channels_is_made_anew",
     ),
     (
         "2391",

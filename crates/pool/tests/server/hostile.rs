@@ -59,3 +59,21 @@ async fn strangers_that_never_set_up_do_not_keep_miners_out() {
     late.earn().await;
     drop(strangers);
 }
+
+/// The vendor's name told who was set up, so whoever had none kept a newcomer's place for ten minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_told_nothing_of_themselves_stayed_newcomers() {
+    let mut plan = Plan::quiet();
+    plan.server.limits = Limits { newcomers: 4, newcomers_per_address: 4, ..Limits::default() };
+    let stage = plan.start();
+    let mut nameless = Vec::new();
+    for vendor in ["", " ", "\t", "\u{1b}\u{7f}"] {
+        let mut peer = Miner::connect(stage.server.address(), stage.authority).await;
+        peer.set_up_as(vendor).await;
+        nameless.push(peer);
+    }
+    // Less than the ten minutes that they may be without a channel, and enough for a machine that is busy.
+    let miner = timeout(Duration::from_secs(60), stage.miner()).await;
+    miner.expect("the places of peers that are set up are free").earn().await;
+    assert_eq!(stage.server.metrics().connections, 5, "the others are still there");
+}

@@ -109,6 +109,11 @@ impl Miner {
 
     /// Sets the connection up for mining.
     pub(crate) async fn set_up(&mut self) {
+        self.set_up_as("test").await;
+    }
+
+    /// The same as a device of that vendor, of which nothing else is told.
+    pub(crate) async fn set_up_as(&mut self, vendor: &'static str) {
         self.say(common::SetupConnection {
             protocol: common::Protocol::MiningProtocol,
             min_version: 2,
@@ -116,7 +121,7 @@ impl Miner {
             flags: 0,
             endpoint_host: text("localhost"),
             endpoint_port: 34254,
-            vendor: text("test"),
+            vendor: text(vendor),
             hardware_version: text(""),
             firmware: text(""),
             device_id: text(""),

@@ -10,7 +10,7 @@ use adit_pool::PoolConfig;
 use adit_pool::server::{RESTART_PATIENCE, Reload, ReloadError};
 use adit_transport::{ACT2_LEN, AuthorityKeyPair, Identity, Initiator};
 use adit_units::UnixTime;
-use bitcoin::ScriptBuf;
+use bitcoin::{Amount, ScriptBuf, TxOut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -177,4 +177,21 @@ async fn nobody_waits_long_for_a_server_that_has_no_work() {
     assert!(matches!(told, Ok(0) | Err(_)), "{told:?}");
     tokio::time::resume();
     timeout(PATIENCE, stage.server.shutdown()).await.unwrap();
+}
+
+/// The board tried again and again without letting anybody else have its thread.
+#[tokio::test]
+async fn rules_that_no_job_can_be_made_by_stopped_everything_else() {
+    let stage = Plan::quiet().start();
+    let mut miner = stage.miner().await;
+    let mut new = reload(&stage, u32::MAX);
+    // Too long for any message.
+    let script_pubkey = ScriptBuf::from_bytes(vec![0x6a; 0xffff]);
+    new.pool.further_outputs = vec![TxOut { value: Amount::ZERO, script_pubkey }];
+    stage.server.reload(new).unwrap();
+    for _ in 0..5 {
+        miner.earn().await;
+    }
+    stage.server.reload(reload(&stage, u32::MAX)).unwrap();
+    stage.miner().await.earn().await;
 }

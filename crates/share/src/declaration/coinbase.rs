@@ -25,12 +25,18 @@ pub struct CoinbaseFields<'a> {
     pub lock_time: u32,
 }
 
+/// Length of the input's sequence, which stands between the extranonce and the outputs, in bytes.
+const SEQUENCE_LEN: usize = 4;
+
 /// A coinbase with a hole for the extranonce at the end of its input script, checked as far as it goes alone.
+///
+/// Its bytes are held once, and shared by its copies and by the job that is made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredCoinbase {
-    outputs: Vec<TxOut>,
     height: Height,
     value: Sats,
+    /// The hash in the witness commitment.
+    commitment: Option<[u8; 32]>,
     /// How it is hashed and written.
     coinbase: Coinbase,
 }
@@ -114,8 +120,8 @@ impl DeclaredCoinbase {
         Ok(Self {
             height,
             value: Sats::from_sats(value.to_sat()),
+            commitment: commitment(&transaction.output).and_then(|hash| hash.try_into().ok()),
             coinbase: Coinbase::new(prefix, suffix, extranonce_len)?,
-            outputs: transaction.output,
         })
     }
 
@@ -147,10 +153,16 @@ impl DeclaredCoinbase {
         self.coinbase.extranonce_len()
     }
 
-    /// What it pays.
+    /// What it pays; decoded anew each time, because many small outputs take several times the room of their bytes.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "cannot happen: the bytes were written by the same encoder"
+    )]
     #[must_use]
-    pub fn outputs(&self) -> &[TxOut] {
-        &self.outputs
+    pub fn outputs(&self) -> Vec<TxOut> {
+        let (suffix, behind) = (self.suffix(), coinbase::LOCKTIME_LEN);
+        let outputs = suffix.get(SEQUENCE_LEN..suffix.len().saturating_sub(behind)).unwrap_or_default();
+        consensus::deserialize(outputs).expect("they stand between the sequence and the lock time")
     }
 
     /// What it pays out in all.
@@ -168,7 +180,17 @@ impl DeclaredCoinbase {
     /// Whether it commits to the witnesses of its block, and so has a witness itself (BIP 141).
     #[must_use]
     pub fn has_witness_commitment(&self) -> bool {
-        commitment(&self.outputs).is_some()
+        self.commitment.is_some()
+    }
+
+    /// The hash in its witness commitment, if it has one.
+    pub(super) const fn commitment(&self) -> Option<&[u8; 32]> {
+        self.commitment.as_ref()
+    }
+
+    /// How it is hashed and written.
+    pub(super) const fn as_coinbase(&self) -> &Coinbase {
+        &self.coinbase
     }
 
     /// Its weight in weight units.

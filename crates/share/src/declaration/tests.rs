@@ -17,7 +17,7 @@ const SCRIPT_PREFIX: &[u8] = b"\x03\xa1\xbb\x0d\x04mine\x20";
 
 const NBITS: u32 = 0x207f_ffff;
 
-fn template(transactions: u32) -> std::sync::Arc<Template> {
+fn template(transactions: u32) -> Arc<Template> {
     fixture::template(1, fixture::tip(900_000, NBITS), transactions)
 }
 

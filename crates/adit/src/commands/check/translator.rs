@@ -1,22 +1,17 @@
-//! What `adit check` tries for a translator: its addresses, its certificate, and every upstream.
+//! What `adit check` tries for a translator beside its addresses: its certificate, and every upstream.
 
 use std::sync::Arc;
 
 use adit_translator::server::{Tls, UpstreamTarget};
 
-use super::{Report, check_listen};
+use super::Report;
 use crate::commands::keys;
 use crate::config::{TlsSettings, TranslatorSettings, payee};
 
-/// Everything that a translator needs.
+/// What a translator needs beside its addresses.
 pub(super) async fn check_translator(settings: &TranslatorSettings, report: &mut Report) {
-    check_listen(settings.listen, report);
     if let Some(tls) = &settings.tls {
-        check_listen(tls.listen, report);
         check_tls(tls, report);
-    }
-    if let Some(api) = settings.api {
-        check_listen(api, report);
     }
     // All at once, because one that is not there takes its time.
     let role = Arc::new(settings.role.clone());

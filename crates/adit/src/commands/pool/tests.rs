@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
+use adit_channel::TokenKey;
+use adit_net::OsRng;
 use adit_node::{Auth, RpcConfig};
 use adit_units::Height;
 
@@ -99,4 +101,16 @@ async fn a_block_that_is_on_disk_needs_no_rescue() {
     let mut out = Vec::new();
     rescue(&blocks, &mut out);
     assert!(out.is_empty());
+}
+
+#[test]
+fn a_pool_takes_what_its_job_declarator_server_elsewhere_takes() {
+    let (folder, file) = folder("http://127.0.0.1:9");
+    let key = TokenKey::generate(&mut OsRng).to_text();
+    keys::write_secret(&folder.path().join("token.key"), &key, false).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}token_key = \"token.key\"\n[jds]\nleast_pool_percent = 90\n")).unwrap();
+    let (config, _) = config::load_with_values(&file).unwrap();
+    let custom = custom_jobs(&config).unwrap().expect("it shares a secret");
+    assert_eq!((custom.least_pool_percent, custom.accepts_undeclared), (90, true));
 }

@@ -49,7 +49,7 @@ impl Draft {
 
     /// That enough goes to the script which the token names.
     pub(super) fn check_payout(&self, token: &Token, least: u8) -> Result<(), Refusal> {
-        let (pays, value) = (token.pays(self.coinbase.outputs()).to_sats(), self.coinbase.value().to_sats());
+        let (pays, value) = (token.pays(&self.coinbase.outputs()).to_sats(), self.coinbase.value().to_sats());
         let is_enough = u128::from(pays) * 100 >= u128::from(value) * u128::from(least);
         if pays > 0 && is_enough { Ok(()) } else { Err(Refusal::Payout { pays, value, least }) }
     }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Hall;
 use super::judge::{Answer, Asked, Question};
+use super::reload::Settings;
 use crate::server::limits::Budget;
 use crate::server::{Counters, Disconnect, Request, Session, Solved};
 
@@ -36,6 +37,7 @@ struct Peer {
     permit: Permit,
     connection: Connection,
     session: Session,
+    settings: watch::Receiver<Settings>,
     tips: watch::Receiver<Option<Tip>>,
     answers: mpsc::Receiver<Answer>,
     reply: mpsc::Sender<Answer>,
@@ -62,8 +64,9 @@ enum End {
 /// Serves an admitted client from handshake to end; `budget` is the share of its address.
 pub(super) async fn serve(accepted: Accepted, hall: Arc<Hall>, budget: Budget, mut draining: Draining) {
     let Accepted { stream, peer, at, permit } = accepted;
-    let handshake =
-        hall.lane.respond(stream, Arc::clone(&hall.identity), at + HANDSHAKE_PATIENCE, hall.outbox);
+    let mut settings = hall.settings.clone();
+    let identity = Arc::clone(&settings.borrow().identity);
+    let handshake = hall.lane.respond(stream, identity, at + HANDSHAKE_PATIENCE, hall.outbox);
     let shaken = tokio::select! {
         biased;
         () = draining.begun() => return,
@@ -75,13 +78,25 @@ pub(super) async fn serve(accepted: Accepted, hall: Arc<Hall>, budget: Budget, m
     };
     let id = ConnectionId(hall.last_connection.fetch_add(1, Relaxed).wrapping_add(1));
     tracing::debug!(connection = id.0, %peer, "declarator client connected");
-    let (rules, key) = (Arc::clone(&hall.rules), Arc::clone(&hall.key));
+    let (rules, key) = (Arc::clone(&settings.borrow_and_update().rules), Arc::clone(&hall.key));
     let session = Session::new(rules, key, id, budget, Clock.now());
     let (reply, answers) = mpsc::channel(ANSWERS_MAX);
     let tips = hall.tips.clone();
     let (counted, timer) = (Counters::default(), Timer::default());
-    let mut peer =
-        Peer { hall, id, permit, connection, session, tips, answers, reply, counted, timer, draining };
+    let mut peer = Peer {
+        hall,
+        id,
+        permit,
+        connection,
+        session,
+        settings,
+        tips,
+        answers,
+        reply,
+        counted,
+        timer,
+        draining,
+    };
     let end = peer.run().await;
     peer.part(&end).await;
 }
@@ -105,10 +120,11 @@ impl Peer {
     async fn step(&mut self) -> Result<(), End> {
         self.timer.set(self.session.poll_timeout());
         let intake = if self.connection.is_congested() { Intake::Paused } else { Intake::Open };
-        let Self { connection, tips, answers, timer, draining, .. } = self;
+        let Self { connection, settings, tips, answers, timer, draining, .. } = self;
         tokio::select! {
             biased;
             () = draining.begun() => return Err(End::Shutdown),
+            Ok(()) = settings.changed() => self.take_rules(),
             Ok(()) = tips.changed() => self.take_tip(),
             Some(answer) = answers.recv() => self.take_answer(answer),
             () = timer.fired() => self.session.handle_timeout(Clock.now(), &mut OsRng)?,
@@ -124,6 +140,11 @@ impl Peer {
         if let Some(tip) = tip {
             self.session.handle_tip(tip, Clock.now());
         }
+    }
+
+    fn take_rules(&mut self) {
+        let rules = Arc::clone(&self.settings.borrow_and_update().rules);
+        self.session.handle_rules(rules);
     }
 
     fn take_answer(&mut self, answer: Answer) {

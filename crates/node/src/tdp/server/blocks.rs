@@ -140,7 +140,7 @@ async fn submit(node: &Node, block: Block) {
             }
             Submitted::Refused(reason) => return tracing::warn!(%hash, height, reason, "block refused"),
             // It may have the block or not.
-            Submitted::Undecided(reason) => {
+            Submitted::Undecided(reason) | Submitted::Disputed { word: reason, .. } => {
                 match node.fate(hash).await {
                     Fate::InChain { .. } => return tracing::info!(%hash, height, "block accepted"),
                     Fate::Stale => {

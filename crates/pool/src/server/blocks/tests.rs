@@ -185,6 +185,25 @@ async fn the_only_copy_of_a_block_is_not_thrown_away_at_the_end() {
     assert_eq!(blocks.gauges().blocks_accepted.load(Relaxed), 1);
 }
 
+/// It was followed where it was brought, and forgotten with that runtime: the end waited for nothing, and wrote nothing out.
+#[tokio::test]
+async fn a_block_outlives_the_runtime_of_who_brought_it() {
+    let found = Bench::new().mine().await;
+    let (fake, url) = FakeNode::bind().await;
+    fake.script("submitblock ", [Answer::Dead, Answer::Null]);
+    let node = fake.client(&url);
+    tokio::spawn(fake.run());
+    let storage = FaultyStorage::default();
+    let blocks = FoundBlocks::open(node, BlockStore::open_in(storage.clone()).unwrap()).unwrap();
+    storage.fail_at(storage.operations().total, Fault::PowerCut);
+    let declarator = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let theirs = blocks.clone();
+    declarator.spawn(async move { theirs.hand_over(found).await }).await.unwrap();
+    declarator.shutdown_background();
+    timeout(PATIENCE, blocks.close()).await.expect("the node takes it the second time");
+    assert_eq!(blocks.gauges().blocks_accepted.load(Relaxed), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_block_on_disk_keeps_nobody_waiting_for_a_dead_node() {
     let (fake, url) = FakeNode::bind().await;
@@ -201,20 +220,30 @@ async fn a_block_on_disk_keeps_nobody_waiting_for_a_dead_node() {
     assert!(Clock.monotonic() - start < BLOCKS_PATIENCE);
 }
 
+/// A template at height 300.
+fn later() -> &'static str {
+    let later = TEMPLATE.replace("\"height\":1,", "\"height\":300,").replace("5000000000", "1250000000");
+    Box::leak(later.into_boxed_str())
+}
+
 /// The file of such a block stayed pending, and every start warned of it twice a minute for ever.
 #[tokio::test(start_paused = true)]
 async fn a_block_whose_fate_no_node_can_tell_is_given_up_after_a_day_of_blocks() {
-    let later = TEMPLATE.replace("\"height\":1,", "\"height\":300,").replace("5000000000", "1250000000");
-    let later: &str = Box::leak(later.into_boxed_str());
+    let later = later();
     // A template is of the height after the tip's.
     let (old, young) = ([1; 32], [2; 32]);
     let (first_height, next_height) = (Height(299 - FORGOTTEN - 1), Height(299 - FORGOTTEN + 1));
-    for submitted in [Answer::Dead, Answer::Null] {
+    let asked = [
+        (Answer::Dead, Answer::Dead),
+        (Answer::Null, Answer::Dead),
+        (Answer::Word("inconclusive"), Answer::NotFound),
+    ];
+    for (submitted, header) in asked {
         let (fake, url) = FakeNode::bind().await;
         fake.switch().healthy();
         fake.script("getblocktemplate", [Answer::Json(later)]);
         fake.script("submitblock ", [submitted]);
-        fake.script("getblockheader ", [Answer::Dead]);
+        fake.script("getblockheader ", [header]);
         let node = fake.client(&url);
         tokio::spawn(fake.run());
         let storage = FaultyStorage::default();
@@ -231,11 +260,59 @@ async fn a_block_whose_fate_no_node_can_tell_is_given_up_after_a_day_of_blocks()
                 sleep(FATE_INTERVAL).await;
             }
         };
+        let early = timeout(FORGET_PATIENCE - FATE_INTERVAL, settled).await;
+        assert!(early.is_err(), "the node may only just have started");
+        let settled = async {
+            while on_disk().contains(&old) {
+                sleep(FATE_INTERVAL).await;
+            }
+        };
         timeout(100 * FATE_INTERVAL, settled).await.expect("it is given up");
         sleep(10 * FATE_INTERVAL).await;
         assert_eq!(on_disk(), [young], "this one may still be told of");
         drop(blocks);
     }
+}
+
+/// Nobody heard of the refusal as long as another node did not decide, as a template provider never does on a block that is none, and the
+/// block went out twice a minute for ever.
+#[tokio::test(start_paused = true)]
+async fn the_refusal_by_one_of_two_nodes_was_never_told() {
+    let later = later();
+    let mut nodes = Vec::new();
+    for word in ["bad-txnmrklroot", "inconclusive"] {
+        let (fake, url) = FakeNode::bind().await;
+        fake.switch().healthy();
+        fake.script("getblocktemplate", [Answer::Json(later)]);
+        fake.script("submitblock ", [Answer::Word(word)]);
+        fake.script("getblockheader ", [Answer::NotFound]);
+        nodes.push(fake.client(&url));
+        tokio::spawn(fake.run());
+    }
+    let storage = FaultyStorage::default();
+    let store = BlockStore::open_in(storage.clone()).unwrap();
+    store.save([1; 32], Height(299 - FORGOTTEN - 1), &[1; 100]).unwrap();
+    let blocks = FoundBlocks::open(Node::several(nodes, || Clock.now()), store).unwrap();
+    let mut events = blocks.events().subscribe();
+    let refused = || blocks.gauges().blocks_refused.load(Relaxed);
+    let told = async {
+        while refused() == 0 {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.expect("it is told at once");
+    sleep(FORGET_PATIENCE / 2).await;
+    assert!(!blocks.answered(Duration::ZERO).await, "it goes on being tried");
+    assert!(events.try_recv().is_err(), "and nothing is settled");
+    assert!(blocks.answered(FORGET_PATIENCE).await, "but not for ever");
+    let settled = timeout(PATIENCE, events.recv()).await.expect("its end is told").unwrap();
+    let Event::BlockSettled { outcome: BlockOutcome::Refused(reason), .. } = settled else {
+        panic!("{settled:?}");
+    };
+    assert!(reason.ends_with(": bad-txnmrklroot") && !reason.contains("inconclusive"), "{reason}");
+    assert_eq!(refused(), 1, "it counts once");
+    blocks.close().await;
+    assert!(BlockStore::open_in(storage.after_kill()).unwrap().pending().unwrap().blocks.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

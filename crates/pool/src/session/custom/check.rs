@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adit_channel::{Channel, CustomShare, DeclarationId, Purpose, Token};
+use adit_channel::{CustomShare, DeclarationId, Purpose, Token};
 use adit_messages::error_code::SetCustomMiningJobError as Code;
 use adit_messages::mining;
 use adit_share::{CoinbaseFields, Declaration, DeclarationError, DeclaredCoinbase, Template, Tip};
@@ -10,12 +10,16 @@ use adit_units::{ChannelId, JobId, Now, Sats};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget};
 
-use super::{CustomJob, EXTRANONCE_LEN};
+use super::{CustomJob, EXTRANONCE_LEN, is_part_of};
 use crate::session::Session;
 use crate::{CustomJobs, Work};
 
-/// The most bytes that the outputs of a custom job may have: some hundreds of them. A session keeps its jobs for a while.
-const OUTPUTS_MAX: usize = 16 * 1024;
+/// The most bytes that the outputs of a custom job may have: all that a token may ask for, the witness commitment, and a few dozen payouts of
+/// the miner's; or nearly 200 payouts to addresses. A session keeps its jobs for a while.
+const OUTPUTS_MAX: usize = 6 * 1024;
+
+/// The longest merkle path that a block can have: of the smallest transactions, 60 bytes each, it holds fewer than 2^15.
+const PATH_MAX: usize = 15;
 
 /// The bits of a version that only the chain may change: those that say that the others are signals (BIP 9).
 const VERSION_TOP: u32 = 0xe000_0000;
@@ -46,9 +50,9 @@ impl From<Code> for Objection {
 }
 
 impl Session {
-    /// Checks all of a job but whether its token was used before.
+    /// Checks all of a job but whether its token was used before, and makes room for it.
     pub(super) fn check_custom_job(
-        &self,
+        &mut self,
         set: &mining::SetCustomMiningJob<'_>,
         now: Now,
     ) -> Result<(Token, CustomJob), Objection> {
@@ -67,14 +71,15 @@ impl Session {
         let terms = (rules, self.config.halving_interval);
         let worth = worth(&token, &declaration, terms, work.template())?;
         let job = declaration.job(JobId(0), *work.tip(), set.min_ntime).map_err(|error| code_of(&error))?;
-        Ok((token, CustomJob { scope, job, declaration, worth: Arc::new(worth) }))
+        let contents = contents(&declaration);
+        let room = self.make_room(CustomJob::size(contents)).ok_or(Code::JobNotYetValidated)?;
+        Ok((token, CustomJob { scope, job, declaration, worth: Arc::new(worth), _room: room }))
     }
 
     /// That there are such channels, and that the token is their user's.
     fn check_scope(&self, scope: ChannelId, token: &Token) -> Result<(), Code> {
-        let is_meant = |channel: &Channel| channel.id() == scope || channel.group() == scope;
-        let mut meant =
-            self.channels.iter().map(|open| &open.channel).filter(|channel| is_meant(channel)).peekable();
+        let channels = self.channels.iter().map(|open| &open.channel);
+        let mut meant = channels.filter(|channel| is_part_of(channel, scope)).peekable();
         if meant.peek().is_none() {
             return Err(Code::InvalidChannelId);
         }
@@ -92,6 +97,10 @@ fn describe(set: &mining::SetCustomMiningJob<'_>) -> Result<Declaration, Declara
     if outputs.len() > OUTPUTS_MAX {
         return Err(DeclarationError::Outputs { reason: format!("{} bytes are too many", outputs.len()) });
     }
+    let steps = set.merkle_path.iter().len();
+    if steps > PATH_MAX {
+        return Err(DeclarationError::PathTooLong { len: steps });
+    }
     let fields = CoinbaseFields {
         version: set.coinbase_tx_version,
         script_prefix: set.coinbase_prefix.as_bytes(),
@@ -104,6 +113,13 @@ fn describe(set: &mining::SetCustomMiningJob<'_>) -> Result<Declaration, Declara
         (BlockHash::from_byte_array(*set.prev_hash.as_array()), CompactTarget::from_consensus(set.nbits));
     let path = set.merkle_path.iter().map(|step| *step.as_array()).collect();
     Declaration::new(set.version, tip, coinbase, path)
+}
+
+/// Bytes of the coinbase and the merkle path.
+fn contents(declaration: &Declaration) -> usize {
+    let coinbase = declaration.coinbase();
+    let path = size_of_val(declaration.merkle_path());
+    coinbase.prefix().len() + coinbase.extranonce_len() + coinbase.suffix().len() + path
 }
 
 /// That the job stands on the tip, or on a block that may come next.
@@ -147,7 +163,7 @@ fn worth(
     template: &Template,
 ) -> Result<CustomShare, Code> {
     let subsidy = Sats::subsidy(declaration.height(), halving_interval);
-    let (pays_pool, value) = (token.pays(declaration.outputs()), declaration.value().max(subsidy));
+    let (pays_pool, value) = (token.pays(&declaration.outputs()), declaration.value().max(subsidy));
     let is_enough = u128::from(pays_pool.to_sats()) * 100
         >= u128::from(value.to_sats()) * u128::from(rules.least_pool_percent.min(100));
     if pays_pool == Sats::ZERO || !is_enough {

@@ -37,7 +37,8 @@ impl Session {
         let place = place_of(&self.channels, share.channel_id).ok_or(Code::InvalidChannelId)?;
         let Some(custom) = &mut self.custom else { return Err(Code::InvalidJobId) };
         let open = self.channels.get_mut(place).ok_or(Code::InvalidChannelId)?;
-        let (mined, activation) = match custom.jobs.lookup(share.job_id) {
+        let jobs = open.own_jobs.as_ref().ok_or(Code::InvalidJobId)?;
+        let (mined, activation) = match jobs.lookup(share.job_id) {
             Lookup::Open { job, activation } => (job, activation),
             Lookup::Stale => {
                 self.look_for_late_custom_block(place, share, now);
@@ -46,10 +47,7 @@ impl Session {
             Lookup::Unknown => return Err(Reject::InvalidJobId.into()),
         };
         let channel = &mut open.channel;
-        let CustomJob { scope, job, declaration, worth } = &**mined;
-        if ![channel.id(), channel.group()].contains(scope) {
-            return Err(Reject::InvalidJobId.into());
-        }
+        let CustomJob { job, declaration, worth, .. } = &**mined;
         let (_, work) = self.jobs.active().ok_or(Reject::StaleShare)?;
         let (tag, judged_at) = (work.tag(), Now { unix: work.network_time(now.monotonic), ..now });
         let worker = match if self.state.terms().worker_names { worker_name(share.rest) } else { Ok(None) } {
@@ -98,14 +96,15 @@ impl Session {
         Ok(())
     }
 
-    /// A share on a job of the tip before earns nothing, but a block is a block.
+    /// A share on a job of the tip before, or on one that newer ones have pushed out, earns nothing, but a block is a block.
     fn look_for_late_custom_block(&mut self, place: usize, share: &Submission<'_>, now: Now) {
         let record = self.unacknowledged.emitted() + 1;
         let Some(custom) = &mut self.custom else { return };
-        let former = self.channels.get(place).zip(custom.jobs.former(share.job_id));
-        let (Some((open, (activation, mined))), Some((_, work))) = (former, self.jobs.active()) else {
+        let (Some(open), Some((_, work))) = (self.channels.get_mut(place), self.jobs.active()) else {
             return;
         };
+        let Some(jobs) = &mut open.own_jobs else { return };
+        let Some((activation, mined)) = jobs.former(share.job_id) else { return };
         let network_time = work.network_time(now.monotonic);
         let found = open.channel.late_block(&mined.job, activation, share, network_time);
         let Some(LateBlock { header, extranonce }) = found else { return };
@@ -119,7 +118,7 @@ impl Session {
             record,
         };
         custom.found.push_back(found);
-        custom.jobs.forget_former(share.job_id);
+        jobs.forget_former(share.job_id);
         self.counters.blocks += 1;
     }
 }
