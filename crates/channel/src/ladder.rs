@@ -10,6 +10,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// How long one is left alone at most, but for a quarter more that chance adds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The same while another serves, of one that has taken shares and accepted none.
+const LONGEST_BAN: Duration = Duration::from_secs(900);
+
 /// How long an upstream must have served before its failures are forgiven.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(120);
 
@@ -22,7 +25,18 @@ struct Rung {
     failures: u32,
     /// Not to be tried before.
     not_before: Monotonic,
+    /// Not to be tried before while another serves.
+    banned_until: Monotonic,
     is_tried: bool,
+}
+
+/// What became of the shares that an upstream was sent until it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credit {
+    /// It accepted some, or was sent none.
+    Given,
+    /// It accepted none.
+    Withheld,
 }
 
 /// Whose work is being done.
@@ -70,13 +84,13 @@ impl Ladder {
 
     /// An upstream to set up now, and to report on with [`Self::handle_ready`] or [`Self::handle_failed`].
     pub fn poll_attempt(&mut self, now: Monotonic) -> Option<usize> {
-        let wanted = self.wanted();
+        let (wanted, serves) = (self.wanted(), self.serves());
         let (place, rung) = self
             .rungs
             .iter_mut()
             .enumerate()
             .take(wanted)
-            .find(|(_, rung)| !rung.is_tried && rung.not_before <= now)?;
+            .find(|(_, rung)| !rung.is_tried && rung.due(serves) <= now)?;
         rung.is_tried = true;
         Some(place)
     }
@@ -87,6 +101,11 @@ impl Ladder {
             Standing::Using { upstream, .. } => upstream,
             Standing::Stranded { .. } | Standing::Solo => self.rungs.len(),
         }
+    }
+
+    /// Whether there is an upstream that is used.
+    const fn serves(&self) -> bool {
+        matches!(self.standing, Standing::Using { .. })
     }
 
     /// An upstream that was tried is ready; the answer is whether it is used from now on. If not, it is to be let go.
@@ -103,8 +122,9 @@ impl Ladder {
 
     /// An upstream that was tried could not be set up, or the one in use has failed. `jitter` is random.
     ///
-    /// An upstream that was given up for a better one is not to be reported.
-    pub fn handle_failed(&mut self, upstream: usize, now: Monotonic, jitter: u8) {
+    /// An upstream that was given up for a better one is not to be reported. One that pays for nothing is not to take the miners from one that
+    /// does again and again, however long it holds them.
+    pub fn handle_failed(&mut self, upstream: usize, credit: Credit, now: Monotonic, jitter: u8) {
         let served = match self.standing {
             Standing::Using { upstream: used, since } if used == upstream => {
                 Some(now.saturating_since(since))
@@ -116,13 +136,19 @@ impl Ladder {
         }
         let Some(rung) = self.rungs.get_mut(upstream) else { return };
         rung.is_tried = false;
-        if served.is_some_and(|served| served >= FORGIVEN_AFTER) {
+        if credit == Credit::Given && served.is_some_and(|served| served >= FORGIVEN_AFTER) {
             rung.failures = 0;
         }
         let doubled = FIRST_PAUSE.saturating_mul(1 << rung.failures.min(16));
-        let pause = doubled.min(LONGEST_PAUSE);
+        let pause = |longest| {
+            let pause = doubled.min(longest);
+            now + pause + pause * u32::from(jitter) / 1_024
+        };
         rung.failures = rung.failures.saturating_add(1);
-        rung.not_before = now + pause + pause * u32::from(jitter) / 1_024;
+        rung.not_before = pause(LONGEST_PAUSE);
+        if credit == Credit::Withheld {
+            rung.banned_until = pause(LONGEST_BAN);
+        }
     }
 
     /// Gives up waiting where that is due; the answer is whether the miners are to work for themselves from now on.
@@ -146,7 +172,14 @@ impl Ladder {
             Standing::Stranded { until } => Some(until),
             Standing::Solo | Standing::Using { .. } => None,
         };
-        rungs.map(|rung| rung.not_before).chain(patience).min()
+        rungs.map(|rung| rung.due(self.serves())).chain(patience).min()
+    }
+}
+
+impl Rung {
+    /// When it may be tried.
+    fn due(&self, serves: bool) -> Monotonic {
+        if serves { self.not_before.max(self.banned_until) } else { self.not_before }
     }
 }
 

@@ -27,7 +27,7 @@ pub use channel::{Arrival, Channel, ChannelKind, ChannelTerms, LateBlock, REMEMB
 pub use extranonce::{ExtranonceBase, ExtranonceBaseError, ExtranoncePrefix, ExtranonceSpace};
 pub use history::History;
 pub use jobs::{Activation, FUTURE_JOBS, JobTable, LATE_JOBS, Lookup, PAST_JOBS};
-pub use ladder::{Ladder, Standing};
+pub use ladder::{Credit, Ladder, Standing};
 pub use record::{CustomShare, ShareKind, ShareRecord};
 pub use reward::{Percent, Reward, RewardError, RewardKind};
 pub use roster::{Attempt, Failed, LinkId, Roster};

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use adit_units::Monotonic;
 
-use crate::{Ladder, Standing};
+use crate::{Credit, Ladder, Standing};
 
 /// How long an upstream that is no longer used may still answer for the shares that it has.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -160,8 +160,21 @@ impl<L, T> Roster<L, T> {
         self.jobless = None;
     }
 
+    /// One that is being let go is kept for longer, because miners still have no other work than its own.
+    pub fn keep(&mut self, id: LinkId, now: Monotonic) {
+        if let Some(until) = self.attempt_mut(id).and_then(|attempt| attempt.until.as_mut()) {
+            *until = now + FAREWELL;
+        }
+    }
+
     /// An attempt has failed; the answer is `None` if nothing depended on it. `jitter` is random.
-    pub fn handle_failed(&mut self, id: LinkId, now: Monotonic, jitter: u8) -> Option<Failed> {
+    pub fn handle_failed(
+        &mut self,
+        id: LinkId,
+        credit: Credit,
+        now: Monotonic,
+        jitter: u8,
+    ) -> Option<Failed> {
         let place = self.attempts.iter().position(|attempt| attempt.id == id)?;
         let attempt = self.attempts.swap_remove(place);
         let upstream = attempt.upstream;
@@ -173,7 +186,7 @@ impl<L, T> Roster<L, T> {
         if was_used {
             (self.used, self.jobless) = (None, None);
         }
-        self.ladder.handle_failed(upstream, now, jitter);
+        self.ladder.handle_failed(upstream, credit, now, jitter);
         Some(Failed { upstream, was_used })
     }
 

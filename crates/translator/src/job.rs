@@ -6,7 +6,7 @@ use adit_channel::LinkId;
 use adit_share::{Assignment, Extranonce, Job, MAX_EXTRANONCE_LEN};
 use adit_units::{Target, Work};
 
-use crate::sv1::{Notify, write_notify};
+use crate::sv1::{Notify, hex, write_notify};
 use crate::upstream::{ChannelWork, Source};
 
 /// Bytes of a machine's extranonce1, which tell it from all others of this translator.
@@ -21,6 +21,15 @@ const HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
 
 /// Digits of a job's id.
 const ID_LEN: usize = 16;
+
+/// Digits of a job's time.
+const NTIME_LEN: usize = 8;
+
+/// What stands behind the time in a line which says that all former jobs are void.
+const CLEAN: &[u8] = b"\",true]}\n";
+
+/// What stands there in any other.
+const NOT_CLEAN: &[u8] = b"\",false]}\n";
 
 /// Where the shares of a job go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +74,9 @@ pub struct Sv1Job {
     /// How many of these bytes are the zeros, which are sent up with each share.
     padding: usize,
     number: u64,
-    ntime: u32,
     floor: u64,
-    /// The line between the job's id and its last parameter, if it is kept.
-    body: Option<Box<[u8]>>,
+    /// The line between the job's id and its time, if it is kept.
+    body: Option<Arc<[u8]>>,
 }
 
 impl Sv1Job {
@@ -92,7 +100,6 @@ impl Sv1Job {
         let zeros = [0; MAX_EXTRANONCE_LEN];
         let fixed = Extranonce::join(work.prefix.as_bytes(), zeros.get(..padding).unwrap_or_default());
         let route = Route { link, key: work.key, source: work.source };
-        let ntime = work.job.min_ntime();
         let job = Arc::clone(&work.job);
         Ok(Self {
             job,
@@ -103,7 +110,6 @@ impl Sv1Job {
             fixed,
             padding,
             number,
-            ntime,
             floor,
             body: None,
         })
@@ -118,29 +124,27 @@ impl Sv1Job {
         Self { body: Some(body), ..self }
     }
 
-    /// The same job under another number and with a later time, so that machines hear from us although nothing has changed.
+    /// The same job under another number, so that machines hear from us although nothing has changed.
     #[must_use]
-    pub fn renewed(&self, number: u64, ntime: u32) -> Self {
-        let ntime = ntime.clamp(self.job.min_ntime(), self.job.min_ntime().saturating_add(NTIME_AHEAD_MAX));
+    pub fn renewed(&self, number: u64) -> Self {
         let Self { route, target, version_mask, work, fixed, padding, floor, .. } = *self;
-        let job = Arc::clone(&self.job);
-        let renewed =
-            Self { job, route, target, version_mask, work, fixed, padding, number, ntime, floor, body: None };
-        if self.body.is_some() { renewed.rendered() } else { renewed }
+        let (job, body) = (Arc::clone(&self.job), self.body.clone());
+        Self { job, route, target, version_mask, work, fixed, padding, number, floor, body }
     }
 
-    /// Appends the line, under `number` and with `is_clean` for its last parameter.
-    pub fn write(&self, number: u64, is_clean: bool, out: &mut Vec<u8>) {
-        let Some(body) = &self.body else { return self.render(number, is_clean, out) };
-        out.reserve(HEAD.len() + ID_LEN + body.len() + 8);
+    /// Appends the line, under `number`, with `ntime` for the time that the machine starts with and `is_clean` for the last parameter.
+    pub fn write(&self, number: u64, ntime: u32, is_clean: bool, out: &mut Vec<u8>) {
+        let Some(body) = &self.body else { return self.render(number, ntime, is_clean, out) };
+        out.reserve(HEAD.len() + ID_LEN + body.len() + NTIME_LEN + NOT_CLEAN.len());
         out.extend_from_slice(HEAD);
-        out.extend((0..ID_LEN).rev().map(|digit| hex_digit(number >> (4 * digit))));
+        hex::put(out, &number.to_be_bytes());
         out.extend_from_slice(body);
-        out.extend_from_slice(if is_clean { b"true]}\n" } else { b"false]}\n" });
+        hex::put(out, &ntime.to_be_bytes());
+        out.extend_from_slice(if is_clean { CLEAN } else { NOT_CLEAN });
     }
 
     /// Puts the line together.
-    fn render(&self, number: u64, is_clean: bool, out: &mut Vec<u8>) {
+    fn render(&self, number: u64, ntime: u32, is_clean: bool, out: &mut Vec<u8>) {
         let job = &*self.job;
         let notify = Notify {
             job: number,
@@ -150,17 +154,17 @@ impl Sv1Job {
             merkle_path: job.merkle_path(),
             version: job.version(),
             nbits: job.tip().nbits.to_consensus(),
-            ntime: self.ntime,
+            ntime,
             clean: is_clean,
         };
         write_notify(out, &notify);
     }
 
-    /// The line between the job's id and its last parameter.
-    fn body(&self) -> Box<[u8]> {
+    /// The line between the job's id and its time.
+    fn body(&self) -> Arc<[u8]> {
         let mut line = Vec::new();
-        self.render(0, true, &mut line);
-        let end = line.len().saturating_sub(b"true]}\n".len());
+        self.render(0, 0, true, &mut line);
+        let end = line.len().saturating_sub(NTIME_LEN + CLEAN.len());
         line.get(HEAD.len() + ID_LEN..end).unwrap_or_default().into()
     }
 
@@ -229,10 +233,16 @@ impl Sv1Job {
         self.number
     }
 
-    /// The time that machines start with, in seconds since 1970.
+    /// The time that machines start with, in seconds since 1970: the earliest that its upstream takes.
     #[must_use]
-    pub const fn ntime(&self) -> u32 {
-        self.ntime
+    pub fn ntime(&self) -> u32 {
+        self.job.min_ntime()
+    }
+
+    /// The latest time that a machine is to start with which is given the job again.
+    #[must_use]
+    pub fn latest_ntime(&self) -> u32 {
+        self.ntime().saturating_add(NTIME_AHEAD_MAX)
     }
 
     /// Jobs with smaller numbers are of no more use.
@@ -242,15 +252,8 @@ impl Sv1Job {
     }
 }
 
-/// How far the time of a renewed job may be ahead of the upstream's, in seconds; pools take shares up to two hours ahead of it.
+/// How far the time of a job that is given again may be ahead of the upstream's, in seconds; pools take shares up to two hours ahead of it.
 const NTIME_AHEAD_MAX: u32 = 3_600;
-
-fn hex_digit(value: u64) -> u8 {
-    match (value & 0xf) as u8 {
-        digit @ 0..=9 => b'0' + digit,
-        digit => b'a' + digit - 10,
-    }
-}
 
 #[cfg(test)]
 pub(crate) mod fixture;

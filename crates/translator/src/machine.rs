@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use adit_channel::{Vardiff, WorkerName};
+use adit_channel::{LinkId, Vardiff, WorkerName};
 use adit_share::{Extranonce, SeenHashes};
 use adit_units::{Difficulty, Hashrate, Monotonic, Now, ShareRate, Target, UnixTime, Work};
 
@@ -19,12 +19,14 @@ use crate::sv1::{self, Call, Fault, Id, Request};
 mod coinbase;
 mod difficulty;
 mod meter;
+mod ntime;
 mod pings;
 mod setup;
 mod shares;
 mod storm;
 
 use meter::Meter;
+use ntime::Told;
 use pings::{Due, Pings};
 use shares::Assignments;
 use storm::{Remedy, Storm};
@@ -120,10 +122,12 @@ pub trait Lender {
     }
 }
 
-/// The shares that a machine has had accepted, so that none is taken twice if it comes back.
+/// The shares that a machine has had accepted, so that none is taken twice if it comes back, and the time of the job that it had, so that it
+/// does not search for them twice.
 #[derive(Debug)]
 pub struct Memory {
     seen: SeenHashes,
+    told: Option<Told>,
     bytes: usize,
 }
 
@@ -137,7 +141,7 @@ impl Memory {
     /// Of that size.
     #[cfg(test)]
     pub(crate) const fn of_bytes(bytes: usize) -> Self {
-        Self { seen: SeenHashes::new([1; 16], SEEN_MAX), bytes }
+        Self { seen: SeenHashes::new([1; 16], SEEN_MAX), told: None, bytes }
     }
 }
 
@@ -235,6 +239,8 @@ pub struct Machine {
     /// What it was told last.
     announced: Option<Target>,
     issued: VecDeque<Issued>,
+    /// The time that came with the last job.
+    told: Option<Told>,
     /// Jobs with smaller numbers are stale.
     stale_below: u64,
     /// Since when shares cannot be sent up, if that is so.
@@ -336,6 +342,7 @@ impl Machine {
             vardiff: None,
             announced: None,
             issued: VecDeque::new(),
+            told: None,
             stale_below: 0,
             lost: Some(now),
             network_time: (0, now),
@@ -386,7 +393,7 @@ impl Machine {
         // Nothing is judged any more, so the key does not matter.
         let seen = core::mem::replace(&mut self.seen, SeenHashes::new([0; 16], SEEN_MAX));
         let bytes = seen.len() * SEEN_COST;
-        (bytes > 0).then_some(Memory { seen, bytes })
+        (bytes > 0).then_some(Memory { seen, told: self.told, bytes })
     }
 
     /// About how many bytes it has us hold: names, shares that are not to be taken twice, and what it has not read.
@@ -499,6 +506,16 @@ impl Machine {
         self.put(job.number() + self.number_offset, job, is_clean, now);
     }
 
+    /// Jobs of links that are not up any more are forgotten: their shares have nowhere to go, and the machine is not to be told that they are good.
+    /// To be called when the newest job is one of a link that is up.
+    pub fn handle_links(&mut self, is_up: impl Fn(LinkId) -> bool) {
+        let gone = |issued: &Issued| !is_up(issued.job.route().link);
+        if let Some(last) = self.issued.iter().rfind(|issued| gone(issued)) {
+            self.stale_below = self.stale_below.max(last.number + 1);
+        }
+        self.issued.retain(|issued| !gone(issued));
+    }
+
     /// The upstream is gone, and shares of its jobs can no longer be sent up. If no other comes in time all shares are refused, so that the
     /// machine goes to its own backup pool.
     pub fn handle_upstream_lost(&mut self, now: Monotonic) {
@@ -569,7 +586,9 @@ impl Machine {
         }
         self.tell_mask(job);
         self.watch_coinbase(job);
-        job.write(number, is_clean, &mut self.output);
+        let told = Told::next(self.told, job, now);
+        self.told = Some(told);
+        job.write(number, told.ntime(), is_clean, &mut self.output);
         if self.issued.len() >= JOBS_KEPT {
             self.issued.pop_front();
         }
@@ -615,17 +634,23 @@ impl Machine {
         }
     }
 
-    /// How fast the upstream is told that it is: what was measured, once it has submitted enough, and until then what its class lets expect, or
-    /// less if it says less.
+    /// How fast the upstream is told that it is: what was measured, once it has submitted enough, and until then what is expected of it, as far as
+    /// its shares bear that out.
     ///
-    /// What it says of itself adds nothing. The pool makes a channel's shares as hard as all machines behind it are fast, so one boast would
-    /// take the others' shares from them. One that has not subscribed and named its user does not mine.
+    /// What it says of itself adds nothing. The pool makes a channel's shares as hard as all machines behind it are fast, so boasts would take the
+    /// others' shares from them. One that has not subscribed and named its user does not mine.
     #[must_use]
     pub fn nominal(&self, now: Monotonic) -> Hashrate {
         if !self.is_ready() {
             return Hashrate::default();
         }
-        self.meter.settled(now).unwrap_or_else(|| self.presumed_speed().min(self.device.nominal))
+        self.meter.settled(now).unwrap_or_else(|| self.expected().min(self.meter.proven(now)))
+    }
+
+    /// How fast it is taken to be while it has a channel of its own and no shares: what its class lets expect, or less if it says less.
+    #[must_use]
+    pub fn expected(&self) -> Hashrate {
+        self.presumed_speed().min(self.device.nominal)
     }
 
     /// Nothing more is said to it but where to go: it is to connect anew, for a program that ends cannot keep it.

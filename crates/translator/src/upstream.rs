@@ -33,8 +33,8 @@ pub use event::{
 pub use registry::CHANNELS_MAX;
 pub use setup::UpstreamConfig;
 pub use silence::{
-    ANSWER_PATIENCE, CROWD, CROWD_AT_FIRST, DOUBT_AFTER, DOUBT_AFTER_MAX, PROBE_AFTER, PROBE_PATIENCE,
-    PROBE_PAUSE,
+    ANSWER_PATIENCE, CROWD, CROWD_AT_FIRST, DOUBT_AFTER, DOUBT_AFTER_MAX, DOUBT_AFTER_NEXT_MAX, PROBE_AFTER,
+    PROBE_PATIENCE, PROBE_PAUSE,
 };
 
 use channel::{Channel, Speed};
@@ -132,7 +132,7 @@ impl Upstream {
             newest: None,
             pending: 0,
             last_generation: 0,
-            silence: Silence::new(now),
+            silence: Silence::new(config.doubt_after, now),
             probe: None,
             doubtful: None,
             opening_deadline: None,
@@ -372,6 +372,12 @@ impl Upstream {
         for tag in self.registry.channels_mut().flat_map(|channel| channel.pending.drain()) {
             self.events.push_back(Event::Settled { tag, outcome: Outcome::Lost });
         }
+    }
+
+    /// How long shares may wait on the next connection to this pool before it is given one that it must refuse, if this one ends now.
+    #[must_use]
+    pub fn doubt_after_next(&self) -> Duration {
+        self.silence.doubt_after_next()
     }
 
     /// Whether channels may be opened.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use adit_messages::types::{B032, B064K, Seq0255, Sv2Option, U256};
 use adit_messages::{Message, common, encode, mining};
-use adit_translator::upstream::{Event, UpShare, Upstream, UpstreamConfig};
+use adit_translator::upstream::{DOUBT_AFTER, Event, UpShare, Upstream, UpstreamConfig};
 use adit_translator::{Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Share, Sv1Job};
 use adit_transport::FrameQueue;
 use adit_units::{Difficulty, Hashrate, Monotonic, Now, Target, UnixTime};
@@ -164,6 +164,7 @@ impl Farm {
             user: "farm".to_owned(),
             min_extranonce_size: 12,
             names_workers: false,
+            doubt_after: DOUBT_AFTER,
         };
         let upstream = Upstream::new(&Arc::new(terms), now.monotonic);
         let mut farm = Self {

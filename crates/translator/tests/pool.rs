@@ -8,7 +8,9 @@ use adit_channel::{ShareRecord, VardiffConfig, WorkerName};
 use adit_pool::{EmptyJobs, JobFactory, PoolConfig, RESERVE_DELAY, Session, Successor};
 use adit_share::{Extranonce, Template, TemplateParts, Tip, witness_commitment};
 use adit_translator::upstream::payout::{self, Expectation};
-use adit_translator::upstream::{ChannelWork, Event, Outcome, UpShare, Upstream, UpstreamConfig};
+use adit_translator::upstream::{
+    ChannelWork, DOUBT_AFTER, Event, Outcome, UpShare, Upstream, UpstreamConfig,
+};
 use adit_units::{
     ConnectionId, Hashrate, Height, Monotonic, Now, Sats, ShareRate, Target, TemplateId, UnixTime,
 };
@@ -57,6 +59,7 @@ impl Stage {
             user: "farm".to_owned(),
             min_extranonce_size: 12,
             names_workers: true,
+            doubt_after: DOUBT_AFTER,
         };
         let mut stage = Self {
             now,

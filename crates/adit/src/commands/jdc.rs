@@ -1,15 +1,16 @@
 //! `adit jdc`: serves miners with jobs from their own node that a pool pays for, until it is told to stop.
 
+use std::io;
 use std::path::Path;
 
 use adit_job_declarator::client::{Activity, Jdc, JdcConfig, JdcParts, UpstreamStatus};
 use adit_net::Clock;
 use adit_node::Node;
-use adit_pool::server::ServerConfig;
+use adit_pool::server::{FoundBlocks, ServerConfig};
 use adit_units::Hashrate;
 use anyhow::Context as _;
 
-use super::pool::{open_blocks, usable_identity};
+use super::pool::{open_blocks, rescue, see_blocks_out, usable_identity};
 use crate::cli::ConfigArgs;
 use crate::config::{self, ClientConfig};
 use crate::logging::Logging;
@@ -30,10 +31,24 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
     let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
     let config = config::load_client(&args.config)?;
     logging.set(config.log.as_ref());
+    let node = Node::several(config.nodes.iter().map(Node::open).collect(), || Clock.now());
+    // Blocks first: whatever keeps the client from starting, those of an earlier run are on their way.
+    let blocks = open_blocks(&config.data_dir, node.clone()).await?;
+    let outcome = match start(config, node, blocks.clone()) {
+        Ok(jdc) => serve(jdc, &mut signals, &mut reload).await,
+        Err(error) => {
+            see_blocks_out(&blocks, &mut signals).await;
+            Err(error)
+        }
+    };
+    rescue(&blocks, &mut io::stderr());
+    outcome
+}
+
+/// Reads the key, numbers this start, and starts the client.
+fn start(config: ClientConfig, node: Node, blocks: FoundBlocks) -> anyhow::Result<Jdc> {
     let identity = usable_identity(&config.server_key)?;
     let authority = identity.authority();
-    let node = Node::several(config.nodes.iter().map(Node::open).collect(), || Clock.now());
-    let blocks = open_blocks(&config.data_dir, node.clone()).await?;
     let has_template = node.templates().borrow().is_some();
     let parts = JdcParts { boot: next_boot(&config.data_dir)?, node, blocks, identity };
     let listen = ServerConfig::new(config.listen);
@@ -43,6 +58,11 @@ pub(crate) async fn run(args: &ConfigArgs, logging: &Logging) -> anyhow::Result<
     if !has_template {
         tracing::info!("waiting for the node's first template; until then nobody listens for miners");
     }
+    Ok(jdc)
+}
+
+/// Serves miners until it is told to stop or cannot go on, and sees their shares and blocks out.
+async fn serve(jdc: Jdc, signals: &mut StopSignals, reload: &mut ReloadSignal) -> anyhow::Result<()> {
     let mut activity = jdc.activity();
     let failure = loop {
         tokio::select! {
@@ -80,10 +100,11 @@ fn client(config: ClientConfig) -> JdcConfig {
 fn next_boot(dir: &Path) -> anyhow::Result<u32> {
     let file = dir.join("starts");
     let before = match std::fs::read_to_string(&file) {
-        Ok(text) => {
-            text.trim().parse::<u32>().with_context(|| format!("{} is not a number", file.display()))?
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Ok(text) => text.trim().parse::<u32>().with_context(|| {
+            let file = file.display();
+            format!("{file} is not a number; write into it how often this client was started, or more, such as 1000")
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
     let now = before.wrapping_add(1);
@@ -117,6 +138,6 @@ mod tests {
         assert_eq!(next_boot(folder.path()).unwrap(), 2);
         std::fs::write(folder.path().join("starts"), "many").unwrap();
         let refused = next_boot(folder.path()).unwrap_err().to_string();
-        assert!(refused.ends_with("starts is not a number"), "{refused}");
+        assert!(refused.contains("starts is not a number; write"), "{refused}");
     }
 }

@@ -28,7 +28,7 @@ fn using_the_first(upstreams: usize) -> Roster<(), Terms> {
     let mut roster = Roster::new(upstreams, at(0));
     assert_eq!(tries(&mut roster, 0).len(), upstreams);
     for other in 2..=upstreams {
-        roster.handle_failed(other as LinkId, at(0), 0).unwrap();
+        roster.handle_failed(other as LinkId, Credit::Given, at(0), 0).unwrap();
     }
     assert!(roster.handle_ready(1, terms(), at(0)));
     roster.handle_job();
@@ -45,7 +45,10 @@ fn an_upstream_whose_terms_make_no_rules_is_not_used_and_the_next_one_is() {
     assert_eq!(tries(&mut roster, 0), [0, 1]);
     // Both come through; the better one asks for what cannot be done.
     assert!(roster.handle_ready(2, terms(), at(1)));
-    assert_eq!(roster.handle_failed(1, at(1), 0), Some(Failed { upstream: 0, was_used: false }));
+    assert_eq!(
+        roster.handle_failed(1, Credit::Given, at(1), 0),
+        Some(Failed { upstream: 0, was_used: false })
+    );
     assert_eq!(roster.used().map(|used| used.upstream), Some(1));
     assert_eq!(ids(&roster), [2], "it was not let go for the better one");
     assert_eq!(
@@ -59,7 +62,10 @@ fn an_upstream_whose_terms_make_no_rules_is_not_used_and_the_next_one_is() {
 fn the_upstream_in_use_is_left_when_its_terms_come_to_make_no_rules() {
     let mut roster = using_the_first(2);
     assert!(roster.handle_terms(1, terms(), at(5)));
-    assert_eq!(roster.handle_failed(1, at(5), 0), Some(Failed { upstream: 0, was_used: true }));
+    assert_eq!(
+        roster.handle_failed(1, Credit::Given, at(5), 0),
+        Some(Failed { upstream: 0, was_used: true })
+    );
     assert!(roster.used().is_none());
     assert_eq!(tries(&mut roster, 5), [1]);
     assert!(roster.handle_ready(3, terms(), at(6)));
@@ -87,7 +93,7 @@ fn an_upstream_in_use_that_sends_us_on_again_and_again_is_followed_once() {
     for _ in 0..1_000 {
         assert_eq!(roster.redirect(1, at(10)), None, "the first one is under way");
     }
-    assert_eq!(roster.handle_failed(2, at(11), 0), None, "the one in use still is");
+    assert_eq!(roster.handle_failed(2, Credit::Given, at(11), 0), None, "the one in use still is");
     assert_eq!(roster.redirect(1, at(69)), None, "too soon after the last time");
     assert_eq!(roster.redirect(1, at(70)), Some((0, 1)));
     roster.begin((0, 1), |_| ());
@@ -97,6 +103,26 @@ fn an_upstream_in_use_that_sends_us_on_again_and_again_is_followed_once() {
     assert_eq!(ids(&roster), [1, 3]);
     assert!(!roster.handle_timeout(at(81)));
     assert_eq!(ids(&roster), [3]);
+}
+
+#[test]
+fn one_that_is_let_go_is_kept_for_as_long_as_it_is_needed() {
+    let mut roster = Roster::new(2, at(0));
+    assert_eq!(tries(&mut roster, 0), [0, 1]);
+    assert!(roster.handle_ready(2, terms(), at(0)) && roster.handle_ready(1, terms(), at(0)));
+    for now in 1..60 {
+        roster.keep(2, at(now));
+        assert!(!roster.handle_timeout(at(now)));
+    }
+    assert_eq!(
+        (ids(&roster), roster.poll_timeout()),
+        (vec![1, 2], Some(at(10))),
+        "it has the time for its farewell"
+    );
+    roster.keep(1, at(60));
+    assert!(roster.attempt(1).is_some_and(|attempt| !attempt.is_leaving()), "the one in use does not leave");
+    roster.handle_timeout(at(69));
+    assert_eq!(ids(&roster), [1]);
 }
 
 #[test]
@@ -115,7 +141,7 @@ fn whoever_is_sent_from_place_to_place_does_not_go_on_for_ever() {
 #[test]
 fn miners_are_left_to_themselves_when_nothing_is_to_be_had() {
     let mut roster = using_the_first(1);
-    roster.handle_failed(1, at(500), 0).unwrap();
+    roster.handle_failed(1, Credit::Given, at(500), 0).unwrap();
     assert!(roster.handle_timeout(at(503)));
     assert_eq!(roster.standing(), Standing::Solo);
     assert_eq!(tries(&mut roster, 503), [0], "and it is tried again");
@@ -139,7 +165,7 @@ fn of_two_attempts_at_one_upstream_the_later_is_used_and_stays() {
     let mut roster = using_the_first(1);
     let (upstream, hops) = roster.redirect(1, at(1)).unwrap();
     roster.begin((upstream, hops), |_| ());
-    roster.handle_failed(1, at(1), 0);
+    roster.handle_failed(1, Credit::Given, at(1), 0);
     assert_eq!(tries(&mut roster, 3), [0]);
     assert!(roster.handle_ready(2, terms(), at(4)) && roster.handle_ready(3, terms(), at(4)));
     assert!(!roster.handle_ready(2, terms(), at(5)));

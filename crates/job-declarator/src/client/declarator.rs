@@ -18,6 +18,13 @@ use super::{Proposal, Share};
 /// How long the server may take to hand out a token.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Most bytes that the outputs of a token may have together. Nodes keep 4 000 weight units of each block free for a coinbase, which has room
+/// for that and one more output.
+pub(super) const OUTPUTS_LEN_MAX: usize = 700;
+
+/// Most signature operations that they may have, each of which costs four of the 400 that nodes keep free.
+pub(super) const OUTPUTS_SIGOPS_MAX: usize = 90;
+
 /// A token that can be used once, and what jobs must pay that are declared with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Token {
@@ -159,6 +166,10 @@ impl DeclaratorSide {
             return Ok(None);
         };
         self.asked.remove(place);
+        let len = success.coinbase_outputs.as_bytes().len();
+        if len > OUTPUTS_LEN_MAX {
+            return Err(UpstreamError::OutputsTooLarge { len, sigops: 0 });
+        }
         let outputs: Vec<TxOut> = consensus::deserialize(success.coinbase_outputs.as_bytes())
             .map_err(|_| UpstreamError::Outputs)?;
         let [payout, further @ ..] = &*outputs else { return Err(UpstreamError::Outputs) };
@@ -167,6 +178,10 @@ impl DeclaratorSide {
         }
         if further.iter().any(|output| output.value != Amount::ZERO) {
             return Err(UpstreamError::OutputValues);
+        }
+        let sigops = outputs.iter().map(|output| output.script_pubkey.count_sigops_legacy()).sum();
+        if sigops > OUTPUTS_SIGOPS_MAX {
+            return Err(UpstreamError::OutputsTooLarge { len, sigops });
         }
         Ok(Some(Token { bytes: success.mining_job_token.as_bytes().into(), outputs }))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_channel::{ExtranonceBaseError, LinkId};
 use adit_net::{
     Clock, ConnectError, Connection, Intake, Io, IoError, OutboxLimits, QueueError, TaskHandle, Timer, Url,
-    connect, connect_unauthenticated,
+    UrlError, at_once, connect, connect_unauthenticated,
 };
 use adit_pool::server::ReloadError;
 use adit_transport::OpenError;
@@ -24,6 +24,9 @@ const OUTBOX_BYTES: usize = 16 << 20;
 
 /// How long a server may take to hear the last of a link that is given up.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often at most both servers are read from before they are judged by what they have not said; neither gains anything by talking on and on.
+const CATCH_UP_READS: usize = 64;
 
 /// What a link is told.
 #[derive(Debug)]
@@ -60,6 +63,10 @@ pub(super) enum LinkError {
     Queue(Server, QueueError),
     #[error("the upstream leaves no extranonce for the miners below: {0}")]
     Extranonce(#[from] ExtranonceBaseError),
+    #[error(
+        "the upstream's extranonces have {extranonce_len} bytes, which leave {limit} to a signature, and not {len}: shorten jdc.signature"
+    )]
+    Signature { len: usize, extranonce_len: usize, limit: usize },
     #[error("the upstream's terms make no rules: {0}")]
     Rules(#[from] ReloadError),
     #[error("no job can be made by the upstream's terms")]
@@ -76,6 +83,21 @@ pub(super) struct Destination {
     /// Whether servers elsewhere may do without a key that they are known by.
     pub(super) insecure: bool,
     pub(super) upstream: Arc<UpstreamConfig>,
+}
+
+impl Destination {
+    /// The same upstream with one of its servers elsewhere, which is told so, too.
+    pub(super) fn redirected(&self, server: Server, host: &str, port: u16) -> Result<Self, UrlError> {
+        let (mut to, mut upstream) = (self.clone(), UpstreamConfig::clone(&self.upstream));
+        let (url, endpoint) = match server {
+            Server::Pool => (&mut to.pool, &mut upstream.pool),
+            Server::Declarator => (&mut to.declarator, &mut upstream.declarator),
+        };
+        *url = url.redirected(host, port)?;
+        *endpoint = (url.host().to_owned(), url.port());
+        to.upstream = Arc::new(upstream);
+        Ok(to)
+    }
 }
 
 /// A handle on a link, which ends when this is dropped.
@@ -127,7 +149,7 @@ async fn run(
                     return Ok(());
                 }
             },
-            () = timer.fired() => upstream.handle_timeout(Clock.monotonic())?,
+            () = timer.fired() => judge(&mut upstream, &mut pool, &mut declarator).await?,
             io = pool.io(Intake::Open) => read_pool(&mut upstream, &mut pool, io)?,
             io = declarator.io(Intake::Open) => read_declarator(&mut upstream, &mut declarator, io)?,
         }
@@ -154,6 +176,24 @@ fn take(upstream: &mut Upstream, command: Command) {
         Command::Share(share) => upstream.handle_share(share),
         Command::Hashrate(hashrate) => upstream.handle_hashrate(hashrate, Clock.monotonic()),
     }
+}
+
+/// Tells the protocol the time, once the servers are heard: after a pause of the whole process, what they have said in time waits to be read.
+async fn judge(
+    upstream: &mut Upstream,
+    pool: &mut Connection,
+    declarator: &mut Connection,
+) -> Result<(), LinkError> {
+    for _ in 0..CATCH_UP_READS {
+        let from_pool = at_once(pool.io(Intake::Open)).await;
+        let from_declarator = at_once(declarator.io(Intake::Open)).await;
+        if from_pool.is_none() && from_declarator.is_none() {
+            break;
+        }
+        from_pool.map_or(Ok(()), |io| read_pool(upstream, pool, io))?;
+        from_declarator.map_or(Ok(()), |io| read_declarator(upstream, declarator, io))?;
+    }
+    Ok(upstream.handle_timeout(Clock.monotonic())?)
 }
 
 fn read_pool(

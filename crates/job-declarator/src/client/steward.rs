@@ -4,11 +4,11 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use adit_channel::{ExtranonceBase, Failed, LinkId, Roster, ShareKind, Standing, WorkerName};
+use adit_channel::{Credit, ExtranonceBase, Failed, LinkId, Roster, ShareKind, Standing, WorkerName};
 use adit_net::{Clock, OsRng, Timer};
 use adit_node::{Health, Node};
 use adit_pool::server::{Posted, ReloadError, ServerHandle};
-use adit_pool::{PoolConfig, RelayedShare, Work};
+use adit_pool::{PoolConfig, PoolConfigError, RelayedShare, Work};
 use adit_units::JobId;
 use rand_core::Rng as _;
 use tokio::sync::{mpsc, watch};
@@ -117,7 +117,10 @@ impl Steward {
         }
     }
 
-    fn begin(&mut self, (upstream, hops): (usize, u8), to: Destination) {
+    fn begin(&mut self, (upstream, hops): (usize, u8), mut to: Destination) {
+        // A pool remembers every share, so those of a channel that was opened for a far slower miner are soon more than it takes.
+        let config = Arc::make_mut(&mut to.upstream);
+        config.nominal_hashrate = config.nominal_hashrate.max(self.server.metrics().hashrate);
         tracing::debug!(upstream, pool = %to.pool, declarator = %to.declarator, "setting up");
         let reporter = self.reporter.clone();
         self.roster.begin((upstream, hops), |id| Line { link: link::begin(id, to.clone(), reporter), to });
@@ -159,7 +162,11 @@ impl Steward {
                 self.use_rules(link, rules);
             }
             Ok(_) => {}
-            Err(reason) => self.leave(link, &reason),
+            Err(reason) => {
+                // Both sides work as they should, so nothing else would tell what has to be changed.
+                tracing::warn!(%reason, "an upstream cannot be used");
+                self.leave(link, &reason);
+            }
         }
     }
 
@@ -195,7 +202,9 @@ impl Steward {
         let mut jitter = [0];
         OsRng.fill_bytes(&mut jitter);
         let [jitter] = jitter;
-        let Some(failed) = self.roster.handle_failed(link, Clock.monotonic(), jitter) else { return };
+        let Some(failed) = self.roster.handle_failed(link, Credit::Given, Clock.monotonic(), jitter) else {
+            return;
+        };
         let Failed { upstream, was_used } = failed;
         if was_used {
             tracing::warn!(upstream, %reason, "upstream failed");
@@ -208,15 +217,10 @@ impl Steward {
     /// An upstream wants us elsewhere (spec 3.6.5): a link to there is set up, and if this one is used, it is until then.
     fn redirect(&mut self, link: LinkId, server: Server, host: &str, port: u16) {
         let Some(attempt) = self.roster.attempt(link) else { return };
-        let mut to = attempt.link.to.clone();
-        let url = match server {
-            Server::Pool => &mut to.pool,
-            Server::Declarator => &mut to.declarator,
-        };
-        match url.redirected(host, port) {
-            Ok(elsewhere) => *url = elsewhere,
+        let to = match attempt.link.to.redirected(server, host, port) {
+            Ok(to) => to,
             Err(error) => return tracing::debug!(host, port, %error, "redirection ignored"),
-        }
+        };
         match self.roster.redirect(link, Clock.monotonic()) {
             Some(next) => self.begin(next, to),
             None => tracing::debug!(host, port, "redirection ignored, one is under way or there were many"),
@@ -286,8 +290,13 @@ fn rules(config: &JdcConfig, terms: &Terms) -> Result<PoolConfig, LinkError> {
         extranonce: ExtranonceBase::new(&terms.extranonce_prefix, full_len, config.rollable_len)?,
         ..config.solo.clone()
     };
-    rules.check().map_err(ReloadError::from)?;
-    Ok(rules)
+    match rules.check() {
+        Ok(()) => Ok(rules),
+        Err(PoolConfigError::SignatureTooLong { len, extranonce_len, limit }) => {
+            Err(LinkError::Signature { len, extranonce_len, limit })
+        }
+        Err(error) => Err(ReloadError::from(error).into()),
+    }
 }
 
 /// Whether a job was made by these terms.

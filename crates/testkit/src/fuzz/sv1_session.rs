@@ -67,6 +67,8 @@ struct Stage {
     /// The newest job's id on the wire.
     id: String,
     told: Option<Difficulty>,
+    /// The upstream's number of the job that was told last, and its time.
+    time: (u32, u32),
     submitted: u64,
     readies: u32,
 }
@@ -87,6 +89,7 @@ impl Stage {
             newest: None,
             id: "0".into(),
             told: None,
+            time: (0, 0),
             submitted: 0,
             readies: 0,
         }
@@ -126,8 +129,7 @@ impl Stage {
     fn renew(&mut self) {
         let Some(job) = self.newest.clone() else { return };
         self.jobs += 1;
-        self.newest =
-            Some(Arc::new(job.renewed(u64::from(self.jobs) * NUMBER_STEP, self.now.unix.to_secs())));
+        self.newest = Some(Arc::new(job.renewed(u64::from(self.jobs) * NUMBER_STEP)));
         self.tell();
     }
 
@@ -227,6 +229,12 @@ impl Stage {
                 self.id = id;
                 let job = self.newest.as_ref().expect("there is a job to be told");
                 assert!(self.told.is_some(), "no job without a difficulty");
+                let digits = line.pointer("/params/7").and_then(Value::as_str).unwrap_or_default();
+                let ntime = u32::from_str_radix(digits, 16).expect("times are hexadecimal");
+                let (former, earlier) = core::mem::replace(&mut self.time, (job.route().source.job, ntime));
+                let is_later = ntime > earlier || ntime == job.latest_ntime();
+                assert!(is_later || former != job.route().source.job, "the same work twice");
+                assert!((job.ntime()..=job.latest_ntime()).contains(&ntime));
                 // A difficulty that the owner has fixed may lose what a floating point number loses.
                 let told =
                     self.told.map(Difficulty::to_target).map(Target::to_work).unwrap_or_default().to_hashes();

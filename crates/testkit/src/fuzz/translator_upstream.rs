@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_messages::{Direction, Protocol, decode};
 use adit_share::Extranonce;
 use adit_translator::upstream::{
-    ChannelWork, Event, UpShare, Upstream, UpstreamConfig, UpstreamError, payout,
+    ChannelWork, DOUBT_AFTER, Event, UpShare, Upstream, UpstreamConfig, UpstreamError, payout,
 };
 use adit_transport::Frame;
 use adit_units::{Hashrate, Monotonic};
@@ -43,6 +43,7 @@ pub fn run(bytes: &[u8]) {
         user: "account.worker".to_owned(),
         min_extranonce_size: 12,
         names_workers: kind & 1 == 1,
+        doubt_after: DOUBT_AFTER,
     };
     let (mut upstream, mut books) = (Upstream::new(&Arc::new(config), now), Books::default());
     for _ in 0..STEPS {

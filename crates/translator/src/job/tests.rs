@@ -45,7 +45,7 @@ fn a_machine_and_the_pool_make_the_same_coinbase() {
         let job = Sv1Job::new(&work, 1, (256, 256), extranonce2_len).unwrap();
         let (one, two) = ([0xa1, 0xa2, 0xa3, 0xa4], vec![0xb0; extranonce2_len.into()]);
         let mut line = Vec::new();
-        job.write(256, true, &mut line);
+        job.write(256, TIME, true, &mut line);
         let rolled = job.rolled(one, &two);
         assert_eq!(rolled.as_bytes().len(), usize::from(size), "all that the channel leaves is sent up");
         let whole = [&vec![9; prefix], rolled.as_bytes()].concat();
@@ -64,45 +64,49 @@ fn a_channel_without_room_is_told_with_what_would_fit() {
 }
 
 #[test]
-fn the_line_carries_the_number_and_the_flag_that_it_is_written_with() {
+fn the_line_carries_the_number_the_time_and_the_flag_that_it_is_written_with() {
     let job = Sv1Job::new(&work(&[9; 8], 12), 1, (0xabc00, 0), 8).unwrap();
     let mut lines = Vec::new();
-    job.write(0xabc00, true, &mut lines);
-    job.write(0xabc01, false, &mut lines);
+    job.write(0xabc00, TIME, true, &mut lines);
+    job.write(0xabc01, TIME + 1, false, &mut lines);
     let lines: Vec<_> = lines.split_inclusive(|&byte| byte == b'\n').map(params).collect();
     assert_eq!((&lines[0][0], &lines[0][8]), (&"00000000000abc00".into(), &true.into()));
     assert_eq!((&lines[1][0], &lines[1][8]), (&"00000000000abc01".into(), &false.into()));
-    assert_eq!(lines[0][1..8], lines[1][1..8]);
-    assert_eq!(lines[0][7], format!("{TIME:08x}"));
+    assert_eq!(lines[0][1..7], lines[1][1..7]);
+    assert_eq!(
+        (&lines[0][7], &lines[1][7]),
+        (&format!("{TIME:08x}").into(), &format!("{:08x}", TIME + 1).into())
+    );
 }
 
 #[test]
-fn a_renewed_job_is_the_same_but_for_number_and_time() {
+fn a_renewed_job_is_the_same_but_for_its_number() {
     let job = Sv1Job::new(&work(&[9; 8], 12), 1, (256, 256), 8).unwrap();
-    let later = job.renewed(512, TIME + 30);
-    assert_eq!((later.number(), later.ntime(), later.floor()), (512, TIME + 30, 256));
-    assert_eq!(later.route(), job.route());
+    let later = job.renewed(512);
+    assert_eq!((later.number(), later.ntime(), later.floor()), (512, TIME, 256));
+    assert_eq!((later.route(), later.latest_ntime()), (job.route(), TIME + 3_600));
     let (mut one, mut two) = (Vec::new(), Vec::new());
-    job.write(1, false, &mut one);
-    later.write(1, false, &mut two);
-    assert_eq!(params(&one)[..7], params(&two)[..7]);
-    assert_eq!(job.renewed(768, TIME - 30).ntime(), TIME, "never before the upstream's");
-    assert_eq!(job.renewed(768, TIME + 100_000).ntime(), TIME + 3_600, "and never far ahead of it");
+    job.write(1, TIME, false, &mut one);
+    later.write(1, TIME, false, &mut two);
+    assert_eq!(one, two);
 }
 
 #[test]
 fn a_line_is_the_same_whether_it_is_kept_or_put_together_when_it_is_sent() {
-    let line = |job: &Sv1Job, number, is_clean| {
+    let line = |job: &Sv1Job, number, ntime, is_clean| {
         let mut line = b"before".to_vec();
-        job.write(number, is_clean, &mut line);
+        job.write(number, ntime, is_clean, &mut line);
         line
     };
     let fresh = Sv1Job::new(&work(&[9; 6], 14), 1, (256, 256), 8).unwrap();
     let kept = Sv1Job::new(&work(&[9; 6], 14), 1, (256, 256), 8).unwrap().rendered();
-    let renewed = [&fresh, &kept].map(|job| job.renewed(512, TIME + 60));
+    let renewed = [&fresh, &kept].map(|job| job.renewed(512));
     assert_eq!(renewed.each_ref().map(|job| job.body.is_some()), [false, true]);
-    for (number, is_clean) in [(256, true), (0x0123_4567_89ab_cdef, false), (u64::MAX, true)] {
-        assert_eq!(line(&fresh, number, is_clean), line(&kept, number, is_clean));
-        assert_eq!(line(&renewed[0], number, is_clean), line(&renewed[1], number, is_clean));
+    for (number, ntime, is_clean) in
+        [(256, TIME, true), (0x0123_4567_89ab_cdef, 0, false), (u64::MAX, u32::MAX, true)]
+    {
+        assert_eq!(line(&fresh, number, ntime, is_clean), line(&kept, number, ntime, is_clean));
+        let [one, two] = &renewed;
+        assert_eq!(line(one, number, ntime, is_clean), line(two, number, ntime, is_clean));
     }
 }

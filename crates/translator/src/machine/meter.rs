@@ -13,6 +13,10 @@ const SPANS: usize = 10;
 /// Shares that a measurement needs before it says more than a guess.
 const SHARES_ENOUGH: u32 = 12;
 
+/// The time in which a machine that is not measured yet may have done what it has submitted: one that is what it is taken for has done as much
+/// after so long.
+const PROOF: Duration = Duration::from_secs(10);
+
 /// Work done, a minute in each sum.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
@@ -58,6 +62,13 @@ impl Meter {
         let in_minute = Duration::from_secs(age.as_secs() % SPAN.as_secs());
         let most = SPAN * u32::try_from(SPANS - 1).unwrap_or(u32::MAX) + in_minute;
         (work, shares, age.min(most))
+    }
+
+    /// Hashes a second at the most that its work bears out, however few its shares are.
+    pub(super) fn proven(&self, now: Monotonic) -> Hashrate {
+        let (work, ..) = self.covered(now);
+        let rate = work / u128::from(PROOF.as_secs());
+        Hashrate::from_hashes_per_second(u64::try_from(rate).unwrap_or(u64::MAX))
     }
 
     /// Hashes a second over what was seen; zero at first.
@@ -106,6 +117,7 @@ mod tests {
         let mut meter = Meter::new(at(0));
         meter.handle_share(Work::from_hashes(1_000), at(1));
         assert_eq!(meter.settled(at(2)), None);
+        assert_eq!(meter.proven(at(2)).to_hashes_per_second(), 100, "but they say that it is no faster");
         assert!(meter.settled(at(301)).is_some(), "silence is one in the end");
         for _ in 0..12 {
             meter.handle_share(Work::from_hashes(1_000), at(2));

@@ -50,8 +50,8 @@ impl Machine {
         {
             self.extranonce1 = wanted;
             // What it found before is not taken again as long as that is known.
-            if let Some(Memory { seen, .. }) = lender.memory(wanted) {
-                self.seen = seen;
+            if let Some(Memory { seen, told, .. }) = lender.memory(wanted) {
+                (self.seen, self.told) = (seen, told);
             }
             // It may be forgotten, and the machine still work on the present job under its own number: under another it begins afresh.
             self.number_offset = u64::from(self.resumed_offset) + 1;

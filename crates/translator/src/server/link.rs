@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use adit_channel::LinkId;
-use adit_net::{Clock, ConnectError, Intake, IoError, QueueError, TaskHandle, Timer};
+use adit_channel::{Credit, LinkId};
+use adit_net::{Clock, ConnectError, Intake, IoError, QueueError, TaskHandle, Timer, Url, at_once};
 use adit_transport::OpenError;
 use adit_units::{Hashrate, Monotonic, Work};
 use tokio::sync::mpsc;
@@ -51,6 +51,10 @@ const CODES_MAX: usize = 16;
 /// Channels that are shown one by one.
 const CHANNELS_SHOWN: usize = 2_048;
 
+/// How often at most a pool is read from before it is judged by what it has not said. Together that is about what a socket holds, and a pool
+/// that never stops talking gains nothing by it.
+const CATCH_UP_READS: usize = 256;
+
 /// Reports that may wait before no more is read from the pool that causes them.
 const OUTGOING_MAX: usize = 1_024;
 
@@ -78,8 +82,8 @@ pub(super) enum Report {
     Redirected { host: String, port: u16 },
     /// What has become of shares since this was told last, and the channels as they are.
     Tally { machines: BTreeMap<u64, UpstreamShares>, channels: Vec<ChannelStatus>, pending: u64 },
-    /// It is over.
-    Ended(LinkError),
+    /// It is over, and the next one is to have this patience.
+    Ended { reason: LinkError, doubt_after: Duration, credit: Credit },
 }
 
 /// Why a link has ended.
@@ -127,6 +131,15 @@ pub(super) struct Destination {
     pub(super) upstream: Arc<UpstreamConfig>,
     /// For a pool that speaks SV1.
     pub(super) legacy: Arc<LegacyConfig>,
+}
+
+impl Destination {
+    /// The same upstream at the address that it sends its clients to, which its server there is told, too.
+    pub(super) fn at(&self, url: Url) -> Self {
+        let mut upstream = UpstreamConfig::clone(&self.upstream);
+        (upstream.host, upstream.port) = (url.host().to_owned(), url.port());
+        Self { pool: Pool::Sv2(url), upstream: Arc::new(upstream), ..self.clone() }
+    }
 }
 
 /// A handle on a link, which ends when this is dropped.
@@ -190,7 +203,9 @@ impl Submitted {
 /// What is known of shares on their way.
 #[derive(Debug, Default)]
 struct Tally {
+    /// How many shares were sent.
     last_tag: u64,
+    has_accepted: bool,
     /// By what they are called.
     pending: HashMap<u64, Sent>,
     /// What became of the shares of each machine since this was told last; `pending` counts those that were sent since then.
@@ -218,9 +233,15 @@ impl Tally {
         self.last_tag
     }
 
+    /// What became of the shares until now.
+    const fn credit(&self) -> Credit {
+        if self.has_accepted || self.last_tag == 0 { Credit::Given } else { Credit::Withheld }
+    }
+
     /// Counts what became of a share; a second word about the same share is passed over.
     fn settle(&mut self, tag: u64, outcome: &Outcome) {
         let Some(Sent { machine, key, work, .. }) = self.pending.remove(&tag) else { return };
+        self.has_accepted |= *outcome == Outcome::Accepted;
         if let Outcome::Refused(code) = outcome {
             tracing::debug!(machine, code, "share refused upstream");
         }
@@ -269,7 +290,8 @@ impl Desk {
         self.take_events(&mut upstream);
         self.add_tally(&upstream);
         let reason = ended.err().unwrap_or(LinkError::Dismissed);
-        self.outgoing.push_back(Report::Ended(reason));
+        let (doubt_after, credit) = (upstream.doubt_after_next(), self.tally.credit());
+        self.outgoing.push_back(Report::Ended { reason, doubt_after, credit });
         // Its work is of no more use.
         for report in self.outgoing {
             let _ = self.reports.send((self.id, report)).await;
@@ -310,10 +332,9 @@ impl Desk {
                 biased;
                 // What the pool sends comes last, so that one that never stops cannot keep the rest from being looked at.
                 () = timer.fired() => {
-                    let now = Clock.monotonic();
-                    upstream.handle_timeout(now)?;
-                    if now >= tally_due {
-                        tally_due = now + TALLY_INTERVAL;
+                    self.judge(&mut connection, upstream).await?;
+                    if Clock.monotonic() >= tally_due {
+                        tally_due = Clock.monotonic() + TALLY_INTERVAL;
                         if self.outgoing.is_empty() {
                             self.add_tally(upstream);
                         }
@@ -340,6 +361,19 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Tells the protocol the time. Where that can end the link, the pool is heard first: after a pause of the whole process, what it has said in
+    /// time waits to be read.
+    async fn judge(&mut self, connection: &mut Wire, upstream: &mut Speaker) -> Result<(), LinkError> {
+        let due = upstream.poll_timeout().is_some_and(|due| due <= Clock.monotonic());
+        for _ in 0..if due { CATCH_UP_READS } else { 0 } {
+            let Some(io) = at_once(connection.io(self.intake())).await else { break };
+            io?;
+            connection.read(upstream)?;
+            self.take_events(upstream);
+        }
+        upstream.handle_timeout(Clock.monotonic())
     }
 
     /// Whether more is read; whatever waits to be written goes out in any case, as it may be a block.

@@ -88,7 +88,7 @@ struct Peer<S> {
 /// A socket, and how far its output is written.
 struct Pipe<S> {
     stream: S,
-    /// Bytes of the output that are written already.
+    /// Bytes of the output that are written already; none while the socket takes no more.
     written: usize,
     /// Since when the socket takes no more.
     blocked: Option<Monotonic>,
@@ -176,14 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The machine is told of the newest job, or that there is no upstream.
     fn look_at_board(&mut self) {
         let Some(board) = &mut self.board else { return };
-        let board = board.borrow_and_update();
-        if !Arc::ptr_eq(&self.uplinks, &board.uplinks) {
-            self.uplinks = Arc::clone(&board.uplinks);
-        }
-        match &board.job {
-            Some(job) if board.is_live() => self.machine.handle_job(job, Clock.monotonic()),
-            Some(_) | None => self.machine.handle_upstream_lost(Clock.monotonic()),
-        }
+        tell(&mut self.machine, &mut self.uplinks, &board.borrow_and_update(), Clock.monotonic());
         // A machine that has fallen silent is noted as such after a job, and not while others wait for that job. For one that is
         // noted with each share anyway this is no reason to wake up.
         if self.machine.is_ready() && self.report_due.is_none() {
@@ -248,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
         let post = Bulletin::new(Board::default());
         let board = post.reader();
-        let nominal = self.machine.nominal(Clock.monotonic());
+        let nominal = self.machine.expected();
         let joined = Joining::Joined { machine: self.slot.id, user, nominal, board: post };
         match self.hall.joining.try_send(joined) {
             Ok(()) => self.board = Some(board),
@@ -318,6 +311,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 }
 
+/// Tells a machine what is on the board: the newest job, or that there is no upstream, and which links have gone since it was told of `known`.
+fn tell(machine: &mut Machine, known: &mut Arc<[Uplink]>, board: &Board, now: Monotonic) {
+    let is_changed = !Arc::ptr_eq(known, &board.uplinks);
+    if is_changed {
+        *known = Arc::clone(&board.uplinks);
+    }
+    let Some(job) = board.job.as_ref().filter(|_| board.is_live()) else {
+        // Which links are gone does not matter any more: the next job makes all before it stale.
+        return machine.handle_upstream_lost(now);
+    };
+    machine.handle_job(job, now);
+    if is_changed {
+        machine.handle_links(|link| board.uplink(link).is_some());
+    }
+}
+
 /// Counts what a machine holds now beyond its own; whether that is more than before, and more than is left for all.
 fn is_greedy(registry: &Registry, held: &mut usize, now: usize) -> bool {
     let before = core::mem::replace(held, now);
@@ -372,8 +381,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     fn poll_write(&mut self, output: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(bytes) = output.get(self.written..).filter(|bytes| !bytes.is_empty()) {
             let Poll::Ready(count) = Pin::new(&mut self.stream).poll_write(cx, bytes)? else {
-                self.blocked.get_or_insert_with(|| Clock.monotonic());
-                return Poll::Pending;
+                return self.hold_up(output);
             };
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -382,8 +390,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         }
         // TLS may hold back what it has taken, and things of its own.
         if Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
-            self.blocked.get_or_insert_with(|| Clock.monotonic());
-            return Poll::Pending;
+            return self.hold_up(output);
         }
         if self.written > 0 {
             *output = Vec::new();
@@ -391,13 +398,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         (self.written, self.blocked) = (0, None);
         Poll::Ready(Ok(()))
     }
+
+    /// The socket takes no more for now. What is written must not pile up in front of what waits.
+    fn hold_up(&mut self, output: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        self.blocked.get_or_insert_with(|| Clock.monotonic());
+        output.drain(..self.written);
+        self.written = 0;
+        Poll::Pending
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use adit_channel::LinkId;
+    use adit_units::{Now, Target, UnixTime};
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::MachineConfig;
+    use crate::job::fixture::{Given, TIME};
+    use crate::job::{NUMBER_STEP, Sv1Job};
 
     #[test]
     fn machines_that_take_all_memory_are_cut_off_and_no_others() {
@@ -425,5 +445,81 @@ mod tests {
         );
         told.unwrap();
         assert_eq!((pipe.blocked, output.len(), read), (None, 0, [7; 100]));
+    }
+
+    /// It asked without end, and left a little unread: all that it had read was kept too.
+    #[tokio::test]
+    async fn a_machine_that_always_left_something_unread_used_up_the_memory_of_all() {
+        const WAITING: usize = 1_000;
+        let (mut machine, stream) = tokio::io::duplex(64);
+        let mut pipe = Pipe { stream, written: 0, blocked: None };
+        let (mut output, mut lines) = (Vec::new(), LineReader::new(LINE_MAX));
+        let (mut said, mut heard) = (0_u8, Vec::new());
+        for _ in 0..1_000 {
+            while output.len() - pipe.written < WAITING {
+                output.push(said);
+                said = said.wrapping_add(1);
+            }
+            // So that nothing but the socket holds it up.
+            tokio::task::yield_now().await;
+            let polled = poll_fn(|cx| Poll::Ready(pipe.poll_io(&mut output, &mut lines, cx))).await;
+            assert!(!matches!(polled, Poll::Ready(Err(_))));
+            assert!(output.len() <= WAITING, "{} bytes for {WAITING} that wait", output.len());
+            let mut some = [0; 64];
+            machine.read_exact(&mut some).await.unwrap();
+            heard.extend(some);
+        }
+        assert!(
+            pipe.blocked.is_some() && heard.iter().zip((0..=u8::MAX).cycle()).all(|(one, two)| *one == two)
+        );
+    }
+
+    /// What a board says while those links are up.
+    fn board(links: &[LinkId], job: &Arc<Sv1Job>) -> Board {
+        let (shares, blocks) = (mpsc::channel(1).0, mpsc::channel(1).0);
+        let uplink = |&link| Uplink { link, shares: shares.clone(), blocks: blocks.clone() };
+        Board { job: Some(Arc::clone(job)), uplinks: links.iter().map(uplink).collect() }
+    }
+
+    /// The pool that comes back has work on the same tip, so the other one's jobs were of use until its link had ended. From then on their shares
+    /// were answered `true`, credited, and lost.
+    #[test]
+    fn shares_of_a_pool_that_was_left_were_told_to_be_good_and_went_nowhere() {
+        let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(TIME) };
+        let terms = MachineTerms { extranonce1: [1; 4], seen_key: [2; 16] };
+        let mut machine = Machine::new(Arc::new(MachineConfig::default()), terms, now.monotonic);
+        let says = |machine: &mut Machine, line: &str| {
+            machine.output().clear();
+            machine.handle_line(line.as_bytes(), &mut (), now).unwrap();
+            String::from_utf8(machine.output().clone()).unwrap()
+        };
+        says(&mut machine, r#"{"id":1,"method":"mining.subscribe","params":["x"]}"#);
+        says(&mut machine, r#"{"id":2,"method":"mining.authorize","params":["a.b","x"]}"#);
+        let job = |link, number| {
+            let work = Given { target: Target::MAX, ..Given::default() }.work();
+            Arc::new(Sv1Job::new(&work, link, (number, NUMBER_STEP), 8).unwrap())
+        };
+        let (left, used) = (job(1, NUMBER_STEP), job(2, 2 * NUMBER_STEP));
+        let submits = |machine: &mut Machine, job: &Sv1Job, nonce: u32| {
+            let (id, zeros) = (job.number(), "0".repeat(16));
+            says(
+                machine,
+                &format!(
+                    r#"{{"id":3,"method":"mining.submit","params":["a.b","{id:016x}","{zeros}","{TIME:08x}","{nonce:08x}"]}}"#
+                ),
+            )
+        };
+        let mut known: Arc<[Uplink]> = Arc::new([]);
+        tell(&mut machine, &mut known, &board(&[1], &left), now.monotonic);
+        tell(&mut machine, &mut known, &board(&[1, 2], &used), now.monotonic);
+        assert!(submits(&mut machine, &left, 1).contains(r#""result":true"#), "its link is still there");
+        assert_eq!(machine.poll_share().unwrap().route.link, 1);
+        tell(&mut machine, &mut known, &board(&[2], &used), now.monotonic);
+        assert!(submits(&mut machine, &left, 2).contains(r#"[21,"Stale",null]"#));
+        assert!(machine.poll_share().is_none());
+        assert!(submits(&mut machine, &used, 3).contains(r#""result":true"#), "the work goes on");
+        assert_eq!(machine.poll_share().unwrap().route.link, 2);
+        let shares = machine.report(now.monotonic).shares;
+        assert_eq!((shares.accepted, shares.stale), (2, 1));
     }
 }

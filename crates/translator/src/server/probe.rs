@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use adit_net::{Clock, Intake, Timer};
+use adit_net::{Clock, Intake, Timer, at_once};
 
 use super::TranslatorConfig;
 use super::link::LinkError;
 use super::wire::{Speaker, Wire};
-use crate::upstream::Event;
+use crate::upstream::{DOUBT_AFTER, Event};
 
 /// How long an upstream may take to hear that this was all.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ impl TranslatorConfig {
     }
 
     async fn introduce(&self, upstream: usize) -> Result<(), LinkError> {
-        let to = self.destination(upstream).ok_or(LinkError::Dismissed)?;
+        let to = self.destination(upstream, DOUBT_AFTER).ok_or(LinkError::Dismissed)?;
         let mut connection = Wire::dial(&to).await?;
         let (mut speaker, mut timer) = (Speaker::new(&to, Clock.monotonic()), Timer::default());
         loop {
@@ -42,7 +42,14 @@ impl TranslatorConfig {
             connection.queue(&mut speaker)?;
             timer.set(speaker.poll_timeout());
             tokio::select! {
-                () = timer.fired() => speaker.handle_timeout(Clock.monotonic())?,
+                () = timer.fired() => {
+                    // A pool that has answered is not judged by how long this process was stopped.
+                    if let Some(io) = at_once(connection.io(Intake::Open)).await {
+                        io?;
+                        connection.read(&mut speaker)?;
+                    }
+                    speaker.handle_timeout(Clock.monotonic())?;
+                }
                 io = connection.io(Intake::Open) => {
                     io?;
                     connection.read(&mut speaker)?;

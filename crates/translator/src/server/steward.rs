@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use adit_channel::{Attempt, Failed, LinkId, Roster};
+use adit_channel::{Attempt, Credit, Failed, LinkId, Roster};
 use adit_net::{Bulletin, Clock, OsRng, Timer};
 use adit_units::{Hashrate, Monotonic};
 use rand_core::Rng as _;
@@ -12,14 +12,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::interval_at;
 
 use super::board::{Board, Joining, Uplink};
-use super::link::{Command, Destination, Link, LinkError, Report, count_code};
+use super::link::{Command, Destination, Link, LinkError, Report};
 use super::registry::lock;
 use super::{Hall, Mode, Pool, TranslatorConfig};
 use crate::credential::{user_of, worker_name};
 use crate::job::{EXTRANONCE1_LEN, NUMBER_STEP, Sv1Job};
 use crate::legacy::LegacyConfig;
 use crate::status::{ChannelStatus, UpstreamShares, UpstreamState};
-use crate::upstream::{ChannelWork, UpstreamConfig, payout};
+use crate::upstream::{ChannelWork, DOUBT_AFTER, UpstreamConfig, payout};
+
+mod overview;
+
+pub(super) use overview::{Known, Overview};
+use overview::{add, follow};
 
 /// What the channel is called that serves all machines; machines count from one.
 pub(super) const COMMON: u64 = 0;
@@ -45,29 +50,6 @@ const REPORTS_MAX: usize = 1_024;
 /// Reports that are looked at between two machines that come or go, if so many wait.
 const REPORTS_PER_JOINING: usize = 16;
 
-/// What the steward knows, for those who want to see it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Overview {
-    pub(super) upstreams: Vec<Known>,
-    /// What became above of the shares of each machine.
-    pub(super) machines: HashMap<u64, UpstreamShares>,
-}
-
-impl Overview {
-    /// Nothing is known yet of any of that many upstreams.
-    pub(super) fn of(upstreams: usize) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { upstreams: vec![Known::default(); upstreams], machines: HashMap::new() }))
-    }
-}
-
-/// What is known of one upstream.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
-    pub(super) state: UpstreamState,
-    pub(super) channels: Vec<ChannelStatus>,
-    pub(super) shares: UpstreamShares,
-}
-
 /// A link, and where it goes.
 #[derive(Debug)]
 struct Line {
@@ -77,6 +59,17 @@ struct Line {
     is_ready: bool,
     /// Whose channels it does not open, or has closed.
     refused: BTreeSet<u64>,
+    /// How often it has sent us on to where nobody goes.
+    unfollowed: u64,
+}
+
+impl Line {
+    /// It is not followed once more; the answer is how often by now, if the operator is to hear of it. That is ever more seldom, because a pool
+    /// can send its miners on thousands of times a second.
+    const fn note_unfollowed(&mut self) -> Option<u64> {
+        self.unfollowed += 1;
+        if self.unfollowed.is_power_of_two() { Some(self.unfollowed) } else { None }
+    }
 }
 
 /// Whoever has a channel: all machines together, or one.
@@ -103,6 +96,8 @@ pub(super) struct Steward {
     roster: Roster<Line, ()>,
     uplinks: Arc<[Uplink]>,
     desks: BTreeMap<u64, Desk>,
+    /// How long shares may wait at each upstream before it is doubted.
+    doubt_after: Vec<Duration>,
     /// The number that the last job was given.
     last_number: u64,
     /// Refusals of channels that the operator has not been told of, and the reason of the last one.
@@ -133,6 +128,7 @@ impl Steward {
             uplinks: Arc::new([]),
             turned_away: (0, String::new()),
             owners: VecDeque::new(),
+            doubt_after: vec![DOUBT_AFTER; config.upstreams.len()],
             hall,
             config,
             joined,
@@ -181,13 +177,18 @@ impl Steward {
         }
         let gives_up = self.roster.handle_timeout(now);
         while let Some(upstream) = self.roster.poll_attempt(now) {
-            let Some(to) = self.config.destination(upstream) else { continue };
+            let Some(to) = self.destination(upstream) else { continue };
             self.begin((upstream, 0), to);
         }
         if gives_up {
             tracing::warn!("no upstream can be had: machines stay connected, and wait until one comes back");
         }
         self.note_uplinks();
+    }
+
+    /// Where the next attempt at that upstream goes.
+    fn destination(&self, upstream: usize) -> Option<Destination> {
+        self.config.destination(upstream, *self.doubt_after.get(upstream)?)
     }
 
     fn begin(&mut self, (upstream, hops): (usize, u8), to: Destination) {
@@ -200,12 +201,16 @@ impl Steward {
                 to,
                 is_ready: false,
                 refused: BTreeSet::new(),
+                unfollowed: 0,
             }
         });
         if self.owners.len() > OWNERS_MAX {
             self.owners.pop_front();
         }
-        self.set_state(upstream, UpstreamState::Connecting);
+        // Machines work on for the one in use while the place that it sends them to is tried.
+        if self.roster.used().is_none_or(|used| used.upstream != upstream) {
+            self.set_state(upstream, UpstreamState::Connecting);
+        }
     }
 
     /// Machines learn which links take shares.
@@ -244,7 +249,13 @@ impl Steward {
             Report::Tally { machines, channels, pending } => {
                 self.handle_tally(link, machines, (channels, pending))
             }
-            Report::Ended(reason) => self.leave(link, &reason),
+            Report::Ended { reason, doubt_after, credit } => {
+                let owner = self.owner(link);
+                if let Some(known) = owner.and_then(|upstream| self.doubt_after.get_mut(upstream)) {
+                    *known = doubt_after;
+                }
+                self.fail(link, &reason, credit);
+            }
         }
     }
 
@@ -284,10 +295,14 @@ impl Steward {
     }
 
     fn handle_work(&mut self, id: LinkId, work: &ChannelWork) {
-        // What a link that is on its way out says of work is of no more interest.
-        let Some(attempt) = self.roster.attempt_mut(id).filter(|attempt| !attempt.is_leaving()) else {
+        let (Some(attempt), Some(desk)) = (self.roster.attempt_mut(id), self.desks.get(&work.key)) else {
             return;
         };
+        // A link on its way out goes on for those that the better one has given no work yet.
+        let is_leaving = attempt.is_leaving();
+        if is_leaving && !desk.works_for(id) {
+            return;
+        }
         attempt.link.refused.remove(&work.key);
         let target = self.config.upstreams.get(attempt.upstream);
         if let Some(expected) = target.and_then(|target| target.expects.as_ref())
@@ -298,21 +313,25 @@ impl Steward {
         }
         let number = self.last_number + NUMBER_STEP;
         let (now, used) = (Clock.monotonic(), self.roster.used().map(|used| used.id));
-        let Some(desk) = self.desks.get(&work.key) else { return };
         let floor = if self.ends_former(desk, id, work) { number } else { desk.floor };
         let job = match Sv1Job::new(work, id, (number, floor), self.config.machine.extranonce2_len) {
             Ok(job) if self.config.mode == Mode::Aggregated => Arc::new(job.rendered()),
             Ok(job) => Arc::new(job),
             Err(error) => return self.leave(id, &error.into()),
         };
-        if used != Some(id) && !self.use_link(id) {
-            return;
+        if !is_leaving {
+            if used != Some(id) && !self.use_link(id) {
+                return;
+            }
+            self.roster.handle_job();
+            self.note_uplinks();
         }
         self.last_number = number;
-        self.roster.handle_job();
-        self.note_uplinks();
         if let Some(desk) = self.desks.get_mut(&work.key) {
-            (desk.floor, desk.reopen) = (floor, None);
+            desk.floor = floor;
+            if !is_leaving {
+                desk.reopen = None;
+            }
             desk.put(job, now);
         }
     }
@@ -331,13 +350,15 @@ impl Steward {
 
     /// A channel was not opened, or was closed. An upstream that has none for anybody is left.
     fn handle_refused(&mut self, id: LinkId, key: u64, (reason, was_open): (String, bool)) {
-        let Some(attempt) = self.roster.attempt_mut(id).filter(|attempt| !attempt.is_leaving()) else {
+        let machines = self.desks.len();
+        let (Some(attempt), Some(desk)) = (self.roster.attempt_mut(id), self.desks.get_mut(&key)) else {
             return;
         };
-        let machines = self.desks.len();
-        let Some(desk) = self.desks.get_mut(&key) else { return };
         if was_open {
             desk.drop_job(id);
+        }
+        if attempt.is_leaving() {
+            return;
         }
         attempt.link.refused.insert(key);
         if attempt.link.refused.len() >= machines {
@@ -356,25 +377,23 @@ impl Steward {
 
     /// An upstream sends us on, to another host with the same authority.
     fn redirect(&mut self, id: LinkId, host: &str, port: u16) {
-        let Some(attempt) = self.roster.attempt(id) else { return };
+        let Some(attempt) = self.roster.attempt(id).filter(|attempt| !attempt.is_leaving()) else { return };
         let to = attempt.link.to.clone();
         // SV1 has no authority, so nobody is followed there; its links never tell of such a thing.
         let Pool::Sv2(url) = &to.pool else { return };
-        let elsewhere = match url.redirected(host, port) {
-            Ok(url) => Pool::Sv2(url),
-            Err(error) => {
-                tracing::warn!(%error, "the upstream sends its miners to a place that is none");
-                return;
-            }
+        let reason = match url.redirected(host, port) {
+            Err(error) => error.to_string(),
+            Ok(elsewhere) => match self.roster.redirect(id, Clock.monotonic()) {
+                None => "it does so too often".to_owned(),
+                Some(next) => {
+                    tracing::info!(from = %to.pool.address(), to = %elsewhere.address(), "the upstream sends its miners on");
+                    return self.begin(next, to.at(elsewhere));
+                }
+            },
         };
-        match self.roster.redirect(id, Clock.monotonic()) {
-            Some(next) => {
-                tracing::info!(from = %to.pool.address(), to = %elsewhere.address(), "the upstream sends its miners on");
-                self.begin(next, Destination { pool: elsewhere, ..to });
-            }
-            None => {
-                tracing::warn!(to = %elsewhere.address(), "the upstream sends its miners on too often; staying")
-            }
+        let times = self.roster.attempt_mut(id).and_then(|attempt| attempt.link.note_unfollowed());
+        if let Some(times) = times {
+            tracing::warn!(times, host, port, reason, "the upstream sends its miners on; staying");
         }
     }
 
@@ -418,13 +437,23 @@ impl Steward {
         }
     }
 
-    /// A link has ended, or is to end.
+    /// A link is to end.
     fn leave(&mut self, id: LinkId, reason: &LinkError) {
+        self.fail(id, reason, Credit::Given);
+    }
+
+    /// A link has ended, or is to end.
+    fn fail(&mut self, id: LinkId, reason: &LinkError, credit: Credit) {
         let mut jitter = [0];
         OsRng.fill_bytes(&mut jitter);
         let [jitter] = jitter;
-        let Some(Failed { upstream, was_used }) = self.roster.handle_failed(id, Clock.monotonic(), jitter)
-        else {
+        let to = self.roster.attempt(id).filter(|attempt| !attempt.is_leaving());
+        let to = to.map(|attempt| attempt.link.to.pool.address());
+        let failed = self.roster.handle_failed(id, credit, Clock.monotonic(), jitter);
+        let Some(Failed { upstream, was_used }) = failed else {
+            if let Some(to) = to {
+                tracing::warn!(to, %reason, "the upstream sends its miners to where they cannot work; staying");
+            }
             return;
         };
         tracing::warn!(upstream, %reason, was_used, "upstream failed");
@@ -496,7 +525,8 @@ impl Steward {
 
     fn handle_tick(&mut self, ticks: u32) {
         let now = Clock.now();
-        self.renew(now.unix.to_secs(), now.monotonic);
+        self.renew(now.monotonic);
+        self.keep_needed(now.monotonic);
         let due: Vec<u64> = self
             .desks
             .iter_mut()
@@ -518,7 +548,7 @@ impl Steward {
                 tracing::warn!(
                     times,
                     reason,
-                    "the upstream has no channels for some machines, which have no work; asking again"
+                    "the upstream has no channels for some machines, which have no work of it; asking again"
                 );
             }
             self.forget_machines();
@@ -526,14 +556,22 @@ impl Steward {
         self.count_unsent();
     }
 
+    /// A link on its way out stays for as long as machines have no other work than its own: the better upstream may take long to open thousands
+    /// of channels, or have none for some.
+    fn keep_needed(&mut self, now: Monotonic) {
+        let leaving = self.roster.attempts().filter(|attempt| attempt.is_leaving());
+        let needed = |id: &LinkId| self.desks.values().any(|desk| desk.works_for(*id));
+        for id in leaving.map(|attempt| attempt.id).filter(needed).collect::<Vec<_>>() {
+            self.roster.keep(id, now);
+        }
+    }
+
     /// Machines are given jobs again that have been the newest for long, because some take a server that says nothing for dead.
-    fn renew(&mut self, ntime: u32, now: Monotonic) {
-        let Some(used) = self.roster.used().map(|used| used.id) else { return };
+    fn renew(&mut self, now: Monotonic) {
         for desk in self.desks.values_mut().filter(|desk| desk.posted + self.config.keepalive <= now) {
-            let job = desk.post.borrow().job.clone();
-            let Some(job) = job.filter(|job| job.route().link == used) else { continue };
+            let Some(job) = desk.live_job() else { continue };
             self.last_number += NUMBER_STEP;
-            desk.put(Arc::new(job.renewed(self.last_number, ntime)), now);
+            desk.put(Arc::new(job.renewed(self.last_number)), now);
         }
     }
 
@@ -580,6 +618,17 @@ impl Desk {
         self.post.modify(|board| board.job = Some(job));
     }
 
+    /// Its job, if shares of it can be sent up.
+    fn live_job(&self) -> Option<Arc<Sv1Job>> {
+        let board = self.post.borrow();
+        board.job.clone().filter(|_| board.is_live())
+    }
+
+    /// Whether its job came from that link.
+    fn works_for(&self, link: LinkId) -> bool {
+        self.post.borrow().job.as_ref().is_some_and(|job| job.route().link == link)
+    }
+
     /// Shares of that link's job have nowhere to go any more, and machines are not to be told that they are good.
     fn drop_job(&self, link: LinkId) {
         self.post.modify_if(|board| board.job.take_if(|job| job.route().link == link).is_some());
@@ -588,7 +637,7 @@ impl Desk {
 
 impl TranslatorConfig {
     /// Where an attempt at that upstream goes.
-    pub(super) fn destination(&self, upstream: usize) -> Option<Destination> {
+    pub(super) fn destination(&self, upstream: usize, doubt_after: Duration) -> Option<Destination> {
         let target = self.upstreams.get(upstream)?;
         let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
         let config = UpstreamConfig {
@@ -597,6 +646,7 @@ impl TranslatorConfig {
             user: target.user.clone(),
             min_extranonce_size: own.saturating_add(self.machine.extranonce2_len.into()),
             names_workers: true,
+            doubt_after,
         };
         let legacy = LegacyConfig { user: target.user.clone(), version_mask: self.machine.version_mask };
         Some(Destination {
@@ -614,24 +664,6 @@ impl TranslatorConfig {
             (Mode::Aggregated, _) | (Mode::PerMachine, "") => user.to_owned(),
             (Mode::PerMachine, worker) => user_of(user, worker),
         }
-    }
-}
-
-/// Adds what has come since to what is known of a machine; what was sent since then waits for an answer until one comes.
-fn follow(sum: &mut UpstreamShares, more: &UpstreamShares) {
-    add(sum, more);
-    let settled = more.accepted + more.refused + more.lost;
-    sum.pending = (sum.pending + more.pending).saturating_sub(settled);
-}
-
-/// Adds what has come since.
-fn add(sum: &mut UpstreamShares, more: &UpstreamShares) {
-    sum.accepted += more.accepted;
-    sum.refused += more.refused;
-    sum.lost += more.lost;
-    sum.work = sum.work.saturating_add(more.work);
-    for (code, times) in &more.refusals {
-        count_code(&mut sum.refusals, code.clone(), *times);
     }
 }
 

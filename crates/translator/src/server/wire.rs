@@ -19,7 +19,7 @@ use super::link::{Destination, LinkError};
 use super::pool::Pool;
 use crate::legacy::{LINE_MAX, LegacyUpstream};
 use crate::sv1::LineReader;
-use crate::upstream::{ChannelView, Event, NotOpened, NotSubmitted, UpShare, Upstream};
+use crate::upstream::{ChannelView, DOUBT_AFTER, Event, NotOpened, NotSubmitted, UpShare, Upstream};
 
 /// Bytes that may wait for an upstream: requests for tens of thousands of channels.
 const OUTBOX_BYTES: usize = 16 << 20;
@@ -119,6 +119,14 @@ impl Speaker {
         match self {
             Self::Sv2(upstream) => Ok(upstream.handle_timeout(now)?),
             Self::Sv1(upstream) => Ok(upstream.handle_timeout(now)?),
+        }
+    }
+
+    pub(super) fn doubt_after_next(&self) -> Duration {
+        match self {
+            Self::Sv2(upstream) => upstream.doubt_after_next(),
+            // SV1 pools answer each share.
+            Self::Sv1(_) => DOUBT_AFTER,
         }
     }
 

@@ -1,5 +1,7 @@
 //! How a connection to a pool begins: what is said first, and what is agreed on (spec 3.6, extension 0x0001).
 
+use core::time::Duration;
+
 use adit_messages::extensions::{RequestExtensions, RequestExtensionsError, WORKER_HASHRATE_TRACKING};
 use adit_messages::flags::{MiningSetupFlags, MiningSuccessFlags};
 use adit_messages::types::{Seq064K, Str0255};
@@ -30,6 +32,10 @@ pub struct UpstreamConfig {
     pub min_extranonce_size: u16,
     /// Whether to name the worker of each share, where the pool takes names.
     pub names_workers: bool,
+    /// What [`Upstream::doubt_after_next`] said of the last connection to this pool, or [`DOUBT_AFTER`](super::DOUBT_AFTER).
+    ///
+    /// [`Upstream::doubt_after_next`]: super::Upstream::doubt_after_next
+    pub doubt_after: Duration,
 }
 
 impl UpstreamConfig {

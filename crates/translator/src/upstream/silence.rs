@@ -14,6 +14,10 @@
 //!   share was sent. Each time that it answers, the time until it is asked doubles, up to [`DOUBT_AFTER_MAX`]; and an acceptance shows how
 //!   long its acceptances take: four times that is waited for. A pool that answers ten shares in a minute or two is so asked once or twice
 //!   per connection. One that takes longer is trusted for longer, and less is at stake with it: what a slow channel finds in that time.
+//!
+//!   A pool that passes over shares of unknown jobs, or hangs up on them, and that holds back its acceptances, cannot be told from a dead one
+//!   on one connection. So each connection that ends in doubt makes the next one wait for twice as long, up to [`DOUBT_AFTER_NEXT_MAX`]. If
+//!   even then not one share is accepted, the pool is dead after all, and the next connection waits no longer than the first.
 //! * Far more shares of one channel that wait than it has ever answered at once are odd, and given up on without a question: this bounds
 //!   what a pool may keep that refuses shares and never accepts one.
 
@@ -41,6 +45,9 @@ pub const DOUBT_AFTER: Duration = Duration::from_secs(30);
 
 /// The same with a pool that has answered such a share, or takes that long to accept shares.
 pub const DOUBT_AFTER_MAX: Duration = Duration::from_secs(3_600);
+
+/// The same at first on a new connection to a pool that others were given up in doubt of: each time that it judges nothing indeed, this is lost.
+pub const DOUBT_AFTER_NEXT_MAX: Duration = Duration::from_secs(300);
 
 /// How many times as long as a pool has taken to accept shares it may take.
 const SLACK: u32 = 4;
@@ -85,6 +92,8 @@ pub(super) struct Silence {
     unaccepted_since: Option<Monotonic>,
     /// How long shares may wait before the pool is given one that it must refuse.
     doubt_after: Duration,
+    /// The same at first on the next connection, if this one does not end in doubt.
+    doubt_after_next: Duration,
     /// When it was, if it has not answered that or any other.
     doubted: Option<Monotonic>,
     /// Whether a share was sent since then.
@@ -92,7 +101,7 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    pub(super) const fn new(now: Monotonic) -> Self {
+    pub(super) const fn new(doubt_after: Duration, now: Monotonic) -> Self {
         Self {
             heard: now,
             batch: None,
@@ -101,7 +110,8 @@ impl Silence {
             crowded_since: None,
             asked: None,
             unaccepted_since: None,
-            doubt_after: DOUBT_AFTER,
+            doubt_after,
+            doubt_after_next: doubt_after,
             doubted: None,
             has_news: false,
         }
@@ -118,7 +128,9 @@ impl Silence {
             self.batch = Some(self.batch.unwrap_or_default().max(accepted));
             if let Some(since) = self.unaccepted_since.take() {
                 let took = self.heard.saturating_since(since);
-                self.doubt_after = (took * SLACK).clamp(DOUBT_AFTER, DOUBT_AFTER_MAX);
+                // What earlier connections have shown to be needed holds, however fast a new channel's first easy shares are accepted.
+                self.doubt_after = (took * SLACK).max(self.doubt_after_next).min(DOUBT_AFTER_MAX);
+                self.doubt_after_next = self.doubt_after.min(DOUBT_AFTER_NEXT_MAX);
             }
         }
         self.forget_wait();
@@ -127,12 +139,23 @@ impl Silence {
     /// What it has said was that it refuses the share that it had to refuse: it judges shares, so others may wait for longer.
     pub(super) fn hear_refusal_of_doubt(&mut self) {
         self.doubt_after = (self.doubt_after * 2).min(DOUBT_AFTER_MAX);
+        self.doubt_after_next = DOUBT_AFTER;
         self.forget_wait();
     }
 
     /// The channel of the share that it had to refuse is closed, so it need not answer that any more.
     pub(super) const fn forget_doubt(&mut self) {
         self.doubted = None;
+    }
+
+    /// How long shares may wait at first on the next connection to this pool, if this one ends now.
+    pub(super) fn doubt_after_next(&self) -> Duration {
+        let was_patient = self.doubt_after_next >= DOUBT_AFTER_NEXT_MAX;
+        match (self.doubted, self.batch) {
+            (None, _) => self.doubt_after_next,
+            (Some(_), None) if was_patient => DOUBT_AFTER,
+            (Some(_), _) => (self.doubt_after_next * 2).min(DOUBT_AFTER_NEXT_MAX),
+        }
     }
 
     /// A share is sent, and others wait or not.

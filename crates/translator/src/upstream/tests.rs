@@ -52,6 +52,7 @@ fn config() -> UpstreamConfig {
         user: "farm".to_owned(),
         min_extranonce_size: 12,
         names_workers: false,
+        doubt_after: DOUBT_AFTER,
     }
 }
 

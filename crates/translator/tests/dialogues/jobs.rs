@@ -3,7 +3,7 @@
 use adit_translator::{JOBS_KEPT, NUMBER_STEP};
 use adit_units::{Difficulty, UnixTime};
 use bitcoin::hashes::Hash as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::credit::slow_devices;
 use super::world::{ANY_HASH, Attempt, Rig, START, TINY, World, fine, methods, refused};
@@ -174,6 +174,55 @@ fn a_renewed_job_is_the_same_work_and_its_shares_are_the_same_shares() {
     );
     assert_eq!(rig.tries(&mut world, 1), fine(7), "another time makes it another share");
     assert_eq!(rig.up[0].route, rig.up[1].route);
+}
+
+/// Bitaxe and cpuminer do so: all that they had done since the job came was done twice, and each share found in it refused.
+#[test]
+fn a_machine_that_begins_its_search_anew_with_each_notify_found_the_same_shares_again() {
+    let mut world = World::new();
+    let mut rig = Rig::ready(&mut world);
+    let first = rig.attempt(1);
+    assert_eq!(rig.submits(&mut world, &first), fine(7));
+    world.wait(20);
+    // The same job, because the machine asked for something, and because it was quiet for long.
+    assert!(rig.asks(&mut world, 1, "mining.extranonce.subscribe", json!([])).len() > 1);
+    assert_eq!((rig.jobs.len(), rig.told().ntime), (2, START + 20));
+    assert_eq!(rig.tries(&mut world, 1), fine(7));
+    for _ in 0..3 {
+        let (before, job) = (rig.told().ntime, world.renew());
+        rig.takes(&world, &job);
+        assert_eq!(rig.told().ntime, before + 1, "however soon it comes");
+        assert_eq!(rig.tries(&mut world, 1), fine(7));
+    }
+    assert_eq!(
+        rig.submits(&mut world, &Attempt { nonce: 2, ..first }),
+        fine(7),
+        "the former time is still good"
+    );
+    let job = world.refresh();
+    rig.takes(&world, &job);
+    assert_eq!(rig.told().ntime, START, "another job has its own time");
+}
+
+/// The host's clock was all that a renewed job went by: behind the pool's, or far ahead of it, each came with the same time.
+#[test]
+fn with_a_wrong_clock_a_quiet_pool_had_machines_do_the_same_work_again() {
+    for clock in [START - 4 * 3_600, START + 5_000] {
+        let mut world = World::new();
+        world.now.unix = UnixTime::from_secs(clock);
+        let mut rig = Rig::ready(&mut world);
+        for round in 0..=120 {
+            assert_eq!(
+                (rig.told().ntime, rig.tries(&mut world, 1)),
+                (START + 30 * round, fine(7)),
+                "{clock}"
+            );
+            world.wait(30);
+            let job = world.renew();
+            rig.takes(&world, &job);
+        }
+        assert_eq!(rig.told().ntime, START + 3_600, "no later than all pools take");
+    }
 }
 
 #[test]

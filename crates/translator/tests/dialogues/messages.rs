@@ -3,7 +3,7 @@
 use adit_translator::{Disconnect, MachineConfig, SETUP_PATIENCE};
 use serde_json::{Value, json};
 
-use super::world::{Rig, VERSION, World, fine, hex, method, methods, refused};
+use super::world::{Attempt, Rig, START, VERSION, World, fine, hex, method, methods, refused};
 
 #[test]
 fn ids_of_every_kind_come_back_as_they_were() {
@@ -140,7 +140,13 @@ fn shares_of_a_machine_that_came_back_were_taken_twice() {
         let job = world.job.clone().unwrap();
         rig.takes(&world, &job);
         let expected = if is_kept { refused(7, 22, "Duplicate") } else { fine(7) };
-        assert_eq!(rig.tries(&mut world, 1), expected);
+        let found = Attempt { ntime: START, ..rig.attempt(1) };
+        assert_eq!(rig.submits(&mut world, &found), expected);
+        assert_eq!(
+            rig.told().ntime,
+            if is_kept { START + 1 } else { START },
+            "it does not search there again"
+        );
         assert_eq!(rig.tries(&mut world, 2), fine(7));
     }
 }
@@ -460,7 +466,7 @@ fn extranonce2_of_another_length_is_cut_or_padded() {
         ("", "0000000000000000"),
         ("abc", "abc0000000000000"),
     ] {
-        let attempt = super::world::Attempt { extranonce2: sent.into(), ..rig.attempt(0) };
+        let attempt = Attempt { extranonce2: sent.into(), ..rig.attempt(0) };
         assert_eq!(rig.submits(&mut world, &attempt), fine(7), "{sent}");
         let rolled = rig.up.last().unwrap().extranonce;
         assert_eq!(hex(rolled.as_bytes()), format!("0000a0000001{taken}"), "padding, ours, its own");

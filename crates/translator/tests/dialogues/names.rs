@@ -115,21 +115,36 @@ fn another_password_of_the_same_user_holds_from_the_next_job_on() {
 fn what_a_machine_claims_was_told_to_the_pool_for_all() {
     let terahashes = |count: u64| Hashrate::from_hashes_per_second(count * 1_000_000_000_000);
     let mut world = World::new();
-    let nominal = |world: &World, rig: &Rig| rig.machine.nominal(world.now.monotonic);
+    let told = |world: &World, rig: &Rig| rig.machine.nominal(world.now.monotonic);
     for password in ["th=99999999", "th=18446744073709551615", "d=1e18"] {
         let rig = Rig::ready_as(&mut world, "x", password);
-        assert_eq!(nominal(&world, &rig), terahashes(1), "{password}: what such a device is taken for");
+        assert_eq!(rig.machine.expected(), terahashes(1), "{password}: what such a device is taken for");
     }
     let slow = Rig::ready_as(&mut world, "x", "th=0.5");
-    assert_eq!(nominal(&world, &slow), Hashrate::from_hashes_per_second(500_000_000_000));
+    assert_eq!(slow.machine.expected(), Hashrate::from_hashes_per_second(500_000_000_000));
     let mut rig = Rig::connects(&mut world);
     rig.asks(&mut world, 1, "mining.suggest_difficulty", json!([1e15]));
     rig.asks(&mut world, 2, "mining.subscribe", json!(["bitaxe/BM1370"]));
-    assert_eq!(nominal(&world, &rig), Hashrate::default(), "it does not mine yet");
+    assert_eq!(told(&world, &rig), Hashrate::default(), "it does not mine yet");
     rig.asks(&mut world, 3, "mining.authorize", json!(["x", "x"]));
-    assert_eq!(nominal(&world, &rig), Hashrate::from_hashes_per_second(500_000_000_000));
+    assert_eq!(rig.machine.expected(), Hashrate::from_hashes_per_second(500_000_000_000));
     world.wait(301);
-    assert_eq!(nominal(&world, &rig), Hashrate::default(), "it has had its time");
+    assert_eq!(told(&world, &rig), Hashrate::default(), "it has had its time");
+}
+
+/// A small farm found no shares any more that its pool would take.
+#[test]
+fn connections_with_the_name_of_a_fast_device_that_mined_nothing_counted_as_such_devices() {
+    let mut world = World::asking("0.00001");
+    let told = |world: &World, rig: &Rig| rig.machine.nominal(world.now.monotonic).to_hashes_per_second();
+    let mut rig = Rig::ready_as(&mut world, "NiceHash tiny", "x");
+    assert_eq!(rig.machine.expected(), Hashrate::from_hashes_per_second(225_000_000_000_000));
+    assert_eq!(told(&world, &rig), 0);
+    let target = rig.difficulty.unwrap().to_target();
+    let share = rig.finds(target, true);
+    assert_eq!(rig.submits(&mut world, &share), fine(7));
+    let hashes = u64::try_from(target.to_work().to_hashes()).unwrap();
+    assert!((1..=hashes).contains(&told(&world, &rig)), "a share says what it has cost");
 }
 
 #[test]

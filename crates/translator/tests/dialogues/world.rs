@@ -151,7 +151,7 @@ impl World {
     pub(crate) fn renew(&mut self) -> Arc<Sv1Job> {
         let number = self.next_number();
         self.jobs += 1;
-        let job = Arc::new(self.job.as_ref().unwrap().renewed(number, self.now.unix.to_secs()));
+        let job = Arc::new(self.job.as_ref().unwrap().renewed(number));
         self.job = Some(Arc::clone(&job));
         job
     }

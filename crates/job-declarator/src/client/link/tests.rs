@@ -1,13 +1,14 @@
-//! What a link does about a server that is slow to read.
+//! What a link does about a server that is slow to read, and about a time that was lost.
 
 use adit_messages::types::{B016M, B032, Seq064K, U256};
-use adit_messages::{encode, job_declaration};
+use adit_messages::{PROTOCOL_VERSION, common, encode, job_declaration};
 use adit_net::{HANDSHAKE_PATIENCE, HandshakeLane, OsRng};
 use adit_transport::{AuthorityKeyPair, FrameQueue, Identity, StaticKeyPair};
 use adit_units::UnixTime;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use super::super::Mode;
 use super::*;
 
 /// As many bytes as a block can have.
@@ -78,4 +79,53 @@ async fn a_block_behind_all_transactions_of_another_waits_for_them_and_is_sent()
     };
     let ((), flushed) = tokio::join!(heard, ours.flush());
     flushed.unwrap();
+}
+
+fn client_config(pool: &Url, declarator: &Url) -> UpstreamConfig {
+    let endpoint = |url: &Url| (url.host().to_owned(), url.port());
+    UpstreamConfig {
+        pool: endpoint(pool),
+        declarator: endpoint(declarator),
+        user: "miner".to_owned(),
+        mode: Mode::CoinbaseOnly,
+        nominal_hashrate: Hashrate::from_hashes_per_second(1),
+        min_extranonce_size: 8,
+        names_workers: false,
+    }
+}
+
+/// What they had said in time was in the sockets, and was not read any more.
+#[tokio::test]
+async fn both_servers_were_taken_for_dead_because_the_process_had_been_stopped() {
+    let ((mut pool, mut their_pool), (mut declarator, mut their_declarator)) =
+        tokio::join!(connected(), connected());
+    let url = Url::new("127.0.0.1", 1, None).unwrap();
+    let mut upstream = Upstream::new(&Arc::new(client_config(&url, &url)), Clock.monotonic());
+    for server in [&mut their_pool, &mut their_declarator] {
+        let mut frames = FrameQueue::default();
+        encode(common::SetupConnectionSuccess { used_version: PROTOCOL_VERSION, flags: 0 }, &mut frames)
+            .unwrap();
+        server.queue(&mut frames).unwrap();
+        server.flush().await.unwrap();
+    }
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(15)).await;
+    judge(&mut upstream, &mut pool, &mut declarator).await.unwrap();
+    tokio::time::advance(Duration::from_secs(15)).await;
+    let silent = judge(&mut upstream, &mut pool, &mut declarator).await;
+    assert!(matches!(silent, Err(LinkError::Upstream(_))), "it has not said anything since: {silent:?}");
+}
+
+/// The server elsewhere was told that it had been called by the former address.
+#[test]
+fn a_server_was_not_told_where_it_had_been_sent_on_to() {
+    let key = AuthorityKeyPair::generate(&mut OsRng).public_key();
+    let [pool, declarator] = [1, 2].map(|port| Url::new("127.0.0.1", port, Some(key)).unwrap());
+    let upstream = Arc::new(client_config(&pool, &declarator));
+    let to = Destination { pool, declarator, insecure: false, upstream };
+    let sent_on = to.redirected(Server::Declarator, "127.0.0.2", 0).unwrap();
+    assert_eq!(sent_on.declarator.address(), "127.0.0.2:2");
+    assert_eq!(sent_on.upstream.declarator, ("127.0.0.2".to_owned(), 2));
+    assert_eq!((&sent_on.pool, &sent_on.upstream.pool), (&to.pool, &to.upstream.pool));
+    assert!(to.redirected(Server::Pool, "no host", 0).is_err());
 }

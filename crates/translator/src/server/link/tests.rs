@@ -6,9 +6,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::job::Route;
+use crate::legacy::SETUP_PATIENCE;
 use crate::machine::Share;
 use crate::sv1;
-use crate::upstream::Source;
+use crate::upstream::{DOUBT_AFTER, Source};
 
 #[tokio::test]
 async fn what_becomes_of_shares_is_told_of_each_machine() {
@@ -90,6 +91,7 @@ fn plain(pool: &TcpListener) -> Destination {
         user: "farm".to_owned(),
         min_extranonce_size: 8,
         names_workers: false,
+        doubt_after: DOUBT_AFTER,
     };
     Destination {
         pool: format!("stratum+tcp://{}", pool.local_addr().unwrap()).parse().unwrap(),
@@ -130,6 +132,20 @@ async fn nothing_was_written_while_many_reports_waited() {
     let _link = TaskHandle::spawn(1, move |told| desk.serve(to, told, Submitted { shares, blocks }));
     let (mut stream, _) = pool.accept().await.unwrap();
     hears(&mut stream, "mining.subscribe").await;
+}
+
+/// What it had said in time was in the socket, and was not read any more: shares were counted as lost, and machines went to another pool.
+#[tokio::test(start_paused = true)]
+async fn a_pool_was_taken_for_dead_because_the_process_had_been_stopped() {
+    let pool = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (reports, mut reported) = mpsc::channel(4);
+    let _link = Link::begin(1, plain(&pool), reports);
+    let (mut stream, _) = pool.accept().await.unwrap();
+    hears(&mut stream, "mining.subscribe").await;
+    stream.try_write(WELCOME.as_bytes()).unwrap();
+    tokio::time::advance(SETUP_PATIENCE * 2).await;
+    let said = reported.recv().await;
+    assert!(matches!(said, Some((1, Report::Ready))), "{said:?}");
 }
 
 /// In the mode of one channel per machine, it waited until the steward had made thousands of jobs.
@@ -204,4 +220,19 @@ fn the_last_shares_of_a_machine_that_left_kept_its_channel() {
     tally.settle(tag, &Outcome::Lost);
     assert!(tally.channels.is_empty());
     assert_eq!(tally.machines[&7].lost, 1, "the share is counted all the same");
+}
+
+#[test]
+fn an_upstream_has_given_credit_that_accepted_a_share_or_was_sent_none() {
+    let mut tally = Tally::default();
+    assert_eq!(tally.credit(), Credit::Given);
+    let mut settles = |outcome| {
+        let work = Work::from_hashes(1);
+        let tag = tally.note_sent(Sent { machine: 1, key: 0, work, is_block: false });
+        tally.settle(tag, &outcome);
+        tally.credit()
+    };
+    assert_eq!(settles(Outcome::Lost), Credit::Withheld);
+    assert_eq!(settles(Outcome::Refused("no".to_owned())), Credit::Withheld);
+    assert_eq!([settles(Outcome::Accepted), settles(Outcome::Lost)], [Credit::Given; 2]);
 }

@@ -8,6 +8,7 @@ use super::super::watcher::{self, Numbers};
 use super::super::{Registry, UpstreamTarget};
 use super::*;
 use crate::job::fixture::Given;
+use crate::upstream::UpstreamError;
 use crate::{MachineConfig, Share};
 
 struct Stage {
@@ -90,6 +91,11 @@ impl Stage {
         self.steward.handle_report(link, Report::Refused { key, reason: "no".to_owned(), was_open });
     }
 
+    fn ends(&mut self, link: LinkId, credit: Credit) {
+        let report = Report::Ended { reason: LinkError::Dismissed, doubt_after: DOUBT_AFTER, credit };
+        self.steward.handle_report(link, report);
+    }
+
     /// The number of the job that a machine works on.
     fn job(&self, machine: u64) -> Option<u64> {
         let board = self.boards[&machine].borrow();
@@ -111,7 +117,7 @@ async fn a_machine_whose_channel_the_pool_closed_worked_for_nothing() {
     stage.refuses(link, 1, true);
     assert_eq!(stage.job(1), None);
     let later = Clock.monotonic() + Duration::from_secs(60);
-    stage.steward.renew(1_780_000_060, later);
+    stage.steward.renew(later);
     assert_eq!(stage.job(1), None, "what is dead is not given anew");
     assert!(stage.job(2).unwrap() > other, "nobody else is the worse for it");
     stage.refuses(link, 1, false);
@@ -174,6 +180,115 @@ async fn a_pool_that_sends_its_miners_on_is_followed_to_the_other_address() {
     stage.steward.handle_report(next, Report::Ready);
     stage.works(next, COMMON);
     assert_eq!(stage.common.borrow().job.as_ref().unwrap().route().link, next);
+}
+
+/// The pool in use was shown as being connected to, for as long as its redirection was tried and ever after, and the server elsewhere was told
+/// that it had been called by the former address.
+#[tokio::test]
+async fn a_pool_in_use_was_shown_as_connecting_after_a_redirection_that_failed() {
+    let mut stage = Stage::new(Mode::Aggregated, 1);
+    let link = stage.link(0);
+    stage.steward.handle_report(link, Report::Ready);
+    stage.works(link, COMMON);
+    stage.steward.handle_report(link, Report::Redirected { host: "127.0.0.2".to_owned(), port: 7 });
+    assert!(matches!(stage.known(0).state, UpstreamState::InUse), "{:?}", stage.known(0).state);
+    let next = stage.link(0);
+    let told = Arc::clone(&stage.steward.roster.attempt(next).unwrap().link.to.upstream);
+    assert_eq!((told.host.as_str(), told.port), ("127.0.0.2", 7));
+    stage.ends(next, Credit::Given);
+    assert!(matches!(stage.known(0).state, UpstreamState::InUse), "{:?}", stage.known(0).state);
+    assert!(stage.common.borrow().is_live());
+    assert_eq!(stage.link(0), link);
+}
+
+/// Each time was a line in the log.
+#[tokio::test]
+async fn a_pool_that_sent_its_miners_on_without_end_filled_the_log() {
+    let mut stage = Stage::new(Mode::Aggregated, 1);
+    let link = stage.link(0);
+    stage.steward.handle_report(link, Report::Ready);
+    stage.works(link, COMMON);
+    for port in [7, 8, 9] {
+        stage.steward.handle_report(link, Report::Redirected { host: "127.0.0.2".to_owned(), port });
+        stage.steward.handle_report(link, Report::Redirected { host: "no host".to_owned(), port });
+    }
+    let line = &mut stage.steward.roster.attempt_mut(link).unwrap().link;
+    assert_eq!(line.unfollowed, 5, "but for the one that is followed");
+    line.unfollowed = 0;
+    let told: Vec<u64> = (0..10_000).filter_map(|_| line.note_unfollowed()).collect();
+    assert_eq!((told.first(), told.len()), (Some(&1), 14));
+}
+
+/// Until the better pool had opened a channel for them too, or for as long as it had none, they worked on blocks of the past.
+#[tokio::test]
+async fn machines_that_the_better_pool_had_not_served_yet_were_frozen_on_the_former_one() {
+    let mut stage = Stage::new(Mode::PerMachine, 2);
+    let [better, former] = [0, 1].map(|upstream| stage.link(upstream));
+    (1..=4).for_each(|machine| stage.joins(machine));
+    for link in [former, better] {
+        stage.steward.handle_report(link, Report::Ready);
+    }
+    (1..=4).for_each(|machine| stage.works(former, machine));
+    stage.works(better, 1);
+    let numbers = [1, 2, 3].map(|machine| stage.job(machine).unwrap());
+    [1, 2].into_iter().for_each(|machine| stage.works(former, machine));
+    assert_eq!(stage.job(1), Some(numbers[0]), "it has gone over");
+    assert!(stage.job(2).unwrap() > numbers[1], "a new tip");
+    stage.refuses(better, 2, false);
+    stage.works(former, 2);
+    assert!(stage.steward.desks[&2].reopen.is_some(), "the better one is asked again");
+    stage.refuses(former, 3, true);
+    assert_eq!(stage.job(3), None, "nobody would take its shares");
+    // All that the better one serves is there, so time is what ends the former.
+    let mut now = Clock.monotonic();
+    for _ in 0..60 {
+        now = now + TICK;
+        stage.steward.keep_needed(now);
+        stage.steward.roster.handle_timeout(now);
+    }
+    assert!(stage.steward.roster.attempt(former).is_some(), "machines have no other work");
+    let number = stage.job(2).unwrap();
+    stage.steward.renew(now);
+    assert!(stage.job(2).unwrap() > number, "which is given anew as any other");
+    (2..=4).for_each(|machine| stage.works(better, machine));
+    for _ in 0..11 {
+        now = now + TICK;
+        stage.steward.keep_needed(now);
+        stage.steward.roster.handle_timeout(now);
+    }
+    assert!(stage.steward.roster.attempt(former).is_none(), "nobody needs it any more");
+}
+
+/// A pool that was left in doubt is given the longer time that its last link asks for, and no other pool is.
+#[tokio::test]
+async fn each_upstream_has_the_patience_that_its_last_link_has_shown_to_be_needed() {
+    let mut stage = Stage::new(Mode::Aggregated, 2);
+    let (link, doubt_after) = (stage.link(0), DOUBT_AFTER * 2);
+    let reason = UpstreamError::Silent("an answer to any share").into();
+    stage.steward.handle_report(link, Report::Ended { reason, doubt_after, credit: Credit::Withheld });
+    let patience = |upstream| stage.steward.destination(upstream).unwrap().upstream.doubt_after;
+    assert_eq!([0, 1].map(patience), [doubt_after, DOUBT_AFTER]);
+}
+
+/// It was tried again a minute later however often it had paid for nothing, and had the machines each time.
+#[tokio::test]
+async fn an_upstream_that_accepts_nothing_is_left_alone_while_another_serves() {
+    for (credit, tried) in [(Credit::Given, Some(0)), (Credit::Withheld, None)] {
+        let mut stage = Stage::new(Mode::Aggregated, 2);
+        for _ in 0..10 {
+            let to = stage.steward.destination(0).unwrap();
+            stage.steward.begin((0, 0), to);
+            let link = stage.link(0);
+            stage.steward.handle_report(link, Report::Ready);
+            stage.works(link, COMMON);
+            stage.ends(link, credit);
+        }
+        let other = stage.link(1);
+        stage.steward.handle_report(other, Report::Ready);
+        stage.works(other, COMMON);
+        let soon = Clock.monotonic() + Duration::from_secs(120);
+        assert_eq!(stage.steward.roster.poll_attempt(soon), tried, "{credit:?}");
+    }
 }
 
 /// They were counted nowhere but at their machine, and there only until it left.

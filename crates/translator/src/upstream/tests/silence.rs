@@ -275,3 +275,82 @@ fn a_channel_that_closed_took_the_refusal_of_a_doubtful_share_with_it() {
         assert_eq!((stage.upstream.pending(), stage.ignored().strays), (1, 1), "it may come too late");
     }
 }
+
+/// A pool that hangs up on a share of an unknown job, or says nothing to it, and that accepts ten at once was left every 40 seconds for ever.
+#[test]
+fn a_pool_that_judges_no_unknown_jobs_and_batches_was_left_again_and_again() {
+    for hangs_up in [false, true] {
+        let (mut links, mut doubt_after, mut accepted) = (0, DOUBT_AFTER, 0);
+        while accepted < 100 {
+            links += 1;
+            assert!(links <= 4, "links that accept nothing: {accepted} {doubt_after:?}");
+            let (stage, accepts) = serves_until_given_up(doubt_after, hangs_up, 20);
+            accepted += accepts;
+            doubt_after = stage.upstream.doubt_after_next();
+        }
+        assert_eq!((links, doubt_after), (4, DOUBT_AFTER_NEXT_MAX), "ten shares take 190 seconds");
+    }
+}
+
+/// What was learnt was forgotten as soon as the first easy shares of a new channel were accepted, and the pool left a minute later.
+#[test]
+fn fast_first_shares_made_a_slow_pool_one_to_doubt() {
+    let mut stage = Stage::with(UpstreamConfig { doubt_after: DOUBT_AFTER * 4, ..config() });
+    let work = works_without_judging(&mut stage);
+    for number in 1..=10 {
+        stage.submits(number, &work).unwrap();
+    }
+    stage.passes(seconds(2)).unwrap();
+    stage.accepts_all();
+    stage.events();
+    for number in 11..=19 {
+        stage.submits(number, &work).unwrap();
+        stage.sent();
+        stage.passes(seconds(12)).unwrap();
+    }
+    assert_eq!((stage.doubts, stage.upstream.doubt_after_next()), (0, DOUBT_AFTER * 4));
+}
+
+#[test]
+fn a_pool_that_accepted_nothing_with_all_patience_has_little_again() {
+    let mut patience = vec![DOUBT_AFTER];
+    while let &[.., last] = patience.as_slice()
+        && patience.len() < 6
+    {
+        // One share in an hour is never ten.
+        patience.push(serves_until_given_up(last, false, 3_600).0.upstream.doubt_after_next());
+    }
+    assert_eq!(patience, [30, 60, 120, 240, 300, 30].map(seconds));
+}
+
+/// One connection with a share after each pause, of which ten are accepted at once, and how many were.
+fn serves_until_given_up(doubt_after: Duration, hangs_up: bool, pause: u64) -> (Stage, u64) {
+    let mut stage = Stage::with(UpstreamConfig { doubt_after, ..config() });
+    let work = works_without_judging(&mut stage);
+    for sent in 1..=100 {
+        stage.submits(sent, &work).unwrap();
+        if sent % SRI_BATCH == 0 {
+            stage.accepts_all();
+            stage.events();
+        }
+        brings_job(&mut stage, 2 + u32::try_from(sent).unwrap());
+        stage.sent();
+        if stage.passes(seconds(pause)).is_err() || (hangs_up && stage.doubts > 0) {
+            return (stage, sent / SRI_BATCH * SRI_BATCH);
+        }
+    }
+    (stage, 100)
+}
+
+/// Work on a connection to a pool that judges no shares of unknown jobs.
+fn works_without_judging(stage: &mut Stage) -> ChannelWork {
+    stage.judges = false;
+    stage.hears(success(MiningSuccessFlags::NONE)).unwrap();
+    stage.event();
+    let request = stage.asks(7);
+    stage.hears(opened(request, 2, 1)).unwrap();
+    stage.event();
+    stage.hears(job(2, 1, None)).unwrap();
+    stage.hears(tip(2, 1, 1)).unwrap();
+    stage.work()
+}

@@ -1,5 +1,8 @@
 //! When an upstream is to be left, and when it is not yet.
 
+use bitcoin::opcodes::all::OP_CHECKSIG;
+
+use super::super::super::declarator::{OUTPUTS_LEN_MAX, OUTPUTS_SIGOPS_MAX};
 use super::*;
 
 #[test]
@@ -146,11 +149,22 @@ fn a_declarator_that_has_come_through_its_trouble_may_have_some_again() {
 fn outputs_that_no_coinbase_of_ours_could_pay_end_the_upstream_before_it_is_used() {
     let other = ScriptBuf::from_bytes(vec![0x52]);
     let unspendable = ScriptBuf::from_bytes(vec![0x6a, 1, 7]);
+    let long = |len| ScriptBuf::from_bytes(vec![0x51; len]);
+    let (sigops, checks) = (OUTPUTS_SIGOPS_MAX + 1, vec![OP_CHECKSIG.to_u8(); OUTPUTS_SIGOPS_MAX + 1]);
+    let len = 1 + (9 + payout().len()) + (9 + sigops);
     for (outputs, error) in [
         (vec![], UpstreamError::Outputs),
         (vec![(0, ScriptBuf::new())], UpstreamError::Outputs),
         (vec![(0, unspendable.clone())], UpstreamError::Outputs),
         (vec![(0, payout()), (1, other.clone())], UpstreamError::OutputValues),
+        (
+            vec![(0, long(OUTPUTS_LEN_MAX))],
+            UpstreamError::OutputsTooLarge { len: OUTPUTS_LEN_MAX + 12, sigops: 0 },
+        ),
+        (
+            vec![(0, payout()), (0, ScriptBuf::from_bytes(checks))],
+            UpstreamError::OutputsTooLarge { len, sigops },
+        ),
     ] {
         let mut world = World::new(Mode::FullTemplate);
         world.set_up();
@@ -163,6 +177,10 @@ fn outputs_that_no_coinbase_of_ours_could_pay_end_the_upstream_before_it_is_used
     let valued = [(0, payout()), (1, other.clone())];
     assert_eq!(world.token_with(4, b"four", &valued), Err(UpstreamError::OutputValues));
     assert_eq!(world.event(), None, "nor while it is");
+    let mut world = World::new(Mode::FullTemplate);
+    world.set_up();
+    world.open();
+    assert_eq!(world.token_with(1, b"one", &[(0, long(OUTPUTS_LEN_MAX - 12))]), Ok(()), "not a byte more");
     let mut world = World::ready(Mode::FullTemplate);
     world.propose(10, 1);
     world.token_with(4, b"four", &[(0, payout()), (0, unspendable), (0, other)]).unwrap();
