@@ -1,7 +1,6 @@
 //! The log with its thread: who wakes when, what waits, and that acknowledgements stop with the disk.
 
 use std::io;
-use std::sync::atomic::AtomicUsize;
 
 use adit_channel::ShareRecord;
 
@@ -163,23 +162,27 @@ async fn what_is_queued_when_the_last_handle_is_dropped_becomes_durable() {
     assert_eq!((again.boot, again.recovered.end), (1, Position(50)));
 }
 
+/// How far the numbers of one connection's records are from those of the next.
+const APART: u64 = 1 << 24;
+
 /// Appends from several connections until the log stops; gives back for each how many records it had sent and saw acknowledged.
+///
+/// However many that takes: the writer may find so much in its queue that hundreds of appends share a commit.
 async fn load_until_stopped(log: ShareLog) -> Vec<(u64, u64)> {
-    let next_number = Arc::new(AtomicUsize::new(0));
     let tasks = (0..4_u64).map(|connection| {
-        let (log, next_number) = (log.clone(), Arc::clone(&next_number));
+        let log = log.clone();
         tokio::spawn(async move {
             let (done, watch) = completion();
             let mut sent = 0;
-            while next_number.fetch_add(1, Ordering::Relaxed) < 400 {
-                let batch = records(connection * 1000 + sent..connection * 1000 + sent + 1 + connection);
+            loop {
+                let first = connection * APART + sent;
+                let batch = records(first..first + 1 + connection);
                 sent += batch.len() as u64;
                 if log.append(&batch, &done).await.is_err() {
-                    break;
+                    return (sent, watch);
                 }
                 tokio::task::yield_now().await;
             }
-            (sent, watch)
         })
     });
     let tasks: Vec<_> = tasks.collect();
@@ -197,14 +200,14 @@ fn check(storage: &FaultyStorage, connections: &[(u64, u64)]) {
     let found = found(storage);
     let mut expected = 0;
     for (connection, &(sent, acknowledged)) in (0..).zip(connections) {
-        let own = found.iter().filter(|share| u64::from(share.sequence_number.0) / 1000 == connection);
+        let own = found.iter().filter(|share| u64::from(share.sequence_number.0) / APART == connection);
         let own: Vec<_> = own.cloned().collect();
         let count = own.len() as u64;
         assert!(
             acknowledged <= count && count <= sent,
             "{acknowledged} acknowledged, {count} found, {sent} sent"
         );
-        assert_eq!(own, records(connection * 1000..connection * 1000 + count));
+        assert_eq!(own, records(connection * APART..connection * APART + count));
         expected += own.len();
     }
     assert_eq!(found.len(), expected);
