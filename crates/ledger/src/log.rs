@@ -22,8 +22,8 @@ pub struct LogConfig {
     pub instance: u16,
     /// The size at which a new segment file is begun, in bytes; at most [`crate::segment::SEGMENT_BYTES_MAX`].
     pub segment_bytes: u64,
-    /// How long the writer rests after a commit of fewer than [`Self::COMPANY`] records. Those that come meanwhile share the next one, and
-    /// its sync and its wake-ups with it; an acknowledgement is delayed by as much at the most, and not at all after a quiet time.
+    /// How long the writer rests after a commit, unless that was full. The records that come meanwhile share the next one, and its sync,
+    /// their wake-ups and their acknowledgements with it; one of these is delayed by as much at the most, and not at all after a quiet time.
     pub commit_rest: Duration,
     /// How many appends may wait for the writer, at least one; each holds at most [`EncodedRecords::LEN_MAX`] bytes. When the queue is
     /// full, callers wait.
@@ -31,9 +31,6 @@ pub struct LogConfig {
 }
 
 impl LogConfig {
-    /// So many records share the cost of a commit that there is no point in gathering more.
-    pub const COMPANY: u32 = 64;
-
     /// Segments of 64 MiB, rests of five milliseconds, and 4096 appends in the queue (110 MiB at the very most, usually one).
     #[must_use]
     pub const fn new(instance: u16) -> Self {
@@ -236,13 +233,13 @@ fn write_until_closed<S: Storage>(
         counters.end.store(writer.next_position().0, Ordering::Release);
         counters.commits.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(frame.file_bytes(), Ordering::Relaxed);
-        let has_company = frame.records() >= LogConfig::COMPANY;
+        let was_full = frame.is_full();
         frame.clear();
         for (done, records) in waiting.drain(..) {
             done.advance(records);
         }
-        // Under load the time of a sync gathers enough for the next commit, and a rest would only slow its connections down.
-        if !has_company && !commit_rest.is_zero() {
+        // Where a commit was full, enough for the next one waits already.
+        if !was_full && !commit_rest.is_zero() {
             thread::sleep(commit_rest);
         }
     }

@@ -71,17 +71,20 @@ async fn records_that_come_while_the_writer_rests_share_a_commit() {
     assert_eq!(log.progress().commits, 2);
 }
 
-#[tokio::test]
-async fn no_rest_follows_a_commit_that_had_company() {
-    let storage = FaultyStorage::default();
-    let config = LogConfig { commit_rest: Duration::from_secs(3600), ..LogConfig::new(1) };
-    let company = u64::from(LogConfig::COMPANY);
-    let Opened { log, .. } = open_log(&storage, config);
-    let (done, mut watch) = completion();
-    log.append(&records(0..company), &done).await.unwrap();
-    reach(&mut watch, company).await;
-    log.append(&[record(company)], &done).await.unwrap();
-    reach(&mut watch, company + 1).await;
+#[test]
+fn no_rest_follows_a_commit_that_was_full() {
+    let (writer, _) = Writer::open(FaultyStorage::default(), 1, 64 << 20, NOW).unwrap();
+    let (queue, waiting) = mpsc::channel(4096);
+    let (counters, (done, _watch)) = (Counters::default(), completion());
+    let (mut frame, batch) = (CommitFrame::default(), records(0..100));
+    while !frame.is_full() {
+        let (records, _) = EncodedRecords::encode(&batch);
+        frame.push(&records);
+        queue.try_send(Append { records, done: done.clone() }).unwrap();
+    }
+    drop(queue);
+    write_until_closed(writer, waiting, &counters, Duration::from_secs(3600)).unwrap();
+    assert_eq!(counters.commits.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
