@@ -1,5 +1,6 @@
 //! One connection to an upstream, in a task of its own.
 
+use core::future::pending;
 use core::time::Duration;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -32,11 +33,11 @@ const SHARES_MAX: usize = 16_384;
 /// Blocks that may wait for a link that is busy; they go before all shares.
 const BLOCKS_MAX: usize = 1_024;
 
-/// Shares that are sent up at once.
+/// Shares that there is room for from the beginning, when they are sent up at once.
 const SHARES_BATCH: usize = 256;
 
-/// How long shares are gathered after others went up, so that in busy times one write carries many. After a quiet time none waits, and a block
-/// never does.
+/// How long shares are left to gather after others went up, so that in busy times one wake-up and one write serve many. After a quiet time none
+/// waits, and a block never does.
 const GATHERING: Duration = Duration::from_millis(5);
 
 /// How long an upstream may take to hear the last of a link that is given up.
@@ -176,12 +177,13 @@ struct Submitted {
 }
 
 impl Submitted {
-    /// Waits for what comes next, and takes a batch.
-    async fn recv(&mut self, gathered: &mut Vec<Up>) {
+    /// Waits for what comes next: a block, or a share if they are due. A share that is not due wakes nobody up.
+    async fn recv(&mut self, shares_are_due: bool) -> Up {
         tokio::select! {
             biased;
-            Some(up) = self.blocks.recv() => gathered.push(up),
-            _ = self.shares.recv_many(gathered, SHARES_BATCH) => {}
+            Some(up) = self.blocks.recv() => up,
+            Some(up) = self.shares.recv(), if shares_are_due => up,
+            else => pending().await,
         }
     }
 
@@ -312,21 +314,18 @@ impl Desk {
         };
         // The deadlines of the setup run from when there is somebody to answer.
         *upstream = Speaker::new(to, Clock.monotonic());
-        let (mut timer, mut gathered_until) = (Timer::default(), Clock.monotonic());
+        let (mut timer, mut shares_due) = (Timer::default(), Clock.monotonic());
         let mut tally_due = Clock.monotonic() + TALLY_INTERVAL;
         loop {
             self.take_events(upstream);
             if self.tell().is_err() {
                 return Ok(());
             }
-            if self.submit_due(upstream, gathered_until) {
-                gathered_until = Clock.monotonic() + GATHERING;
-            }
             connection.queue(upstream)?;
-            let gathered = (!self.gathered.is_empty()).then_some(gathered_until);
+            let shares_wait = Some(shares_due).filter(|&due| due > Clock.monotonic());
             let (new_work, has_reports) = self.waiting();
             let intake = self.intake();
-            let times = [upstream.poll_timeout(), gathered, new_work, Some(tally_due)];
+            let times = [upstream.poll_timeout(), shares_wait, new_work, Some(tally_due)];
             timer.set(times.into_iter().flatten().min());
             tokio::select! {
                 biased;
@@ -353,7 +352,11 @@ impl Desk {
                         return Ok(());
                     }
                 },
-                () = shares.recv(&mut self.gathered) => {}
+                up = shares.recv(shares_wait.is_none()) => {
+                    self.gathered.push(up);
+                    self.send_rest(upstream, shares);
+                    shares_due = Clock.monotonic() + GATHERING;
+                }
                 () = has_room(&self.reports), if has_reports => {}
                 io = connection.io(intake) => {
                     io?;
@@ -385,19 +388,6 @@ impl Desk {
     fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut Submitted) {
         shares.take_rest(&mut self.gathered);
         self.submit(upstream);
-    }
-
-    /// Sends up what was gathered, if it is time; whether it was.
-    fn submit_due(&mut self, upstream: &mut Speaker, until: Monotonic) -> bool {
-        let is_urgent = |up: &Up| up.share.is_block;
-        let is_due = !self.gathered.is_empty()
-            && (self.gathered.len() >= SHARES_BATCH
-                || Clock.monotonic() >= until
-                || self.gathered.iter().any(is_urgent));
-        if is_due {
-            self.submit(upstream);
-        }
-        is_due
     }
 
     fn obey(&mut self, upstream: &mut Speaker, command: Command) {

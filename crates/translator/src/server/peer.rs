@@ -44,6 +44,9 @@ const DEAF_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a machine's numbers are noted at most.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long they may lack what came within that time. A machine that goes on is noted when it says the next thing, and needs no wake-up for it.
+const REPORT_REST: Duration = Duration::from_secs(5);
+
 /// How old they become at most, but for the time to the next job, while it says nothing: its speed fades away over minutes.
 const REPORT_AGE: Duration = Duration::from_secs(30);
 
@@ -190,11 +193,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let registry = &self.hall.registry;
             self.machine.handle_line(line, &mut &*registry, Clock.now())?;
         }
-        // A machine that says something now and then is noted at once. Only one that goes on within the second needs a timer for the rest.
-        let due = self.reported + REPORT_INTERVAL;
-        if Clock.monotonic() >= due {
+        // A machine that says something now and then is noted at once. Only what one says within a second of that may need a timer.
+        if Clock.monotonic() >= self.reported + REPORT_INTERVAL {
             self.report();
         } else {
+            let due = self.reported + REPORT_REST;
             self.report_due = Some(self.report_due.map_or(due, |other| other.min(due)));
         }
         Ok(())

@@ -20,7 +20,7 @@ use crate::status::ShareCounts;
 pub(super) struct Slot {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    /// At most a second old while the machine submits shares.
+    /// At most a second old when a share comes; what came since is in it some seconds later.
     report: Mutex<Option<Report>>,
     /// Hashes a second.
     pub(super) nominal: AtomicU64,

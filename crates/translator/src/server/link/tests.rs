@@ -3,6 +3,7 @@
 use adit_share::Extranonce;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
 use crate::job::Route;
@@ -113,6 +114,45 @@ async fn hears(stream: &mut TcpStream, what: &str) {
     }
 }
 
+/// A share of that work on its way up.
+fn up(source: Source, is_block: bool) -> Up {
+    let share = Share {
+        route: Route { link: 1, key: 0, source },
+        nonce: 7,
+        ntime: 1_700_000_000,
+        version: 0x2000_0000,
+        extranonce: Extranonce::join(&[0; 8], &[]),
+        work: Work::from_hashes(1),
+        is_block,
+        worker: None,
+    };
+    Up { machine: 1, share }
+}
+
+#[test]
+fn a_share_that_is_not_due_wakes_nobody_and_a_block_does() {
+    let ((shares, submitted), (blocks, found)) = (mpsc::channel(2), mpsc::channel(1));
+    let mut submitted = Submitted { shares: submitted, blocks: found };
+    let source = Source { channel: 1, job: 1, generation: 1 };
+    let mut waits = task::spawn(submitted.recv(false));
+    assert_pending!(waits.poll());
+    shares.try_send(up(source, false)).unwrap();
+    assert!(!waits.is_woken());
+    blocks.try_send(up(source, true)).unwrap();
+    assert!(waits.is_woken());
+    assert!(assert_ready!(waits.poll()).share.is_block);
+    drop(waits);
+
+    let mut rest = Vec::new();
+    submitted.take_rest(&mut rest);
+    assert_eq!(rest.len(), 1, "the share has waited");
+    let mut waits = task::spawn(submitted.recv(true));
+    assert_pending!(waits.poll());
+    shares.try_send(up(source, false)).unwrap();
+    assert!(waits.is_woken());
+    assert!(!assert_ready!(waits.poll()).share.is_block);
+}
+
 /// So a found block was queued and not sent, for as long as the steward was busy.
 #[tokio::test]
 async fn nothing_was_written_while_many_reports_waited() {
@@ -177,17 +217,7 @@ async fn a_found_block_waited_behind_new_jobs() {
     hears(&mut stream, "77").await;
     let Source { channel, job, generation } = work.source;
     let newest = Source { channel, job: job + 7, generation: generation + 7 };
-    let share = Share {
-        route: Route { link: 1, key: 0, source: newest },
-        nonce: 7,
-        ntime: 1_700_000_000,
-        version: 0x2000_0000,
-        extranonce: Extranonce::join(&[0; 8], &[]),
-        work: Work::from_hashes(1),
-        is_block: true,
-        worker: None,
-    };
-    link.blocks.try_send(Up { machine: 1, share }).unwrap();
+    link.blocks.try_send(up(newest, true)).unwrap();
     hears(&mut stream, "mining.submit").await;
     let mut told = Vec::new();
     while told.last() != Some(&newest) {
