@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use adit_transport::AuthorityPublicKey;
+use socket2::SockRef;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{timeout, timeout_at};
 
@@ -119,7 +120,7 @@ async fn dial(address: &str, candidates: &[SocketAddr]) -> Result<TcpStream, Con
     };
     let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
     let stream = reached.map_err(unreachable)?;
-    socket::prepare(&stream).map_err(unreachable)?;
+    socket::prepare(&SockRef::from(&stream)).map_err(unreachable)?;
     Ok(stream)
 }
 

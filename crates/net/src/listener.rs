@@ -42,6 +42,8 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     is_handed_over: bool,
+    /// Whether those who connect have their options from the beginning.
+    prepares: bool,
     admission: Admission,
     told: Told,
     /// The next pause; [`BACKOFF_MIN`] while all is well.
@@ -134,6 +136,11 @@ impl Bound {
 
     fn into_listener(self, admission: Admission) -> io::Result<Listener> {
         let Self { socket, address, is_handed_over } = self;
+        // Whoever has connected to a socket that was handed over did so before it could be given options.
+        let prepares = socket::ARE_INHERITED && !is_handed_over;
+        if prepares {
+            socket::prepare(&SockRef::from(&socket))?;
+        }
         if !is_handed_over {
             socket.listen(BACKLOG)?;
         }
@@ -141,7 +148,7 @@ impl Bound {
         let socket = TcpListener::from_std(socket.into())?;
         let address = socket.local_addr().unwrap_or(address);
         let told = Told::default();
-        Ok(Listener { socket, address, is_handed_over, admission, told, backoff: BACKOFF_MIN })
+        Ok(Listener { socket, address, is_handed_over, prepares, admission, told, backoff: BACKOFF_MIN })
     }
 
     /// Closes the connection of whoever comes, so that he goes elsewhere; never returns. Cancel safe.
@@ -229,7 +236,8 @@ impl Listener {
                     continue;
                 }
             };
-            match socket::prepare(&stream) {
+            let prepared = if self.prepares { Ok(()) } else { socket::prepare(&SockRef::from(&stream)) };
+            match prepared {
                 Ok(()) => return Accepted { stream, peer, at: Clock.monotonic(), permit },
                 // The peer is gone already: some systems refuse options on a socket that was reset.
                 Err(error) => tracing::debug!(%peer, %error, "socket options refused"),
@@ -399,6 +407,33 @@ mod tests {
         let bound = Bound::handed_over(supervisor.try_clone().unwrap()).unwrap();
         let mut listener = bound.listen(Limits::default()).unwrap();
         assert_eq!(listener.accept().await.peer, between.local_addr().unwrap());
+    }
+
+    /// One that came to a socket before it was handed over has none from that.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn all_peers_have_their_options_whoever_made_the_listening_socket() {
+        let supervisor = std::net::TcpListener::bind(loopback()).unwrap();
+        let _early = TcpStream::connect(supervisor.local_addr().unwrap()).await.unwrap();
+        let handed_over = Bound::handed_over(supervisor).unwrap();
+        let bound = Bound::new(loopback()).unwrap();
+        for (bound, inherits) in [(handed_over, false), (bound, true)] {
+            let mut listener = bound.listen(Limits::default()).unwrap();
+            let _peer = TcpStream::connect(listener.address()).await.unwrap();
+            assert_eq!(SockRef::from(&listener.socket).tcp_nodelay().unwrap(), inherits);
+            let accepted = listener.accept().await;
+            let given = SockRef::from(&accepted.stream);
+            let ours = TcpStream::connect(listener.address()).await.unwrap();
+            socket::prepare(&SockRef::from(&ours)).unwrap();
+            let options = |socket: &SockRef<'_>| {
+                let keepalive = (socket.keepalive().unwrap(), socket.tcp_keepalive_time().unwrap());
+                let probes =
+                    (socket.tcp_keepalive_interval().unwrap(), socket.tcp_keepalive_retries().unwrap());
+                let limits = (socket.tcp_user_timeout().unwrap(), socket.tcp_notsent_lowat().unwrap());
+                (socket.tcp_nodelay().unwrap(), keepalive, probes, limits)
+            };
+            assert_eq!(options(&given), options(&SockRef::from(&ours)));
+        }
     }
 
     #[tokio::test]

@@ -21,9 +21,11 @@ const UNCONFIRMED_MAX: Duration = Duration::from_secs(60);
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_MAX: u32 = 16 * 1024;
 
-/// Prepares a connected socket: no delay of small writes, dead peers noticed, little queued out of sight.
-pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+/// Whether a connection has the options of the socket that accepted it. Thousands who come at once are spared seven calls each.
+pub(crate) const ARE_INHERITED: bool = cfg!(target_os = "linux");
+
+/// Prepares a connected socket, or one that is about to listen: no delay of small writes, dead peers noticed, little queued out of sight.
+pub(crate) fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_AFTER)
@@ -68,7 +70,7 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         SockRef::from(&peer).set_send_buffer_size(4_096).unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        prepare(&stream).unwrap();
+        prepare(&SockRef::from(&stream)).unwrap();
         keep_little_unread(&stream).unwrap();
         let (mut taken, piece) = (0, [7; 5_000]);
         while let Ok(sent) = timeout(Duration::from_millis(300), peer.write(&piece)).await {
