@@ -49,6 +49,10 @@ const OPENING_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a server has to settle before its memory is read.
 const SETTLING: Duration = Duration::from_secs(1);
 
+/// Shares after which a connection with several channels rests: this pool remembers about a million of a tip for all of them together, and
+/// refuses what comes then. A channel that is alone has its older ones forgotten with their jobs.
+const SHARES_OF_A_TIP: u64 = 900_000;
+
 /// What a run does.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -208,6 +212,16 @@ impl Crowd {
         Ok(Opened { handshakes, stranger_each, opening, resident: subject.resident()? })
     }
 
+    /// Waits until everybody has submitted shares for long enough, or as many as can be had of a tip.
+    async fn until_enough(&self, end: Monotonic) {
+        let Plan { shares, connections, channels, .. } = self.run.plan;
+        if shares != Shares::Saturated || channels == 1 {
+            return sleep_until(end).await;
+        }
+        let enough = SHARES_OF_A_TIP * connections as u64;
+        self.until(end - Clock.monotonic(), |tally| tally.submitted >= enough).await;
+    }
+
     /// Submits shares for as long as planned, with new tips spread over that time.
     async fn mine(&self, subject: &mut Subject<'_>) -> Result<Mined, LoadError> {
         let (cpu, start) = (subject.cpu()?, Clock.monotonic());
@@ -224,7 +238,7 @@ impl Crowd {
             Some(flooding) => self.take_turns(flooding, duration).await?,
             None => None,
         };
-        sleep_until(start + duration).await;
+        self.until_enough(start + duration).await;
         let for_ever = self.run.plan.unanswered_for_ever();
         let per_second = self.rest(start, |tally| tally.unanswered() <= for_ever).await;
         let spent = cpu.spent()?;
