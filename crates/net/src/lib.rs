@@ -31,7 +31,7 @@ pub use clock::Clock;
 pub use connection::{Connection, DISCARD_MAX, Intake, Io, IoError, OutboxLimits, QueueError, READ_MAX};
 pub use handshake::{HANDSHAKE_PATIENCE, HandshakeError, HandshakeLane, initiate};
 pub use limits::{Limits, RESERVED_DESCRIPTORS, raise_descriptor_limit};
-pub use listener::{Accepted, BACKOFF_MAX, BACKOFF_MIN, BindError, Bound, Listener};
+pub use listener::{Accepted, BACKOFF_MAX, BACKOFF_MIN, BindError, Bound, Listener, note_panic};
 pub use rng::OsRng;
 pub use shutdown::{Draining, Shutdown};
 pub use socket::keep_little_unread;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinError;
 use tokio::time::sleep;
 
 use crate::admission::{Admission, Permit, Place, Refused};
@@ -280,6 +281,13 @@ impl Listener {
             self.backoff = BACKOFF_MIN;
             tracing::info!("accepting goes on");
         }
+    }
+}
+
+/// Tells the operator of a connection whose task has panicked, which costs that connection and no other.
+pub fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(panic) = ended {
+        tracing::error!(%panic, "connection failed by a fault of ours");
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use adit_channel::TokenKey;
 use adit_net::{
     Admission, BindError, Bound, Clock, Draining, HandshakeLane, Limits, OutboxLimits, Shutdown,
-    background_runtime, raise_descriptor_limit,
+    background_runtime, note_panic, raise_descriptor_limit,
 };
 use adit_node::Node;
 use adit_pool::server::FoundBlocks;
@@ -29,7 +29,7 @@ use adit_share::Tip;
 use adit_transport::Identity;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout_at;
 
 pub use self::judge::CHECKS_AT_ONCE;
@@ -299,11 +299,5 @@ async fn serve(
                 clients.spawn(peer::serve(accepted, Arc::clone(hall), share, draining.clone()));
             }
         }
-    }
-}
-
-fn note_panic(ended: Result<(), JoinError>) {
-    if let Err(panic) = ended {
-        tracing::error!(%panic, "connection failed by a fault of ours");
     }
 }

@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use adit_net::{
-    BindError, Bound, Clock, Draining, HandshakeLane, Limits, Listener, OutboxLimits, Shutdown,
+    BindError, Bound, Clock, Draining, HandshakeLane, Limits, Listener, OutboxLimits, Shutdown, note_panic,
     raise_descriptor_limit,
 };
 use adit_share::{Block, Template, Tip};
 use adit_transport::Identity;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{timeout, timeout_at};
 
 use super::Offers;
@@ -277,10 +277,4 @@ async fn accept(mut listener: Listener, hall: Arc<Hall>, mut draining: Draining)
         note_panic(ended);
     }
     clients.shutdown().await;
-}
-
-fn note_panic(ended: Result<(), JoinError>) {
-    if let Err(panic) = ended {
-        tracing::error!(%panic, "connection failed by a fault of ours");
-    }
 }

@@ -5,9 +5,9 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_ledger::ShareSink;
-use adit_net::{Admission, BindError, Bound, Clock, Draining, Listener, Shutdown};
+use adit_net::{Admission, BindError, Bound, Clock, Draining, Listener, Shutdown, note_panic};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout_at};
 
 use super::outage::Supply;
@@ -164,10 +164,4 @@ async fn see_out(mut peers: JoinSet<()>) -> usize {
     }
     peers.shutdown().await;
     cut_off
-}
-
-fn note_panic(ended: Result<(), JoinError>) {
-    if let Err(panic) = ended {
-        tracing::error!(%panic, "connection failed by a fault of ours");
-    }
 }
