@@ -8,6 +8,7 @@ use core::str::FromStr;
 use core::time::Duration;
 use std::io;
 
+use adit_net::{ConnectError, connect_plain};
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 use serde::Deserialize;
@@ -84,12 +85,17 @@ impl FromStr for ZmqAddress {
 
 impl fmt::Display for ZmqAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "tcp://[{host}]:{port}") } else { write!(f, "tcp://{host}:{port}") }
+        write!(f, "tcp://{}", self.place())
     }
 }
 
 impl ZmqAddress {
+    /// `host:port`, as it is dialled.
+    fn place(&self) -> String {
+        let Self { host, port } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     /// The address from this machine, of a publisher that says itself that it listens here; `None` if that is another machine.
     fn seen_from_here(self) -> Option<Self> {
         let ip = match self.host.as_str() {
@@ -121,6 +127,8 @@ pub(crate) fn discovered(notifications: &[Notification]) -> Option<ZmqAddress> {
 /// Why no more blocks are told.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ZmqError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error("connection broke: {0}")]
     Broken(#[from] io::Error),
     #[error("no greeting within {} s", GREETING_PATIENCE.as_secs())]
@@ -142,8 +150,9 @@ pub(crate) struct Subscription<S = TcpStream> {
 impl Subscription {
     /// Connects to a publisher and subscribes.
     pub(crate) async fn open(address: &ZmqAddress) -> Result<Self, ZmqError> {
-        let connect = TcpStream::connect((address.host.as_str(), address.port));
-        let stream = timeout(GREETING_PATIENCE, connect).await.map_err(|_| ZmqError::Late)??;
+        let place = address.place();
+        let stream = timeout(GREETING_PATIENCE, connect_plain(&place)).await;
+        let stream = stream.map_err(|_| ZmqError::Late)??;
         Self::greet(stream).await
     }
 }

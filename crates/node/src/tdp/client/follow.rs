@@ -6,7 +6,7 @@ use core::pin::pin;
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_net::{Clock, ConnectError, Connection, Intake, Io, IoError, QueueError, Timer, connect};
+use adit_net::{Clock, ConnectError, Connection, Intake, Io, IoError, QueueError, Timer, at_once, connect};
 use adit_share::Template;
 use adit_transport::OpenError;
 use adit_units::{Height, Monotonic, TemplateId};
@@ -367,19 +367,27 @@ impl Follower {
             biased;
             Some(request) = self.requests.recv() => self.handle_request(line, request),
             Some(judged) = checks.join_next() => self.handle_judged(line, judged),
-            () = timer.fired() => client.handle_timeout(Clock.now())?,
-            done = connection.io(Intake::Open) => {
-                if let Io::Read(_) = done? {
-                    client.handle_sign_of_life(Clock.monotonic());
-                    let taken = take_frames(client, connection);
-                    // What came before an error counts.
-                    self.handle_events(line);
-                    line.answer_pulses();
-                    taken?;
+            () = timer.fired() => {
+                // After a pause of the whole process, what the provider has said in time waits to be read, and counts.
+                if let Some(done) = at_once(connection.io(Intake::Open)).await {
+                    self.hear(line, done?)?;
                 }
+                line.client.handle_timeout(Clock.now())?;
             }
+            done = connection.io(Intake::Open) => self.hear(line, done?)?,
         }
         Ok(())
+    }
+
+    /// Takes what has come.
+    fn hear(&mut self, line: &mut Line, done: Io) -> Result<(), End> {
+        let Io::Read(_) = done else { return Ok(()) };
+        line.client.handle_sign_of_life(Clock.monotonic());
+        let taken = take_frames(&mut line.client, &mut line.connection);
+        // What came before an error counts.
+        self.handle_events(line);
+        line.answer_pulses();
+        taken
     }
 
     fn handle_events(&mut self, line: &mut Line) {

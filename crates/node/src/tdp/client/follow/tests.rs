@@ -88,28 +88,67 @@ async fn mute(listener: adit_net::Listener, identity: Arc<Identity>, offers: wat
     }
 }
 
-/// After a quiet minute the task turned without end and never read its socket again: no tip came, and no block went out.
-#[tokio::test]
-async fn a_provider_that_gives_no_signs_of_life_is_still_heard_after_quiet_minutes() {
+/// Where a provider listens, as whom, and how it is reached.
+fn provider() -> (Arc<Identity>, adit_net::Listener, adit_net::Url) {
     let keys = AuthorityKeyPair::generate(&mut OsRng);
     let (from, until) = (UnixTime::default(), UnixTime::from_secs(u32::MAX));
     let identity = Identity::new(&keys, StaticKeyPair::generate(&mut OsRng), from, until).unwrap();
     let bound = Bound::new(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let listener = bound.listen(provider_limits()).unwrap();
-    let address = listener.address();
+    let (address, key) = (listener.address(), keys.public_key());
+    let url = adit_net::Url::new(address.ip().to_string(), address.port(), Some(key)).unwrap();
+    (Arc::new(identity), listener, url)
+}
+
+/// Who follows it, and the way to ask him.
+fn follower(url: adit_net::Url, board: Arc<Board>) -> (mpsc::Sender<Request>, Follower) {
+    let (asks, requests) = mpsc::channel(1);
+    let (config, absence) = (TdpConfig::new(url, bitcoin::Network::Regtest), String::new());
+    let (memory, habit) = (Memory::default(), Habit::default());
+    (asks, Follower { absence, config, board, requests, memory, habit })
+}
+
+/// What it had said in time was in the socket, and was not read any more.
+#[tokio::test]
+async fn a_provider_was_taken_for_dead_because_the_process_had_been_stopped() {
+    let (identity, mut listener, url) = provider();
+    let (_asks, mut follower) = follower(url, Arc::new(Board::new("stopped".to_owned())));
+    let following = tokio::spawn(async move { follower.connection().await });
+    let lane = HandshakeLane::start(1).unwrap();
+    let adit_net::Accepted { stream, at, permit: _permit, .. } = listener.accept().await;
+    let outbox = ProviderConfig::new(listener.address()).outbox;
+    let mut connection = lane.respond(stream, identity, at + HANDSHAKE_PATIENCE, outbox).await.unwrap();
+    let mut chain = Devnet::new(&DevnetConfig::new([1; 32]), Clock.now());
+    let offers = Offers::first(Clock.unix(), Arc::new(chain.template(Clock.now())));
+    let mut session = Session::new(1, Arc::new(offers), Clock.now());
+    while session.frames().is_empty() {
+        connection.read().await.unwrap();
+        while let Some(frame) = connection.next_frame(|header| session.frame_limit(header)).unwrap() {
+            session.handle_frame(frame, Clock.now()).unwrap();
+        }
+    }
+    tokio::time::pause();
+    connection.queue(session.frames()).unwrap();
+    connection.flush().await.unwrap();
+    tokio::time::advance(super::super::SETUP_PATIENCE * 2).await;
+    connection.read().await.expect("it goes on with what it wants of templates");
+    following.abort();
+}
+
+/// After a quiet minute the task turned without end and never read its socket again: no tip came, and no block went out.
+#[tokio::test]
+async fn a_provider_that_gives_no_signs_of_life_is_still_heard_after_quiet_minutes() {
+    let (identity, listener, url) = provider();
     let config = DevnetConfig { pace: Pace::Fixed(Work::from_hashes(2)), ..DevnetConfig::new([1; 32]) };
     let mut chain = Devnet::new(&config, Clock.now());
     let template = Arc::new(chain.template(Clock.now()));
     let (publish, offers) = watch::channel(Arc::new(Offers::first(Clock.unix(), Arc::clone(&template))));
-    let server = tokio::spawn(mute(listener, Arc::new(identity), offers));
+    let server = tokio::spawn(mute(listener, identity, offers));
 
     let board = Arc::new(Board::new("mute".to_owned()));
     let (mut templates, mut tips) = (board.templates(), board.tips());
-    let (_requests, requests) = mpsc::channel(1);
-    let url = adit_net::Url::new(address.ip().to_string(), address.port(), Some(keys.public_key())).unwrap();
-    let habit = Habit { unasked_until: Some(Clock.monotonic() + UNASKED_FOR), ..Habit::default() };
-    let (config, absence) = (TdpConfig::new(url, bitcoin::Network::Regtest), String::new());
-    let mut follower = Follower { absence, config, board, requests, memory: Memory::default(), habit };
+    let (_requests, mut follower) = follower(url, board);
+    follower.habit.unasked_until = Some(Clock.monotonic() + UNASKED_FOR);
     let following = tokio::spawn(async move { follower.connection().await });
     timeout(Duration::from_secs(60), templates.wait_for(Option::is_some)).await.unwrap().unwrap();
 
