@@ -220,10 +220,18 @@ fn quirks(path: &str, names: Option<&[String]>, mistakes: &mut Vec<Mistake>) -> 
     named.map_err(|error| mistakes.push(Mistake::at(path, error.to_string()))).ok()
 }
 
+/// The most terahashes a second that can be written down.
+const TERAHASHES_MAX: u64 = u64::MAX / 1_000_000_000_000;
+
 /// A speed in terahashes a second, of which a trillionth is a hash.
 fn terahashes(path: &str, text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Hashrate> {
     let trillionths = difficulty(path, text, mistakes)?.to_trillionths();
-    Some(Hashrate::from_hashes_per_second(u64::try_from(trillionths).unwrap_or(u64::MAX)))
+    let Ok(hashes) = u64::try_from(trillionths) else {
+        let text = format!("{} is out of range; use at most {TERAHASHES_MAX}", text.unwrap_or_default());
+        mistakes.push(Mistake::at(path, text));
+        return None;
+    };
+    Some(Hashrate::from_hashes_per_second(hashes))
 }
 
 fn difficulty(path: &str, text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Difficulty> {
@@ -296,7 +304,7 @@ mod tests {
         assert_eq!(guess(&[]).unwrap(), FIRST_GUESS);
         let farm = Hashrate::from_hashes_per_second(110_500_000_000_000_000);
         assert_eq!(guess(&[("translator.terahashes", "110500")]).unwrap(), farm);
-        for wrong in ["0", "-1", "many"] {
+        for wrong in ["0", "-1", "many", "18446745"] {
             let error = guess(&[("translator.terahashes", wrong)]).unwrap_err();
             assert!(error.contains("--terahashes"), "{error}");
         }
