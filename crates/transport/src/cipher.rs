@@ -19,9 +19,12 @@ pub(crate) const fn sealed_len(plaintext: usize) -> usize {
 }
 
 /// The key of one direction with the number of blocks it has served; deliberately not `Clone`.
+///
+/// The key is on the heap, so that moving a connection's state about leaves no copies of it behind. As ring wants it, it takes half a
+/// kilobyte, which a peer gets with the first block: one that only shakes hands never has one.
 pub(crate) struct BlockCipher {
-    /// On the heap, so that moving a connection's state about leaves no copies of it behind.
-    key: Box<LessSafeKey>,
+    drawn: Option<Box<Secret<32>>>,
+    ready: Option<Box<LessSafeKey>>,
     next_nonce: u64,
 }
 
@@ -41,7 +44,17 @@ impl BlockCipher {
     const NONCE_END: u64 = u64::MAX;
 
     pub(crate) fn new(key: &Secret<32>) -> Self {
-        Self { key: Box::new(ring_key(key)), next_nonce: 0 }
+        let drawn = Some(Box::new(Secret::new(*key.expose())));
+        Self { drawn, ready: None, next_nonce: 0 }
+    }
+
+    /// The key as ring wants it; the bytes that it was made of are wiped.
+    fn ready(&mut self) -> &LessSafeKey {
+        let Self { drawn, ready, .. } = self;
+        ready.get_or_insert_with(|| {
+            let drawn = drawn.take().expect("the bytes are there until this was called once");
+            Box::new(ring_key(&drawn))
+        })
     }
 
     /// A cipher that has served `next_nonce` blocks already, to see it come to its end.
@@ -60,7 +73,7 @@ impl BlockCipher {
     /// Encrypts a block where it lies; the answer is its MAC.
     pub(crate) fn seal(&mut self, block: &mut [u8]) -> Result<Tag, Exhausted> {
         let nonce = self.nonce().ok_or(Exhausted)?;
-        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::empty(), block);
+        let tag = self.ready().seal_in_place_separate_tag(nonce, Aad::empty(), block);
         self.next_nonce += 1;
         // ring refuses only a block of more than 256 GiB; no nonce could serve that one either.
         tag.map_err(|_| Exhausted)
@@ -69,7 +82,7 @@ impl BlockCipher {
     /// Decrypts the block and MAC that `sealed` points at, and moves the plaintext to the front of `bytes`.
     pub(crate) fn open(&mut self, bytes: &mut [u8], sealed: RangeFrom<usize>) -> Result<(), BlockError> {
         let nonce = self.nonce().ok_or(BlockError::Exhausted)?;
-        let opened = self.key.open_within(nonce, Aad::empty(), bytes, sealed);
+        let opened = self.ready().open_within(nonce, Aad::empty(), bytes, sealed);
         opened.map_err(|_| BlockError::Tampered)?;
         self.next_nonce += 1;
         Ok(())
@@ -87,8 +100,10 @@ impl BlockCipher {
 /// ring does not wipe its keys, so a key of zeros is written over the one that goes.
 impl Drop for BlockCipher {
     fn drop(&mut self) {
-        *self.key = ring_key(&Secret::zero());
-        black_box(&mut self.key);
+        if let Some(key) = &mut self.ready {
+            **key = ring_key(&Secret::zero());
+            black_box(key);
+        }
     }
 }
 
