@@ -35,6 +35,7 @@ include "tables";
   "|---|--:|--:|--:|",
   ($crowds[] as $crowd | rows("aggregated-\($crowd)"; "\($crowd) machines")),
   row("CPU of a share of 1000 machines, one in 100 for the pool, us"; "filtered-1000"; .shares.cpu_ns_each; 1000; 1),
+  row("CPU of a share of 1000 machines that send 20 000 a second, us"; "busy-1000"; .shares.cpu_ns_each; 1000; 1),
   rows("per-machine-1000"; "1000 machines with a channel each"),
   news("late-1000"; "1000 machines that acknowledge late"),
   news("late-per-machine-1000"; "1000 machines with a channel each that acknowledge late"),

@@ -33,7 +33,7 @@ const WINDOW_TOTAL: u32 = 16_384;
 /// How often a server that is saturated by one connection has a new job on the same tip, in milliseconds; the more connections, the less
 /// often. A channel remembers only so many shares of one job (the rest are refused as `too-many-shares`), and a saturated one
 /// sends as many in an instant as a real one in a month.
-const REFRESH_EACH: u64 = 40;
+const REFRESH_EACH: u64 = 25;
 
 /// How often there is a new job at the least, in milliseconds, as from a real node.
 const REFRESH_MAX: u64 = 30_000;
