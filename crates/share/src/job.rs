@@ -157,6 +157,23 @@ impl Job {
         })
     }
 
+    /// What somebody would tell of it who has it made elsewhere: [`Self::from_parts`] makes a job of that which pays and hashes alike, and knows
+    /// of no template and no tag.
+    #[must_use]
+    pub fn parts(&self) -> JobParts<'_> {
+        JobParts {
+            id: self.id,
+            tip: self.tip,
+            min_ntime: self.min_ntime,
+            version: self.version,
+            version_rolling_allowed: self.version_rolling_allowed,
+            coinbase_prefix: self.coinbase_prefix(),
+            coinbase_suffix: self.coinbase_suffix(),
+            extranonce_len: self.extranonce_len(),
+            merkle_path: self.merkle_path.to_vec(),
+        }
+    }
+
     /// The job of that number and version with the coinbase that somebody has declared, on that tip and from that time on.
     pub(crate) fn declared(
         (id, version): (JobId, u32),
@@ -350,20 +367,6 @@ mod tests {
         fixture::template(1, fixture::tip(900_000, 0x1702_0000), 5)
     }
 
-    fn parts(job: &Job) -> JobParts<'_> {
-        JobParts {
-            id: job.id(),
-            tip: *job.tip(),
-            min_ntime: job.min_ntime(),
-            version: job.version(),
-            version_rolling_allowed: job.version_rolling_allowed(),
-            coinbase_prefix: job.coinbase_prefix(),
-            coinbase_suffix: job.coinbase_suffix(),
-            extranonce_len: job.extranonce_len(),
-            merkle_path: job.merkle_path().to_vec(),
-        }
-    }
-
     #[test]
     fn a_job_says_what_its_template_and_its_coinbase_say() {
         let template = template();
@@ -386,7 +389,7 @@ mod tests {
     fn a_job_made_of_the_parts_of_another_hashes_the_same() {
         let template = template();
         let job = Job::new(JobId(9), &template, &fixture::spec(&template, JobId(9), 3)).unwrap();
-        let copy = Job::from_parts(parts(&job)).unwrap();
+        let copy = Job::from_parts(job.parts()).unwrap();
         assert_eq!(copy, Job { template_id: None, tag: None, ..job.clone() });
         assert_eq!(copy.merkle_root(&[4; 20]), job.merkle_root(&[4; 20]));
     }
@@ -405,11 +408,11 @@ mod tests {
             let path = Arc::ptr_eq(&held.merkle_path, &other.merkle_path);
             (core::ptr::eq(held.coinbase_prefix(), other.coinbase_prefix()), path)
         };
-        let first = of(parts(&job));
-        assert_eq!(held(&of(JobParts { id: JobId(10), ..parts(&job) }), &first), (true, true));
-        let paid_elsewhere = of(JobParts { coinbase_suffix: &longer, ..parts(&job) });
+        let first = of(job.parts());
+        assert_eq!(held(&of(JobParts { id: JobId(10), ..job.parts() }), &first), (true, true));
+        let paid_elsewhere = of(JobParts { coinbase_suffix: &longer, ..job.parts() });
         assert_eq!(held(&paid_elsewhere, &first), (false, true));
-        assert_eq!(held(&of(JobParts { merkle_path: other_path, ..parts(&job) }), &first), (true, false));
+        assert_eq!(held(&of(JobParts { merkle_path: other_path, ..job.parts() }), &first), (true, false));
     }
 
     #[test]
@@ -419,13 +422,13 @@ mod tests {
         let long = vec![0; 0x1_0000];
         let error = |parts| Job::from_parts(parts).unwrap_err();
         let too_long = JobError::CoinbaseTooLong { len: 0x1_0000 };
-        assert_eq!(error(JobParts { coinbase_prefix: &long, ..parts(&job) }), too_long);
-        assert_eq!(error(JobParts { coinbase_suffix: &long, ..parts(&job) }), too_long);
+        assert_eq!(error(JobParts { coinbase_prefix: &long, ..job.parts() }), too_long);
+        assert_eq!(error(JobParts { coinbase_suffix: &long, ..job.parts() }), too_long);
         let too_long = JobError::ExtranonceTooLong { len: 33 };
-        assert_eq!(error(JobParts { extranonce_len: 33, ..parts(&job) }), too_long);
+        assert_eq!(error(JobParts { extranonce_len: 33, ..job.parts() }), too_long);
         let too_long = JobError::PathTooLong { len: 256 };
-        assert_eq!(error(JobParts { merkle_path: vec![[0; 32]; 256], ..parts(&job) }), too_long);
-        assert!(Job::from_parts(JobParts { merkle_path: vec![[0; 32]; 255], ..parts(&job) }).is_ok());
+        assert_eq!(error(JobParts { merkle_path: vec![[0; 32]; 256], ..job.parts() }), too_long);
+        assert!(Job::from_parts(JobParts { merkle_path: vec![[0; 32]; 255], ..job.parts() }).is_ok());
     }
 
     #[test]

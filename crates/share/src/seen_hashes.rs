@@ -154,18 +154,7 @@ mod tests {
     fn job(id: u32, above: u32) -> Job {
         let template = fixture::template(1, fixture::tip(above, 0x1702_0000), 1);
         let made = Job::new(JobId(1), &template, &fixture::spec(&template, JobId(1), 1)).unwrap();
-        let parts = JobParts {
-            id: JobId(id),
-            tip: *made.tip(),
-            min_ntime: made.min_ntime(),
-            version: made.version(),
-            version_rolling_allowed: true,
-            coinbase_prefix: made.coinbase_prefix(),
-            coinbase_suffix: made.coinbase_suffix(),
-            extranonce_len: 20,
-            merkle_path: made.merkle_path().to_vec(),
-        };
-        Job::from_parts(parts).unwrap()
+        Job::from_parts(JobParts { id: JobId(id), ..made.parts() }).unwrap()
     }
 
     fn share(job: &Job, nonce: u32) -> Submission<'static> {

@@ -54,19 +54,7 @@ fn job_on(nbits: u32, id: u32) -> Job {
 
 /// A job that somebody else has made; all are alike but for their numbers.
 fn untagged(id: u32) -> Job {
-    let made = job(1);
-    let parts = JobParts {
-        id: JobId(id),
-        tip: *made.tip(),
-        min_ntime: made.min_ntime(),
-        version: made.version(),
-        version_rolling_allowed: true,
-        coinbase_prefix: made.coinbase_prefix(),
-        coinbase_suffix: made.coinbase_suffix(),
-        extranonce_len: FULL_EXTRANONCE_LEN,
-        merkle_path: Vec::new(),
-    };
-    Job::from_parts(parts).unwrap()
+    Job::from_parts(JobParts { id: JobId(id), ..job(1).parts() }).unwrap()
 }
 
 /// What channel 2 of the group 1 is.

@@ -189,18 +189,7 @@ fn a_share_that_differs_anywhere_is_no_duplicate() {
         assert_eq!(channel.judge(&again), rejected(Reject::DuplicateShare));
     }
     let Channel { job, assignment, seen, now } = &mut channel;
-    let parts = crate::JobParts {
-        id: JobId(8),
-        tip: *job.tip(),
-        min_ntime: job.min_ntime(),
-        version: job.version(),
-        version_rolling_allowed: true,
-        coinbase_prefix: job.coinbase_prefix(),
-        coinbase_suffix: job.coinbase_suffix(),
-        extranonce_len: job.extranonce_len(),
-        merkle_path: job.merkle_path().to_vec(),
-    };
-    let other_job = Job::from_parts(parts).unwrap();
+    let other_job = Job::from_parts(crate::JobParts { id: JobId(8), ..job.parts() }).unwrap();
     seen.make_room().unwrap();
     let share = Submission { job_id: JobId(8), ..EXTENDED };
     assert!(is_valid(&judge(&other_job, assignment, seen, &share, *now)));

@@ -99,17 +99,8 @@ fn all_outputs_of_a_token_must_be_there_and_the_first_must_be_paid() {
 fn a_coinbase_that_no_pool_could_make_is_refused() {
     let (job, template) = job(5, 1, &payout());
     let parts = |prefix, suffix, extranonce_len| {
-        let parts = JobParts {
-            id: job.id(),
-            tip: *job.tip(),
-            min_ntime: job.min_ntime(),
-            version: job.version(),
-            version_rolling_allowed: true,
-            coinbase_prefix: prefix,
-            coinbase_suffix: suffix,
-            extranonce_len,
-            merkle_path: job.merkle_path().to_vec(),
-        };
+        let parts =
+            JobParts { coinbase_prefix: prefix, coinbase_suffix: suffix, extranonce_len, ..job.parts() };
         Proposal::new(&Job::from_parts(parts).unwrap(), &template).map(drop)
     };
     let (before, after) = (job.coinbase_prefix(), job.coinbase_suffix());
