@@ -100,35 +100,31 @@ fn an_unknown_key() {
     }
 }
 
-#[test]
-fn the_key_of_a_job_declarator_server_in_the_pool_was_never_opened() {
+/// The one failure that is found with these keys of a pool and of the job declarator server in it.
+fn failure_of_a_pool_with_a_declarator(pool: &str, declarator: &str) -> String {
     let node = FakeNode::start(Trouble::None);
     let folder = initialised_for(&node.url);
     let (done, said) = run(folder.path(), &["keys", "token"]);
     assert!(done, "{said}");
     edit(folder.path(), |text| {
-        text.replace("[pool]", "[pool]\nlisten = \"127.0.0.1:0\"")
-            .replace("[jds]", "[jds]\nlisten = \"127.0.0.1:0\"\nserver_key = \"keys/missing.key\"")
+        text.replace("[pool]", &format!("[pool]\n{pool}")).replace("[jds]", &format!("[jds]\n{declarator}"))
     });
     let (done, said) = run(folder.path(), &["check"]);
     assert!(!done, "{said}");
-    let failure = only_failure(&said);
+    only_failure(&said).to_owned()
+}
+
+#[test]
+fn the_key_of_a_job_declarator_server_in_the_pool_was_never_opened() {
+    let declarator = "listen = \"127.0.0.1:0\"\nserver_key = \"keys/missing.key\"";
+    let failure = failure_of_a_pool_with_a_declarator("listen = \"127.0.0.1:0\"", declarator);
     assert!(failure.contains("missing.key") && failure.contains("`adit keys server` makes one"), "{failure}");
 }
 
 #[test]
 fn two_that_listen_in_one_process_were_given_the_same_address() {
-    let node = FakeNode::start(Trouble::None);
-    let folder = initialised_for(&node.url);
-    let (done, said) = run(folder.path(), &["keys", "token"]);
-    assert!(done, "{said}");
-    edit(folder.path(), |text| {
-        text.replace("[pool]", "[pool]\nlisten = \"127.0.0.1:34999\"")
-            .replace("[jds]", "[jds]\nlisten = \"0.0.0.0:34999\"")
-    });
-    let (done, said) = run(folder.path(), &["check"]);
-    assert!(!done, "{said}");
-    let failure = only_failure(&said);
+    let (pool, declarator) = ("listen = \"127.0.0.1:34999\"", "listen = \"0.0.0.0:34999\"");
+    let failure = failure_of_a_pool_with_a_declarator(pool, declarator);
     let told =
         "jds.listen 0.0.0.0:34999 is where `adit pool` listens already, by pool.listen 127.0.0.1:34999";
     assert!(failure.contains(told), "{failure}");
