@@ -28,8 +28,8 @@ pub use credential::{Credential, user_of, worker_name};
 pub use device::{CLASSES, Class, Device, Override, QUIRKS, Quirks, UnknownQuirk, class_table};
 pub use job::{EXTRANONCE1_LEN, NUMBER_STEP, NoRoom, Route, Sv1Job};
 pub use machine::{
-    Disconnect, Event, JOBS_KEPT, Lender, MALFORMED_MAX, Machine, MachineConfig, MachineTerms, Memory,
-    OUTAGE_GRACE, Report, SEEN_MAX, SETUP_PATIENCE, Share, USERS_MAX,
+    Disconnect, Event, Identity, JOBS_KEPT, Lender, MALFORMED_MAX, Machine, MachineConfig, MachineTerms,
+    Memory, OUTAGE_GRACE, Report, SEEN_MAX, SETUP_PATIENCE, Share, USERS_MAX,
 };
 pub use status::{
     ChannelStatus, MachineStatus, ShareCounts, Status, UpstreamShares, UpstreamState, UpstreamStatus,

@@ -221,7 +221,8 @@ struct Issued {
 pub struct Machine {
     config: Arc<MachineConfig>,
     extranonce1: [u8; EXTRANONCE1_LEN],
-    user_agent: Box<str>,
+    /// What it says of itself, shared with reports.
+    identity: Arc<Identity>,
     device: Device,
     is_subscribed: bool,
     users: Vec<User>,
@@ -289,21 +290,28 @@ struct Demands {
     speed: Option<Hashrate>,
 }
 
-/// What a machine has done so far.
-#[derive(Clone, Debug)]
-pub struct Report {
+/// What a machine says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
     /// What it calls itself.
     pub user_agent: String,
-    /// The class of devices that it was taken for.
-    pub class: &'static str,
     /// The user names that it has authorized, the first ones.
     pub users: Vec<String>,
+}
+
+/// What a machine has done so far. It is made with nearly every share, so it takes no memory of its own.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What it says of itself.
+    pub identity: Arc<Identity>,
+    /// The class of devices that it was taken for.
+    pub class: &'static str,
     /// Our part of its extranonce.
     pub extranonce1: [u8; EXTRANONCE1_LEN],
     /// The version bits that it may roll.
     pub version_mask: Option<u32>,
     /// What its shares must meet now.
-    pub difficulty: Difficulty,
+    pub target: Target,
     /// Measured over its last shares.
     pub hashrate: Hashrate,
     /// What became of its shares.
@@ -312,8 +320,8 @@ pub struct Report {
     pub connected: Monotonic,
     /// When its last share was accepted.
     pub last_share: Option<Monotonic>,
-    /// The hardest share.
-    pub best: Option<Difficulty>,
+    /// The hash of the hardest share.
+    pub best: Option<Target>,
     /// Bytes of the first coinbase that was longer than its class of devices is known to take.
     pub long_coinbase: Option<usize>,
 }
@@ -329,7 +337,7 @@ impl Machine {
         Self {
             config,
             extranonce1: terms.extranonce1,
-            user_agent: Box::default(),
+            identity: Arc::default(),
             device,
             is_subscribed: false,
             users: Vec::new(),
@@ -617,19 +625,17 @@ impl Machine {
     /// What it has done so far.
     #[must_use]
     pub fn report(&self, now: Monotonic) -> Report {
-        let users = self.users.iter().take(USERS_REPORTED).map(|user| user.name.to_string());
         Report {
-            user_agent: self.user_agent.to_string(),
+            identity: Arc::clone(&self.identity),
             class: self.device.class.name,
-            users: users.collect(),
             extranonce1: self.extranonce1,
             version_mask: self.version_mask,
-            difficulty: Difficulty::from_target(self.announced.unwrap_or(Target::MAX)),
+            target: self.announced.unwrap_or(Target::MAX),
             hashrate: self.meter.hashrate(now),
             shares: self.counts,
             connected: self.connected,
             last_share: self.last_share,
-            best: self.best.map(Difficulty::from_target),
+            best: self.best,
             long_coinbase: self.long_coinbase,
         }
     }

@@ -109,6 +109,36 @@ fn a_share_takes_no_memory() {
     assert_eq!((counted.count_total, shares.duplicate), (0, 300), "a refused one neither");
 }
 
+/// A machine is reported with nearly every share, and its names were copied each time.
+#[test]
+fn a_report_takes_no_memory() {
+    let job = job(1, 1);
+    let mut machine = ready(config(), &job);
+    submit(&mut machine, &lines(job.number(), 0..1), now(1));
+    let mut named = None;
+    let counted = allocation_counter::measure(|| named = Some(machine.report(now(2).monotonic)));
+    let report = named.unwrap();
+    assert_eq!((counted.count_total, report.shares.accepted), (0, 1));
+    assert_eq!(report.identity.user_agent, "bitaxe/BM1370/v2.9.31");
+}
+
+/// The answer grew its buffer three times, which is given back after each.
+#[test]
+fn an_answer_takes_memory_once() {
+    let job = job(1, 1);
+    let mut machine = ready(config(), &job);
+    let lines = lines(job.number(), 0..1_300);
+    let (first, rest) = lines.split_at(1_000);
+    submit(&mut machine, first, now(1));
+    let counted = allocation_counter::measure(|| {
+        for line in rest {
+            drop(core::mem::take(machine.output()));
+            submit(&mut machine, core::slice::from_ref(line), now(2));
+        }
+    });
+    assert_eq!(counted.count_total, 300);
+}
+
 #[test]
 fn an_idle_machine_is_small() {
     let (config, jobs) = (config(), (1..40).map(|number| job(number, 1)));

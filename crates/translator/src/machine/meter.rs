@@ -74,21 +74,25 @@ impl Meter {
     /// Hashes a second over what was seen; zero at first.
     pub(super) fn hashrate(&self, now: Monotonic) -> Hashrate {
         let (work, _, time) = self.covered(now);
-        let millis = time.as_millis().max(1_000);
-        let rate = work.saturating_mul(1_000) / millis;
-        Hashrate::from_hashes_per_second(u64::try_from(rate).unwrap_or(u64::MAX))
+        hashrate(work, time)
     }
 
     /// The same, once there were shares enough, or time enough for there to be some.
     pub(super) fn settled(&self, now: Monotonic) -> Option<Hashrate> {
-        let (_, shares, time) = self.covered(now);
-        (shares >= SHARES_ENOUGH || time >= 5 * SPAN).then(|| self.hashrate(now))
+        let (work, shares, time) = self.covered(now);
+        (shares >= SHARES_ENOUGH || time >= 5 * SPAN).then(|| hashrate(work, time))
     }
 
     /// The same, where it is no burst of shares that tells, such as those of a reconnection.
     pub(super) fn long_settled(&self, now: Monotonic) -> Option<Hashrate> {
         self.settled(now).filter(|_| now.saturating_since(self.started) >= SPAN)
     }
+}
+
+/// So many hashes in that time, which counts as a second at least.
+fn hashrate(work: u128, time: Duration) -> Hashrate {
+    let rate = work.saturating_mul(1_000) / time.as_millis().max(1_000);
+    Hashrate::from_hashes_per_second(u64::try_from(rate).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

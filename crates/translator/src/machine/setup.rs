@@ -1,8 +1,10 @@
 //! What a machine says of itself before it mines, in any order: extensions, its name, its users, the difficulty that it would like.
 
+use std::sync::Arc;
+
 use adit_units::{Difficulty, Monotonic};
 
-use super::{Lender, Machine, Memory, USERS_MAX, User};
+use super::{Lender, Machine, Memory, USERS_MAX, USERS_REPORTED, User};
 use crate::credential::{Credential, worker_name};
 use crate::device::Device;
 use crate::sv1::{self, Configure, Configured, Fault, Id};
@@ -42,7 +44,7 @@ impl Machine {
     ) {
         if let Some(user_agent) = user_agent {
             self.device = Device::of(&user_agent, &self.config.devices);
-            self.user_agent = user_agent;
+            Arc::make_mut(&mut self.identity).user_agent = user_agent.into();
         }
         if !self.is_subscribed
             && let Some(wanted) = session
@@ -70,6 +72,9 @@ impl Machine {
         }
         if !is_known {
             self.names_len += user.len();
+            if self.users.len() < USERS_REPORTED {
+                Arc::make_mut(&mut self.identity).users.push(user.to_owned());
+            }
             self.users.push(User {
                 name: user.into(),
                 worker: Some(worker_name(user)).filter(|name| !name.as_str().is_empty()),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use adit_net::{Admission, Clock};
-use adit_units::Monotonic;
+use adit_units::{Difficulty, Monotonic};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -111,19 +111,19 @@ fn machine(
     Some(MachineStatus {
         id: slot.id,
         peer: slot.peer,
-        user_agent: report.user_agent,
+        user_agent: report.identity.user_agent.clone(),
         class: report.class,
-        users: report.users,
+        users: report.identity.users.clone(),
         extranonce1: report.extranonce1,
         extranonce2_len: hall.machine.extranonce2_len,
         version_mask: report.version_mask,
-        difficulty: report.difficulty,
+        difficulty: Difficulty::from_target(report.target),
         hashrate: report.hashrate,
         shares: report.shares,
         upstream,
         connected: now.saturating_since(report.connected),
         last_share: report.last_share.map(|at| now.saturating_since(at)),
-        best: report.best,
+        best: report.best.map(Difficulty::from_target),
         long_coinbase: report.long_coinbase,
     })
 }

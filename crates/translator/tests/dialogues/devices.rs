@@ -78,7 +78,8 @@ fn a_rental_proxy_has_many_workers_on_one_connection() {
         assert_eq!(named.as_str(), format!("rig{worker}"), "each share tells who found it");
     }
     let report = rig.machine.report(world.now.monotonic);
-    assert_eq!((report.users.len(), report.users[0].as_str()), (8, "alice.rig0"));
+    let users = &report.identity.users;
+    assert_eq!((users.len(), users[0].as_str()), (8, "alice.rig0"));
 }
 
 #[test]
