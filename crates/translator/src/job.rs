@@ -1,6 +1,6 @@
 //! A job as machines get it: the notify line, and what a share of it is worth above.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use adit_channel::LinkId;
 use adit_share::{Assignment, Extranonce, Job, MAX_EXTRANONCE_LEN};
@@ -67,8 +67,8 @@ pub struct Sv1Job {
     route: Route,
     target: Target,
     version_mask: u32,
-    /// What a share that meets it is worth, which takes a long division to find.
-    work: Work,
+    /// What a share that meets it is worth. It takes a long division to find, which machines that wait for the job need not wait for.
+    work: OnceLock<Work>,
     /// The upstream's prefix and the zeros behind it.
     fixed: Extranonce,
     /// How many of these bytes are the zeros, which are sent up with each share.
@@ -106,7 +106,7 @@ impl Sv1Job {
             route,
             target: work.target,
             version_mask: work.version_mask,
-            work: work.target.to_work(),
+            work: OnceLock::new(),
             fixed,
             padding,
             number,
@@ -127,8 +127,8 @@ impl Sv1Job {
     /// The same job under another number, so that machines hear from us although nothing has changed.
     #[must_use]
     pub fn renewed(&self, number: u64) -> Self {
-        let Self { route, target, version_mask, work, fixed, padding, floor, .. } = *self;
-        let (job, body) = (Arc::clone(&self.job), self.body.clone());
+        let Self { route, target, version_mask, fixed, padding, floor, .. } = *self;
+        let (job, body, work) = (Arc::clone(&self.job), self.body.clone(), self.work.clone());
         Self { job, route, target, version_mask, work, fixed, padding, number, floor, body }
     }
 
@@ -223,8 +223,8 @@ impl Sv1Job {
 
     /// What the upstream pays for a share that meets its target.
     #[must_use]
-    pub const fn work(&self) -> Work {
-        self.work
+    pub fn work(&self) -> Work {
+        *self.work.get_or_init(|| self.target.to_work())
     }
 
     /// Its number; ids of jobs are numbers in hexadecimal, sixteen digits, and never come twice.

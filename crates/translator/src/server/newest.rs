@@ -4,7 +4,7 @@
 //! work comes for a channel that has work waiting replaces it. The work of a new tip waits for nothing, unless the pool floods those too.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use adit_units::Monotonic;
 
@@ -26,11 +26,41 @@ pub(super) const TIPS_AT_ONCE: u32 = 2 * JOBS_AT_ONCE;
 /// Work that waits, at most one of each channel.
 #[derive(Debug, Default)]
 pub(super) struct Newest {
-    waiting: HashMap<u64, Waiting>,
-    /// When the work of which channel may go on, that of new tips first.
+    channels: HashMap<u64, Channel>,
+    queues: Queues,
+}
+
+/// When the work of which channel may go on.
+#[derive(Debug, Default)]
+struct Queues {
+    /// That of new tips, which goes first.
     tips: BTreeSet<(Monotonic, u64)>,
     jobs: BTreeSet<(Monotonic, u64)>,
-    paces: BTreeMap<u64, Pace>,
+}
+
+impl Queues {
+    const fn of(&mut self, work: &ChannelWork) -> &mut BTreeSet<(Monotonic, u64)> {
+        if work.is_new_tip { &mut self.tips } else { &mut self.jobs }
+    }
+
+    /// The channel whose work goes on next, if any may by now.
+    fn first(&self, now: Monotonic) -> Option<u64> {
+        let due = |queue: &BTreeSet<(Monotonic, u64)>| queue.first().copied().filter(|(due, _)| *due <= now);
+        due(&self.tips).or_else(|| due(&self.jobs)).map(|(_, key)| key)
+    }
+
+    /// When the first of all may go on.
+    fn next_due(&self) -> Option<Monotonic> {
+        let first = |queue: &BTreeSet<(Monotonic, u64)>| queue.first().map(|(due, _)| *due);
+        first(&self.tips).into_iter().chain(first(&self.jobs)).min()
+    }
+}
+
+/// A channel that has had work, or is to have some.
+#[derive(Debug, Default)]
+struct Channel {
+    pace: Pace,
+    waiting: Option<Waiting>,
 }
 
 /// Work that a channel has come by.
@@ -75,49 +105,41 @@ impl Newest {
     /// There is other work for a channel; what waits for it is of no more use.
     pub(super) fn put(&mut self, work: ChannelWork, now: Monotonic) {
         let key = work.key;
-        let (work, due) = match self.take(key) {
+        let channel = self.channels.entry(key).or_default();
+        let (work, due) = match channel.waiting.take() {
             // Machines have not heard of the tip that what is replaced stood on first.
             Some(former) => {
+                self.queues.of(&former.work).remove(&(former.due, key));
                 let is_new_tip = work.is_new_tip || former.work.is_new_tip;
                 (ChannelWork { is_new_tip, ..work }, former.due)
             }
             None => (work, Monotonic::from_micros(u64::MAX)),
         };
-        let due = due.min(self.paces.entry(key).or_default().due(work.is_new_tip, now));
-        self.queue(work.is_new_tip).insert((due, key));
-        self.waiting.insert(key, Waiting { work, due });
+        let due = due.min(channel.pace.due(work.is_new_tip, now));
+        self.queues.of(&work).insert((due, key));
+        channel.waiting = Some(Waiting { work, due });
     }
 
     /// The work that may go on now, one after another.
     pub(super) fn pop(&mut self, now: Monotonic) -> Option<ChannelWork> {
-        let first =
-            |queue: &BTreeSet<(Monotonic, u64)>| queue.first().copied().filter(|(due, _)| *due <= now);
-        let (_, key) = first(&self.tips).or_else(|| first(&self.jobs))?;
-        let work = self.take(key)?.work;
-        self.paces.entry(key).or_default().note(work.is_new_tip, now);
+        let key = self.queues.first(now)?;
+        let channel = self.channels.get_mut(&key)?;
+        let Waiting { work, due } = channel.waiting.take()?;
+        self.queues.of(&work).remove(&(due, key));
+        channel.pace.note(work.is_new_tip, now);
         Some(work)
     }
 
     /// When there will be work that may go on.
     pub(super) fn next_due(&self) -> Option<Monotonic> {
-        let first = |queue: &BTreeSet<(Monotonic, u64)>| queue.first().map(|(due, _)| *due);
-        first(&self.tips).into_iter().chain(first(&self.jobs)).min()
+        self.queues.next_due()
     }
 
     /// The channel is closed.
     pub(super) fn forget(&mut self, key: u64) {
-        self.take(key);
-        self.paces.remove(&key);
-    }
-
-    fn take(&mut self, key: u64) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&key)?;
-        self.queue(waiting.work.is_new_tip).remove(&(waiting.due, key));
-        Some(waiting)
-    }
-
-    const fn queue(&mut self, is_new_tip: bool) -> &mut BTreeSet<(Monotonic, u64)> {
-        if is_new_tip { &mut self.tips } else { &mut self.jobs }
+        if let Some(Waiting { work, due }) = self.channels.remove(&key).and_then(|channel| channel.waiting) {
+            self.queues.of(&work).remove(&(due, key));
+        }
     }
 }
 
