@@ -29,6 +29,7 @@ include "tables";
       row("all connect and have work, ms"; $name; .storm.micros; 1000; 0),
       row("CPU of connecting, for each machine, us"; $name; .storm.cpu_ns_each; 1000; 0);
   ([$all.runs[].name | select(startswith("aggregated-")) | ltrimstr("aggregated-") | tonumber] | unique) as $crowds
+| ([$all.runs[].name | select(startswith("full-")) | ltrimstr("full-") | tonumber] | unique) as $full
 | ([$all.runs[] | select(.clean | not)] | length) as $spoiled
 
 | "| | adit | `translator_sv2` | times less |",
@@ -36,6 +37,7 @@ include "tables";
   ($crowds[] as $crowd | rows("aggregated-\($crowd)"; "\($crowd) machines")),
   row("CPU of a share of 1000 machines, one in 100 for the pool, us"; "filtered-1000"; .shares.cpu_ns_each; 1000; 1),
   row("CPU of a share of 1000 machines that send 20 000 a second, us"; "busy-1000"; .shares.cpu_ns_each; 1000; 1),
+  ($full[] as $machines | rows("full-\($machines)"; "\($machines) machines that send \($machines / 3 | floor) a second")),
   rows("per-machine-1000"; "1000 machines with a channel each"),
   news("late-1000"; "1000 machines that acknowledge late"),
   news("late-per-machine-1000"; "1000 machines with a channel each that acknowledge late"),
