@@ -161,10 +161,7 @@ impl Link {
         let (blocks, found) = mpsc::channel(BLOCKS_MAX);
         let submitted = Submitted { shares: submitted, blocks: found };
         let task = TaskHandle::spawn(COMMANDS_MAX, move |told| async move {
-            let gathered = Vec::with_capacity(SHARES_BATCH);
-            let (outgoing, newest) = (VecDeque::new(), Newest::default());
-            let desk = Desk { id, reports, tally: Tally::default(), gathered, outgoing, newest };
-            desk.serve(to, told, submitted).await;
+            Desk::new(id, reports).serve(to, told, submitted).await;
         });
         Self { task, shares, blocks }
     }
@@ -177,12 +174,12 @@ struct Submitted {
 }
 
 impl Submitted {
-    /// Waits for what comes next: a block, or a share if they are due. A share that is not due wakes nobody up.
-    async fn recv(&mut self, shares_are_due: bool) -> Up {
+    /// Waits for what comes next: a block, or a share if one is wanted. A share that is not wanted yet wakes nobody up.
+    async fn recv(&mut self, wants_share: bool) -> Up {
         tokio::select! {
             biased;
             Some(up) = self.blocks.recv() => up,
-            Some(up) = self.shares.recv(), if shares_are_due => up,
+            Some(up) = self.shares.recv(), if wants_share => up,
             else => pending().await,
         }
     }
@@ -269,8 +266,10 @@ struct Desk {
     id: LinkId,
     reports: mpsc::Sender<(LinkId, Report)>,
     tally: Tally,
-    /// Shares that wait to be sent up.
+    /// Shares that wait to be sent up: the first one, while others gather behind it.
     gathered: Vec<Up>,
+    /// When they go up, and before when none goes up alone.
+    shares_due: Monotonic,
     /// What the steward has had no room for yet. Whatever it is busy with, as with thousands of jobs for a new tip, shares go up meanwhile.
     outgoing: VecDeque<Report>,
     /// Work for it, which comes after that.
@@ -278,6 +277,18 @@ struct Desk {
 }
 
 impl Desk {
+    fn new(id: LinkId, reports: mpsc::Sender<(LinkId, Report)>) -> Self {
+        Self {
+            id,
+            reports,
+            tally: Tally::default(),
+            gathered: Vec::with_capacity(SHARES_BATCH),
+            shares_due: Monotonic::default(),
+            outgoing: VecDeque::new(),
+            newest: Newest::default(),
+        }
+    }
+
     async fn serve(mut self, to: Destination, mut commands: mpsc::Receiver<Command>, mut shares: Submitted) {
         let mut upstream = Speaker::new(&to, Clock.monotonic());
         let ended = self.run(&to, &mut upstream, (&mut commands, &mut shares)).await;
@@ -314,7 +325,7 @@ impl Desk {
         };
         // The deadlines of the setup run from when there is somebody to answer.
         *upstream = Speaker::new(to, Clock.monotonic());
-        let (mut timer, mut shares_due) = (Timer::default(), Clock.monotonic());
+        let mut timer = Timer::default();
         let mut tally_due = Clock.monotonic() + TALLY_INTERVAL;
         loop {
             self.take_events(upstream);
@@ -322,16 +333,18 @@ impl Desk {
                 return Ok(());
             }
             connection.queue(upstream)?;
-            let shares_wait = Some(shares_due).filter(|&due| due > Clock.monotonic());
             let (new_work, has_reports) = self.waiting();
             let intake = self.intake();
-            let times = [upstream.poll_timeout(), shares_wait, new_work, Some(tally_due)];
+            let times = [upstream.poll_timeout(), self.gathered_due(), new_work, Some(tally_due)];
             timer.set(times.into_iter().flatten().min());
             tokio::select! {
                 biased;
                 // What the pool sends comes last, so that one that never stops cannot keep the rest from being looked at.
                 () = timer.fired() => {
                     self.judge(&mut connection, upstream).await?;
+                    if self.gathered_due().is_some_and(|due| due <= Clock.monotonic()) {
+                        self.send_rest(upstream, shares);
+                    }
                     if Clock.monotonic() >= tally_due {
                         tally_due = Clock.monotonic() + TALLY_INTERVAL;
                         if self.outgoing.is_empty() {
@@ -352,11 +365,7 @@ impl Desk {
                         return Ok(());
                     }
                 },
-                up = shares.recv(shares_wait.is_none()) => {
-                    self.gathered.push(up);
-                    self.send_rest(upstream, shares);
-                    shares_due = Clock.monotonic() + GATHERING;
-                }
+                up = shares.recv(self.gathered.is_empty()) => self.gather(up, upstream, shares),
                 () = has_room(&self.reports), if has_reports => {}
                 io = connection.io(intake) => {
                     io?;
@@ -384,9 +393,26 @@ impl Desk {
         if self.outgoing.len() < OUTGOING_MAX { Intake::Open } else { Intake::Paused }
     }
 
+    /// Sends a share up, or has it wait for others. A block waits for nothing.
+    fn gather(&mut self, up: Up, upstream: &mut Speaker, shares: &mut Submitted) {
+        let is_due = up.share.is_block || self.shares_due <= Clock.monotonic();
+        self.gathered.push(up);
+        if is_due {
+            self.send_rest(upstream, shares);
+        }
+    }
+
+    /// When those that wait go up. While none waits there is nothing to wake up for.
+    fn gathered_due(&self) -> Option<Monotonic> {
+        (!self.gathered.is_empty()).then_some(self.shares_due)
+    }
+
     /// Sends what machines have sent so far.
     fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut Submitted) {
         shares.take_rest(&mut self.gathered);
+        if !self.gathered.is_empty() {
+            self.shares_due = Clock.monotonic() + GATHERING;
+        }
         self.submit(upstream);
     }
 

@@ -15,14 +15,7 @@ use crate::upstream::{DOUBT_AFTER, Source};
 #[tokio::test]
 async fn what_becomes_of_shares_is_told_of_each_machine() {
     let (reports, mut reported) = mpsc::channel(4);
-    let mut desk = Desk {
-        id: 1,
-        reports,
-        tally: Tally::default(),
-        gathered: Vec::new(),
-        outgoing: VecDeque::new(),
-        newest: Newest::default(),
-    };
+    let mut desk = Desk::new(1, reports);
     let work = Work::from_hashes(100);
     let mut sends = |machine| desk.tally.note_sent(Sent { machine, key: 0, work, is_block: false });
     let [good, stale, older, lost, waiting] = [7, 7, 7, 7, 8].map(&mut sends);
@@ -130,7 +123,7 @@ fn up(source: Source, is_block: bool) -> Up {
 }
 
 #[test]
-fn a_share_that_is_not_due_wakes_nobody_and_a_block_does() {
+fn a_share_that_is_not_wanted_yet_wakes_nobody_and_a_block_does() {
     let ((shares, submitted), (blocks, found)) = (mpsc::channel(2), mpsc::channel(1));
     let mut submitted = Submitted { shares: submitted, blocks: found };
     let source = Source { channel: 1, job: 1, generation: 1 };
@@ -153,6 +146,30 @@ fn a_share_that_is_not_due_wakes_nobody_and_a_block_does() {
     assert!(!assert_ready!(waits.poll()).share.is_block);
 }
 
+/// In quiet times that was one waking in three.
+#[tokio::test(start_paused = true)]
+async fn the_link_woke_up_after_each_share_although_none_waited() {
+    let pool = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut desk = Desk::new(1, mpsc::channel(1).0);
+    let mut upstream = Speaker::new(&plain(&pool), Clock.monotonic());
+    let ((shares, submitted), (_blocks, found)) = (mpsc::channel(2), mpsc::channel(1));
+    let mut submitted = Submitted { shares: submitted, blocks: found };
+    let source = Source { channel: 1, job: 1, generation: 1 };
+    tokio::time::advance(GATHERING).await;
+
+    desk.gather(up(source, false), &mut upstream, &mut submitted);
+    assert_eq!((desk.tally.last_tag, desk.gathered_due()), (1, None), "after a quiet time none waits");
+    let due = Clock.monotonic() + GATHERING;
+    desk.gather(up(source, false), &mut upstream, &mut submitted);
+    assert_eq!((desk.tally.last_tag, desk.gathered_due()), (1, Some(due)), "the next one does");
+    shares.try_send(up(source, false)).unwrap();
+    desk.gather(up(source, true), &mut upstream, &mut submitted);
+    assert_eq!((desk.tally.last_tag, desk.gathered_due()), (4, None), "until a block takes all with it");
+    tokio::time::advance(GATHERING).await;
+    desk.gather(up(source, false), &mut upstream, &mut submitted);
+    assert_eq!((desk.tally.last_tag, desk.gathered_due()), (5, None));
+}
+
 /// So a found block was queued and not sent, for as long as the steward was busy.
 #[tokio::test]
 async fn nothing_was_written_while_many_reports_waited() {
@@ -160,14 +177,8 @@ async fn nothing_was_written_while_many_reports_waited() {
     let to = plain(&pool);
     let (reports, _reported) = mpsc::channel(1);
     let redirected = || Report::Redirected { host: String::new(), port: 0 };
-    let desk = Desk {
-        id: 1,
-        reports,
-        tally: Tally::default(),
-        gathered: Vec::new(),
-        outgoing: (0..=OUTGOING_MAX).map(|_| redirected()).collect(),
-        newest: Newest::default(),
-    };
+    let mut desk = Desk::new(1, reports);
+    desk.outgoing = (0..=OUTGOING_MAX).map(|_| redirected()).collect();
     let ((_shares, shares), (_blocks, blocks)) = (mpsc::channel(1), mpsc::channel(1));
     let _link = TaskHandle::spawn(1, move |told| desk.serve(to, told, Submitted { shares, blocks }));
     let (mut stream, _) = pool.accept().await.unwrap();
