@@ -13,7 +13,7 @@ pub struct Class {
     pub patterns: &'static [&'static str],
     /// How fast such a device is, as a first guess until shares tell.
     pub nominal: Hashrate,
-    /// The lowest difficulty that such a device is given.
+    /// The lowest difficulty that such a device is given, as long as the upstream asks for as much.
     pub least_difficulty: Difficulty,
     /// The longest coinbase that it can work with, in bytes.
     pub coinbase_max: usize,

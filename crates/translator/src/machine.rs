@@ -80,7 +80,7 @@ pub struct MachineConfig {
     pub version_mask: u32,
     /// Bytes of the extranonce that are left to a machine, 2 to 16.
     pub extranonce2_len: u8,
-    /// No share is easier than this.
+    /// No share is easier than this, but where the upstream asks for less: it pays by its own difficulty, however hard a share is.
     pub least_difficulty: Difficulty,
     /// Whether difficulties follow the machines' speed; otherwise they stay what the device's class or its password says.
     pub follows_speed: bool,

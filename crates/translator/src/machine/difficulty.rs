@@ -93,9 +93,7 @@ impl Machine {
 
     /// What shares meet at the least: what the device can do with, what was asked for, and no more than the upstream's where that is less.
     fn easiest(&self, upstream: Target) -> Target {
-        let least = self.least();
-        let least = self.demands.least.map_or(least, |asked| asked.max(least));
-        raised(least).to_target().max(eased(upstream))
+        raised(self.least()).to_target().max(eased(upstream))
     }
 
     /// The least difficulty from that one on that the device takes as it is written: some break on fractions above one, and some round.
@@ -103,9 +101,11 @@ impl Machine {
         if self.device.quirks.powers_of_two { raised(difficulty) } else { whole(difficulty) }
     }
 
-    /// What the operator lets no share of such a device be easier than, whatever the machine's password says.
+    /// What no share of the machine is to be easier than, whatever its password says, as long as the upstream asks for as much: what the operator
+    /// and the device want, and what was asked for.
     fn least(&self) -> Difficulty {
-        self.config.least_difficulty.max(self.device.least_difficulty)
+        let least = self.config.least_difficulty.max(self.device.least_difficulty);
+        self.demands.least.map_or(least, |asked| asked.max(least))
     }
 
     /// An upstream's target that is easier would have the machine, as fast as it is measured to be, do little but submit, so the upstream

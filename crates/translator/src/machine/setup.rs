@@ -14,9 +14,8 @@ impl Machine {
     pub(super) fn handle_configure(&mut self, id: Option<&Id>, configure: &Configure) {
         let mask = configure.version_rolling.map(|rolling| rolling.mask & self.config.version_mask);
         self.version_mask = mask.or(self.version_mask);
-        if let Some(least) = configure.minimum_difficulty {
-            self.demands.least = Some(least);
-        }
+        // A password may have asked for more, and `None` is less than anything.
+        self.demands.least = self.demands.least.max(configure.minimum_difficulty);
         let configured = Configured {
             version_rolling: mask,
             minimum_difficulty: configure.minimum_difficulty.map(|_| true),
@@ -83,7 +82,7 @@ impl Machine {
         if self.users.len() == 1 {
             let credential = Credential::parse(user, password);
             self.demands.fixed = credential.difficulty.or(self.demands.fixed);
-            self.demands.least = credential.least.or(self.demands.least);
+            self.demands.least = self.demands.least.max(credential.least);
             self.demands.speed = credential.start.or(self.demands.speed);
         }
         self.reply_true(id);

@@ -201,21 +201,44 @@ fn masks_are_anded() {
     }
 }
 
-#[test]
-fn minimum_difficulty_is_kept_to() {
-    let mut world = World::asking("1000000");
+/// What a machine is told that asks for a minimum difficulty of 3 000, before or after it has authorized with that password.
+fn difficulty_with_a_minimum(upstream: &str, password: &str, is_late: bool) -> String {
+    let mut world = World::asking(upstream);
     let mut rig = Rig::connects(&mut world);
-    rig.asks(
-        &mut world,
-        1,
-        "mining.configure",
-        json!([["minimum-difficulty"], {"minimum-difficulty.value": 3000}]),
-    );
+    let configures = |rig: &mut Rig, world: &mut World| {
+        let params = json!([["minimum-difficulty"], {"minimum-difficulty.value": 3000}]);
+        let lines = rig.asks(world, 1, "mining.configure", params);
+        assert_eq!(lines[0]["result"], json!({"minimum-difficulty": true}));
+    };
+    if !is_late {
+        configures(&mut rig, &mut world);
+    }
     rig.asks(&mut world, 2, "mining.subscribe", json!([]));
-    rig.asks(&mut world, 3, "mining.authorize", json!(["a", "th=0.001"]));
+    rig.asks(&mut world, 3, "mining.authorize", json!(["a", password]));
+    if is_late {
+        configures(&mut rig, &mut world);
+    }
     let job = world.job.clone().unwrap();
     rig.takes(&world, &job);
-    assert_eq!(rig.difficulty.unwrap().to_string(), "4096", "a power of two, and not less");
+    rig.difficulty.unwrap().to_string()
+}
+
+/// It was granted, and a password could undo it.
+#[test]
+fn minimum_difficulty_is_kept_to() {
+    for is_late in [false, true] {
+        let told = |password: &str| difficulty_with_a_minimum("1000000", password, is_late);
+        assert_eq!(told("th=0.001"), "4096", "a power of two, and not less");
+        assert_eq!(told("md=64"), "4096");
+        assert_eq!(told("md=5000"), "8192", "a password may ask for more");
+        assert_eq!(told("d=64"), "3000");
+        assert_eq!(told("d=4000"), "4000");
+    }
+    assert_eq!(
+        difficulty_with_a_minimum("1000", "x", false),
+        "512",
+        "but all that the pool pays for is sent"
+    );
 }
 
 /// What a share of a job came up with.
