@@ -12,6 +12,9 @@ use crate::upstream::{ChannelWork, Source};
 /// Bytes of a machine's extranonce1, which tell it from all others of this translator.
 pub const EXTRANONCE1_LEN: usize = 4;
 
+/// The least bytes that a machine is left to roll.
+const EXTRANONCE2_MIN: u16 = 2;
+
 /// How far the numbers of two jobs are apart. A machine that is to be given the same job anew, because firmware ignores a job whose id it
 /// has already, is given one of the numbers between.
 pub const NUMBER_STEP: u64 = 256;
@@ -44,16 +47,40 @@ pub struct Route {
 
 /// A channel that leaves the machines too little of the extranonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the upstream leaves {given} bytes of extranonce, and machines need {needed}: lower translator.extranonce2_size to {possible} or less"
-)]
+#[error("the upstream leaves {given} bytes of extranonce, and machines need {needed}; {}", self.advice())]
 pub struct NoRoom {
     /// Bytes of the channel.
     pub given: u16,
     /// Bytes for a machine's number and for it to roll.
     pub needed: u16,
-    /// Bytes that would be left to roll.
-    pub possible: u16,
+}
+
+impl NoRoom {
+    /// The bytes between what a channel leaves and what machines need of it, their number and `extranonce2_len` bytes to roll.
+    pub(crate) fn check(given: u16, extranonce2_len: u8) -> Result<u16, Self> {
+        let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
+        let needed = own.saturating_add(extranonce2_len.into());
+        given.checked_sub(needed).ok_or(Self { given, needed })
+    }
+
+    /// What an operator can do.
+    fn advice(&self) -> String {
+        rollable(self.given).map_or_else(
+            || {
+                format!(
+                    "no machine can work with fewer than {}",
+                    EXTRANONCE1_LEN + usize::from(EXTRANONCE2_MIN)
+                )
+            },
+            |possible| format!("lower translator.extranonce2_size to {possible} or less"),
+        )
+    }
+}
+
+/// The bytes that machines can be left to roll of so many, if that is enough for them.
+pub(crate) fn rollable(given: u16) -> Option<u16> {
+    let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
+    given.checked_sub(own).filter(|&possible| possible >= EXTRANONCE2_MIN)
 }
 
 /// A job of an upstream, ready to be sent to machines.
@@ -92,10 +119,7 @@ impl Sv1Job {
         (number, floor): (u64, u64),
         extranonce2_len: u8,
     ) -> Result<Self, NoRoom> {
-        let (given, own) = (work.extranonce_size, u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX));
-        let needed = own.saturating_add(extranonce2_len.into());
-        let possible = given.saturating_sub(own);
-        let padding = given.checked_sub(needed).ok_or(NoRoom { given, needed, possible })?;
+        let padding = NoRoom::check(work.extranonce_size, extranonce2_len)?;
         let padding = usize::from(padding).min(MAX_EXTRANONCE_LEN);
         let zeros = [0; MAX_EXTRANONCE_LEN];
         let fixed = Extranonce::join(work.prefix.as_bytes(), zeros.get(..padding).unwrap_or_default());

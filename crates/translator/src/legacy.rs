@@ -69,6 +69,8 @@ const EXTRANONCE_SUBSCRIBE: u64 = 4;
 pub struct LegacyConfig {
     /// Whom the pool credits.
     pub user: String,
+    /// What goes with that name; nearly all pools take anything, and some read a difficulty from it.
+    pub password: String,
     /// The version bits that machines may roll; those of them that the pool allows go with each job.
     pub version_mask: u32,
 }
@@ -151,6 +153,12 @@ impl LegacyUpstream {
     /// Bytes for the pool; to be taken when they are sent.
     pub const fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
+    }
+
+    /// The bytes of the extranonce that the pool leaves; `None` until it has said so.
+    #[must_use]
+    pub fn extranonce_size(&self) -> Option<u16> {
+        self.space.as_ref().map(|space| space.size)
     }
 
     /// The next thing that happened, or `None` if nothing more has; to be asked after every other call.
@@ -346,7 +354,7 @@ impl LegacyUpstream {
                 let (prefix, size) = reply.subscription().ok_or_else(refusal)?;
                 self.space = Some(space(&prefix, size)?);
                 self.is_subscribed = true;
-                write::authorize(&mut self.output, AUTHORIZE, &self.config.user);
+                write::authorize(&mut self.output, AUTHORIZE, (&self.config.user, &self.config.password));
                 Ok(())
             }
             AUTHORIZE if self.is_subscribed && !self.is_authorized => {

@@ -32,6 +32,7 @@ mod tls;
 mod watcher;
 mod wire;
 
+pub use entrance::is_private;
 pub use pool::{Pool, PoolError};
 pub use probe::ProbeError;
 
@@ -65,6 +66,8 @@ pub struct UpstreamTarget {
     pub pool: Pool,
     /// Whom it is to credit; a machine's own channel is credited to this and the machine's worker name.
     pub user: String,
+    /// What goes with that name, `x` if it is left out; for a pool that speaks SV1, SV2 has no such thing.
+    pub password: Option<String>,
     /// Whom its jobs must pay, if that is checked.
     pub expects: Option<Expectation>,
 }

@@ -81,8 +81,12 @@ fn held_for(mode: Mode, machines: u32) -> u64 {
         })
     });
     let (address, key) = pool.recv().unwrap();
-    let pool =
-        UpstreamTarget { pool: url(address, Some(key)).into(), user: "farm".to_owned(), expects: None };
+    let pool = UpstreamTarget {
+        pool: url(address, Some(key)).into(),
+        user: "farm".to_owned(),
+        password: None,
+        expects: None,
+    };
     let mut kept = None;
     let counted = allocation_counter::measure(|| {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();

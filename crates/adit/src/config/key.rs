@@ -324,7 +324,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "translator.least_difficulty",
         default: None,
         example: "\"0.001\"",
-        meaning: "No machine is given shares that are easier than this.",
+        meaning: "No machine is given shares that are easier than this, but where its pool asks for less.",
     },
     Key {
         path: "translator.extranonce2_size",
@@ -417,6 +417,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Whom the pool is to credit.",
     },
     Key {
+        path: "upstream.password",
+        default: None,
+        example: "\"d=500000\"",
+        meaning: "For a translator and a pool that speaks SV1: the password that goes with the name, x if left out; some pools read a difficulty from it.",
+    },
+    Key {
         path: "upstream.mode",
         default: Some("\"full-template\""),
         example: "\"coinbase-only\"",
@@ -454,7 +460,7 @@ pub(crate) const DEVICE_KEYS: &[Key] = &[
         path: "translator.devices.least_difficulty",
         default: None,
         example: "\"512\"",
-        meaning: "It is given no shares that are easier than this.",
+        meaning: "It is given no shares that are easier than this, but where its pool asks for less.",
     },
     Key {
         path: "translator.devices.coinbase_bytes",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use adit_net::Limits;
-use adit_translator::server::{Mode, Pool, TranslatorConfig, UpstreamTarget};
+use adit_translator::server::{Mode, Pool, TranslatorConfig, UpstreamTarget, is_private};
 use adit_translator::{MachineConfig, Override, Quirks};
 use adit_units::{Difficulty, Hashrate};
 
@@ -71,6 +71,12 @@ pub(super) fn check(
     let log = log(written.log.take(), mistakes);
     let listen = listen("translator.listen", table.listen.clone(), "0.0.0.0:34255", mistakes);
     let tls = tls(&table, folder, mistakes);
+    let allows_public = table.allow_public.unwrap_or(false);
+    for (path, address) in
+        [("translator.listen", listen), ("translator.tls_listen", tls.as_ref().map(|tls| tls.listen))]
+    {
+        mistakes.extend(address.filter(|_| !allows_public).and_then(|address| public(path, address)));
+    }
     let api = match table.api.as_deref() {
         Some("off") => None,
         text => super::checked::listen("translator.api", text.map(str::to_owned), "127.0.0.1:4081", mistakes),
@@ -102,10 +108,20 @@ pub(super) fn check(
         first_guess: first_guess.unwrap_or(FIRST_GUESS),
         limits,
         insecure: false,
-        allows_public: table.allow_public.unwrap_or(false),
+        allows_public,
         expects_proxy: table.proxy_protocol.unwrap_or(false),
     };
     Some(TranslatorSettings { log, listen: listen?, tls, api, api_hosts, role })
+}
+
+/// What is wrong with listening where only those can come who are turned away.
+fn public(path: &str, address: SocketAddr) -> Option<Mistake> {
+    let address = address.ip();
+    let text = format!(
+        "{address} is a public address, and machines from such are turned away; use one of your own network, 0.0.0.0 for all, or set \
+         translator.allow_public to true"
+    );
+    (!address.is_unspecified() && !is_private(address)).then(|| Mistake::at(path, text))
 }
 
 /// Where machines connect over TLS; the three keys go together.
@@ -257,6 +273,10 @@ fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -
     let at = |key: &str| format!("{path}.{key}");
     let pool = pool(&at("pool"), written.pool, mistakes);
     let user = user(&at("user"), written.user, mistakes);
+    if written.password.is_some() && pool.as_ref().is_some_and(|pool| !pool.is_legacy()) {
+        let text = "does nothing for a pool that speaks SV2, which knows no passwords; leave it out";
+        mistakes.push(Mistake::at(at("password"), text));
+    }
     let percent = written.least_payout_percent;
     if percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
         let text = format!("{} is out of range; use 1 to 100", percent.unwrap_or_default());
@@ -270,7 +290,7 @@ fn upstream(path: &str, written: WrittenUpstream, mistakes: &mut Vec<Mistake>) -
             return None;
         }
     };
-    Some(UpstreamTarget { pool: pool?, user: user?, expects })
+    Some(UpstreamTarget { pool: pool?, user: user?, password: written.password, expects })
 }
 
 #[cfg(test)]

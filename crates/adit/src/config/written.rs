@@ -121,6 +121,7 @@ pub(super) struct WrittenUpstream {
     pub(super) pool: Option<String>,
     pub(super) jds: Option<String>,
     pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
     pub(super) mode: Option<String>,
     pub(super) pays: Option<String>,
     pub(super) least_payout_percent: Option<u8>,

@@ -20,7 +20,8 @@ const SHARE_MAX: usize = 1024;
 ///
 /// If work does not fit together, if a share that fits its work is not taken, or if something that waits exceeds its bounds.
 pub fn run(bytes: &[u8]) {
-    let config = LegacyConfig { user: "farm".to_owned(), version_mask: 0x1fff_e000 };
+    let config =
+        LegacyConfig { user: "farm".to_owned(), password: "x".to_owned(), version_mask: 0x1fff_e000 };
     let now = Monotonic::from_micros(1);
     let mut upstream = LegacyUpstream::new(&Arc::new(config), now);
     let mut lines = LineReader::new(LINE_MAX);

@@ -59,7 +59,11 @@ fn a_machine_and_the_pool_make_the_same_coinbase() {
 #[test]
 fn a_channel_without_room_is_told_with_what_would_fit() {
     let error = Sv1Job::new(&work(&[9; 8], 8), 1, (256, 256), 8).unwrap_err();
-    assert_eq!(error, NoRoom { given: 8, needed: 12, possible: 4 });
+    assert_eq!(error, NoRoom { given: 8, needed: 12 });
+    let text = |given| NoRoom { given, needed: 12 }.to_string();
+    assert!(text(8).ends_with("machines need 12; lower translator.extranonce2_size to 4 or less"));
+    assert!(text(6).ends_with("to 2 or less"));
+    assert!(text(5).ends_with("fewer than 6"), "it told to set what the config refuses");
     assert!(Sv1Job::new(&work(&[9; 8], 8), 1, (256, 256), 4).is_ok());
 }
 

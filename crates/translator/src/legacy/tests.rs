@@ -14,7 +14,11 @@ const SPEED: Hashrate = Hashrate::from_hashes_per_second(1_000_000);
 const START: Monotonic = Monotonic::from_micros(1_000_000);
 
 fn config() -> Arc<LegacyConfig> {
-    Arc::new(LegacyConfig { user: "farm\".1".to_owned(), version_mask: 0x1fff_e000 })
+    Arc::new(LegacyConfig {
+        user: "farm\".1".to_owned(),
+        password: "d=5\"".to_owned(),
+        version_mask: 0x1fff_e000,
+    })
 }
 
 /// What was said to the pool since this was asked last.
@@ -105,7 +109,7 @@ fn a_pool_is_greeted_and_lets_us_in() {
     tell(&mut upstream, r#"{"id":2,"result":[null,"c0ffee01",8],"error":null}"#);
     let then = said(&mut upstream);
     assert_eq!((&then[0]["method"], &then[0]["params"][0]), (&"mining.authorize".into(), &"farm\".1".into()));
-    assert_eq!(then[0]["params"][1], "x");
+    assert_eq!((&then[0]["params"][1], upstream.extranonce_size()), (&"d=5\"".into(), Some(8)));
     // Work that comes before we are let in is kept.
     tell(&mut upstream, &notify(7, 9, true));
     assert_eq!(events(&mut upstream), []);

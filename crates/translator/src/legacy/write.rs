@@ -12,9 +12,6 @@ pub(super) const VERSION: &str = concat!("adit/", env!("CARGO_PKG_VERSION"));
 /// The version bits that machines need at least, for pools that want to know.
 const MIN_BITS: u32 = 2;
 
-/// The password, which pools want to be there and do not look at.
-const PASSWORD: &str = "x";
-
 pub(super) fn configure(out: &mut Vec<u8>, id: u64, mask: u32) {
     line(
         out,
@@ -29,12 +26,9 @@ pub(super) fn subscribe(out: &mut Vec<u8>, id: u64) {
     line(out, format_args!("{{\"id\":{id},\"method\":\"mining.subscribe\",\"params\":[\"{VERSION}\"]}}"));
 }
 
-pub(super) fn authorize(out: &mut Vec<u8>, id: u64, user: &str) {
-    let user = quoted(user);
-    line(
-        out,
-        format_args!("{{\"id\":{id},\"method\":\"mining.authorize\",\"params\":[{user},\"{PASSWORD}\"]}}"),
-    );
+pub(super) fn authorize(out: &mut Vec<u8>, id: u64, (user, password): (&str, &str)) {
+    let (user, password) = (quoted(user), quoted(password));
+    line(out, format_args!("{{\"id\":{id},\"method\":\"mining.authorize\",\"params\":[{user},{password}]}}"));
 }
 
 pub(super) fn extranonce_subscribe(out: &mut Vec<u8>, id: u64) {

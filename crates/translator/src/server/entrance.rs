@@ -143,8 +143,9 @@ fn judge(rules: Rules, address: IpAddr) -> Result<(), Objection> {
     if rules.allows_public || is_private(address) { Ok(()) } else { Err(Objection::Public(address)) }
 }
 
-/// Whether an address is of this machine or of a network of one's own.
-fn is_private(address: IpAddr) -> bool {
+/// Whether an address is of this machine or of a network of one's own. Those that providers share out among customers (100.64.0.0/10) are not.
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
         IpAddr::V6(address) => {

@@ -7,6 +7,7 @@ use adit_net::{Clock, Intake, Timer, at_once};
 use super::TranslatorConfig;
 use super::link::LinkError;
 use super::wire::{Speaker, Wire};
+use crate::job::NoRoom;
 use crate::upstream::{DOUBT_AFTER, Event};
 
 /// How long an upstream may take to hear that this was all.
@@ -23,7 +24,8 @@ impl TranslatorConfig {
     ///
     /// # Errors
     ///
-    /// If it cannot be found, reached or trusted, does not speak the protocol, or does not want us. There is none at any other place.
+    /// If it cannot be found, reached or trusted, does not speak the protocol, does not want us, or leaves machines too little to roll, as far
+    /// as it says so before a channel is opened. There is none at any other place.
     pub async fn probe(&self, upstream: usize) -> Result<(), ProbeError> {
         self.introduce(upstream).await.map_err(ProbeError)
     }
@@ -35,6 +37,10 @@ impl TranslatorConfig {
         loop {
             while let Some(event) = speaker.poll_event() {
                 if matches!(event, Event::Ready { .. }) {
+                    let room = speaker
+                        .extranonce_size()
+                        .map(|size| NoRoom::check(size, self.machine.extranonce2_len));
+                    room.transpose()?;
                     connection.close(CLOSE_PATIENCE).await;
                     return Ok(());
                 }

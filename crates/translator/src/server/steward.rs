@@ -41,6 +41,9 @@ const HASHRATE_TICKS: u32 = 10;
 /// How long a machine whose channel was refused waits for the next attempt.
 const REOPEN_PAUSE: Duration = Duration::from_secs(30);
 
+/// What SV1 pools want to be there, and nearly all do not look at.
+const USUAL_PASSWORD: &str = "x";
+
 /// Links of which it is known whose they are.
 const OWNERS_MAX: usize = 256;
 
@@ -648,7 +651,11 @@ impl TranslatorConfig {
             names_workers: true,
             doubt_after,
         };
-        let legacy = LegacyConfig { user: target.user.clone(), version_mask: self.machine.version_mask };
+        let legacy = LegacyConfig {
+            user: target.user.clone(),
+            password: target.password.clone().unwrap_or_else(|| USUAL_PASSWORD.to_owned()),
+            version_mask: self.machine.version_mask,
+        };
         Some(Destination {
             pool: target.pool.clone(),
             insecure: self.insecure,

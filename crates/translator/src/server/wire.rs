@@ -145,6 +145,14 @@ impl Speaker {
         }
     }
 
+    /// What is left of the extranonce, where that is said before there is a channel.
+    pub(super) fn extranonce_size(&self) -> Option<u16> {
+        match self {
+            Self::Sv2(_) => None,
+            Self::Sv1(upstream) => upstream.extranonce_size(),
+        }
+    }
+
     /// The channels that are open.
     pub(super) fn channels(&self) -> impl Iterator<Item = ChannelView<'_>> {
         let (sv2, sv1) = match self {

@@ -3,10 +3,7 @@
 use adit_messages::DecodeError;
 use adit_messages::flags::MiningSetupFlags;
 
-use crate::job::EXTRANONCE1_LEN;
-
-/// The least bytes that a machine is left to roll.
-const EXTRANONCE2_MIN: u16 = 2;
+use crate::job::rollable;
 
 /// Why a connection is of no more use; close it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,15 +58,11 @@ impl UpstreamError {
     }
 }
 
-/// What an operator can do about a pool that leaves too little: machines need the bytes of their extranonce1, and at least two to roll.
+/// What an operator can do about a pool that leaves too little.
 fn advice(size: u16, least: u16) -> String {
-    let own = u16::try_from(EXTRANONCE1_LEN).unwrap_or(u16::MAX);
-    match size.checked_sub(own) {
-        Some(possible) if size < least && possible >= EXTRANONCE2_MIN => {
-            format!(": lower translator.extranonce2_size to {possible} or less")
-        }
-        Some(_) | None => String::new(),
-    }
+    rollable(size).filter(|_| size < least).map_or_else(String::new, |possible| {
+        format!("; lower translator.extranonce2_size to {possible} or less")
+    })
 }
 
 /// What a pool says that opens no channel, with what an operator can do about it.
@@ -98,7 +91,7 @@ mod tests {
     #[test]
     fn a_pool_that_leaves_too_little_was_named_without_the_key_to_change() {
         let text = |size, least| UpstreamError::Extranonce { prefix: 8, size, least }.to_string();
-        let end = ": lower translator.extranonce2_size to 4 or less";
+        let end = "; lower translator.extranonce2_size to 4 or less";
         assert!(text(8, 12).ends_with(end), "{}", text(8, 12));
         for (size, least) in [(5, 12), (3, 12), (0, 12), (30, 12), (12, 12)] {
             assert!(text(size, least).ends_with("32 in all are possible"), "nothing helps: {size}");

@@ -27,7 +27,7 @@ fn new(upstreams: &[UpstreamTarget]) -> Translator {
 /// A translator as another names it: a pool that speaks SV1.
 fn legacy(old: &Translator) -> UpstreamTarget {
     let pool = format!("stratum+tcp://{}", old.address()).parse().unwrap();
-    UpstreamTarget { pool, user: "farm.house".to_owned(), expects: None }
+    UpstreamTarget { pool, user: "farm.house".to_owned(), password: None, expects: None }
 }
 
 fn is_used(status: &Arc<Status>, upstream: usize) -> bool {

@@ -1,6 +1,7 @@
 //! SV1 pools that follow a script, as old pools are and as none should be.
 
 use core::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use adit_translator::server::{Mode, Translator, UpstreamTarget};
@@ -51,7 +52,7 @@ impl OldPool {
 
     fn target(&self) -> UpstreamTarget {
         let pool = format!("stratum+tcp://{}", self.address).parse().unwrap();
-        UpstreamTarget { pool, user: "farm.house".to_owned(), expects: None }
+        UpstreamTarget { pool, user: "farm.house".to_owned(), password: None, expects: None }
     }
 
     fn shares(&self) -> Vec<Value> {
@@ -141,6 +142,39 @@ async fn what_the_pool_refuses_is_counted_for_the_machine() {
     assert!(machine.accepted() > 0, "the machine has done nothing wrong");
     drop(machine);
     translator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_machines_share_what_the_pool_leaves() {
+    let pool = OldPool::start(Manner::Takes).await;
+    let translator = new(&[pool.target()]);
+    let machines = ["farm.rig1", "farm.rig2"].map(|user| Machine::start(&translator, user));
+    // The first four of the eight bytes are what the translator tells machines apart by.
+    let numbers = || {
+        let shares = pool.shares();
+        shares
+            .iter()
+            .filter_map(|share| Some(share[2].as_str()?.get(..8)?.to_owned()))
+            .collect::<BTreeSet<_>>()
+    };
+    eventually("the pool has shares of both", || numbers().len() == 2).await;
+    assert!(pool.shares().iter().all(|share| share[0] == "farm.house"), "under the one name that is given");
+    drop(machines);
+    translator.shutdown().await;
+}
+
+/// It was said to take miners, and was of no use when all others had failed.
+#[tokio::test]
+async fn a_last_resort_that_leaves_machines_too_little_passed_the_check() {
+    let pool = OldPool::start(Manner::Takes).await;
+    let checked = |extranonce2_len| {
+        let mut config = config(Mode::Aggregated, &[pool.target()]);
+        config.machine.extranonce2_len = extranonce2_len;
+        async move { config.probe(0).await.map_err(|error| error.to_string()) }
+    };
+    assert_eq!(checked(4).await, Ok(()));
+    let error = checked(5).await.unwrap_err();
+    assert!(error.ends_with("; lower translator.extranonce2_size to 4 or less"), "{error}");
 }
 
 /// It was kept for as long as it said anything at all.

@@ -32,7 +32,7 @@ pub(crate) fn quiet_chain() -> Node {
 
 /// A pool as a translator names it.
 pub(crate) fn upstream(pool: &Pool) -> UpstreamTarget {
-    UpstreamTarget { pool: pool.url().into(), user: "farm.house".to_owned(), expects: None }
+    UpstreamTarget { pool: pool.url().into(), user: "farm.house".to_owned(), password: None, expects: None }
 }
 
 /// What a translator goes by in these tests: shares that a processor finds several of in a second.

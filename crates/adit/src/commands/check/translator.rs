@@ -46,7 +46,7 @@ fn advice(target: &UpstreamTarget) -> &'static str {
 
 /// What an operator may not have meant.
 fn describe(target: &UpstreamTarget, report: &Report) {
-    let UpstreamTarget { pool, user, expects } = target;
+    let UpstreamTarget { pool, user, expects, password: _ } = target;
     if pool.is_legacy() {
         let text = format!(
             "{pool} speaks SV1, neither encrypted nor authenticated: anyone on the way can take the work"

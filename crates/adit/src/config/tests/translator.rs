@@ -71,6 +71,17 @@ fn an_upstream_is_all_that_must_be_said() {
 }
 
 #[test]
+fn an_old_pool_could_not_be_given_a_password() {
+    let old = FARM.replace("stratum2+tcp://127.0.0.1:44254", "stratum+tcp://old.example:3333");
+    let passwords = |text: &str| {
+        let upstreams = farm(text).unwrap().role.upstreams;
+        upstreams.into_iter().map(|upstream| upstream.password).collect::<Vec<_>>()
+    };
+    assert_eq!(passwords(&old), [None, None]);
+    assert_eq!(passwords(&format!("{old}password = \"d=5\"\n")), [None, Some("d=5".to_owned())]);
+}
+
+#[test]
 fn each_key_is_taken() {
     let settings = with(
         "mode = \"per-machine\"\nallow_public = true\nproxy_protocol = true\nvardiff = false\nleast_difficulty = \"0.001\"\n\
@@ -261,6 +272,10 @@ fn each_mistake_is_told_with_its_line() {
             "translator.connections_per_address: 0 is out of range; use at least 1",
         ),
         ("api = \"4081\"", "translator.api: \"4081\" is not ADDRESS:PORT"),
+        (
+            "tls_listen = \"[2001:db8::7]:3334\"\ntls_certificate = \"a\"\ntls_key = \"b\"",
+            "translator.tls_listen: 2001:db8::7 is a public address, and machines from such are turned away; use one of your own network, 0.0.0.0 for all, or set translator.allow_public to true",
+        ),
         ("proxy_protocol = \"v2\"", "translator.proxy_protocol: invalid type"),
         (
             "proxy_protocl = true",
@@ -272,6 +287,16 @@ fn each_mistake_is_told_with_its_line() {
         assert!(answer.starts_with(&format!("adit.toml:3: {told}")), "{told} in {answer}");
     }
     for (from, to, told) in [
+        (
+            "192.168.0.2:3333",
+            "203.0.113.5:3333",
+            "adit.toml:3: translator.listen: 203.0.113.5 is a public address",
+        ),
+        (
+            "user = \"other.farm\"",
+            "user = \"other.farm\"\npassword = \"d=5\"",
+            "adit.toml:12: upstreams.1.password: does nothing for a pool that speaks SV2",
+        ),
         ("192.168.0.2:3333", "here", "adit.toml:3: translator.listen: \"here\" is not ADDRESS:PORT"),
         ("= 20", "= 0", "adit.toml:4: translator.shares_per_minute: 0 is out of range; use 1 to 600"),
         ("\"other.farm\"", "\"\"", "adit.toml:11: upstreams.1.user: give 1 to 255 bytes"),

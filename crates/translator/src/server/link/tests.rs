@@ -25,7 +25,7 @@ async fn what_becomes_of_shares_is_told_of_each_machine() {
         desk.tally.settle(tag, &Outcome::Refused("stale-share".to_owned()));
     }
     desk.tally.settle(lost, &Outcome::Lost);
-    let legacy = LegacyConfig { user: String::new(), version_mask: 0 };
+    let legacy = LegacyConfig { user: String::new(), password: String::new(), version_mask: 0 };
     let upstream = crate::legacy::LegacyUpstream::new(&Arc::new(legacy), Clock.monotonic());
     let speaker = Speaker::Sv1(Box::new(upstream));
     desk.add_tally(&speaker);
@@ -91,7 +91,11 @@ fn plain(pool: &TcpListener) -> Destination {
         pool: format!("stratum+tcp://{}", pool.local_addr().unwrap()).parse().unwrap(),
         insecure: false,
         upstream: Arc::new(config),
-        legacy: Arc::new(LegacyConfig { user: "farm".to_owned(), version_mask: 0x1fff_e000 }),
+        legacy: Arc::new(LegacyConfig {
+            user: "farm".to_owned(),
+            password: "x".to_owned(),
+            version_mask: 0x1fff_e000,
+        }),
     }
 }
 

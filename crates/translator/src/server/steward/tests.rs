@@ -22,7 +22,7 @@ struct Stage {
 fn target() -> UpstreamTarget {
     let key = AuthorityKeyPair::generate(&mut OsRng).public_key();
     let url = Url::new("127.0.0.1".to_owned(), 1, Some(key)).unwrap();
-    UpstreamTarget { pool: url.into(), user: "farm".to_owned(), expects: None }
+    UpstreamTarget { pool: url.into(), user: "farm".to_owned(), password: None, expects: None }
 }
 
 impl Stage {
