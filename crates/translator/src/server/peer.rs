@@ -20,7 +20,7 @@ use super::board::{Board, Joining, Up, Uplink};
 use super::entrance::{self, Newcomer};
 use super::registry::{Registry, Slot};
 use super::tls::Tls;
-use crate::machine::{Disconnect, Event, Machine, MachineTerms};
+use crate::machine::{Disconnect, Event, Machine, MachineTerms, Report};
 use crate::sv1::{LineReader, LineTooLong};
 
 /// Most bytes of a line; the longest that a machine has to send are a tenth of that.
@@ -210,6 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 Event::Ready { user } => {
                     self.permit.establish();
                     self.report();
+                    self.log_ready(&user);
                     self.join(user);
                 }
                 Event::LongCoinbase { length, longest } => self.warn_of_coinbase(length, longest),
@@ -229,6 +230,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 }
             }
         }
+    }
+
+    fn log_ready(&self, user: &str) {
+        let Some(Report { identity, class, .. }) = self.slot.report() else { return };
+        let agent = &identity.user_agent;
+        tracing::debug!(machine = self.slot.id, peer = %self.slot.peer, user, agent, class, "machine is ready");
     }
 
     fn warn_of_coinbase(&mut self, length: usize, longest: usize) {

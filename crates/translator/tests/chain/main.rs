@@ -62,6 +62,68 @@ async fn translate_sv1_to_sv2_successfully() {
     }
 }
 
+/// Two share a user, and one has its own; who leaves takes nothing from the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn multiple_tproxy_sessions() {
+    let node = chain();
+    let pool = Pool::start(&node);
+    let barn = UpstreamTarget { user: "barn.loft".to_owned(), ..upstream(&pool) };
+    let [first, second, third] = [
+        (Mode::Aggregated, upstream(&pool), "rig1"),
+        (Mode::PerMachine, upstream(&pool), "rig2"),
+        (Mode::Aggregated, barn, "rig3"),
+    ]
+    .map(|(mode, target, user)| {
+        let translator = translator(config(mode, &[target]));
+        let machine = Machine::start(&translator, user);
+        (translator, machine)
+    });
+    let shares = |user: &str, worker: &str| {
+        let records = pool.records();
+        let theirs = records.iter().filter(|record| record.user.as_str() == user);
+        theirs.filter_map(|record| record.worker.as_ref()).filter(|name| name.as_str() == worker).count()
+    };
+    let theirs =
+        || [shares("farm.house", "rig1"), shares("farm.house.rig2", "rig2"), shares("barn.loft", "rig3")];
+    eventually("the pool has shares of all", || theirs().iter().all(|&shares| shares > 5)).await;
+    assert_eq!(pool.channels(), 3);
+    drop(first.1);
+    first.0.shutdown().await;
+    eventually("its channel is closed", || pool.channels() == 2).await;
+    let [_, before, other] = theirs();
+    eventually("the others go on", || theirs()[1] > before && theirs()[2] > other).await;
+    for (translator, machine) in [second, third] {
+        assert!(!machine.seen().ended);
+        drop(machine);
+        translator.shutdown().await;
+    }
+    pool.stop().await;
+}
+
+/// SRI: `test_translator_fallback_on_open_mining_message_error`, with two pools.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_opens_no_channel_is_passed_over() {
+    let node = chain();
+    let (first, second) = (Pool::start(&node), Pool::start(&node));
+    // An address of another network than the pool's.
+    let user = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig".to_owned();
+    let unwanted = UpstreamTarget { user, ..upstream(&first) };
+    let translator = translator(config(Mode::Aggregated, &[unwanted, upstream(&second)]));
+    let status = status(&translator);
+    let machine = Machine::start(&translator, "rig");
+    eventually("the second has shares", || second.records().len() as u64 > SOME).await;
+    eventually("it is told why", || {
+        matches!(&status().upstreams[0].state, UpstreamState::Failed { reason } if reason.contains("invalid-user-identity"))
+    })
+    .await;
+    assert_eq!((first.records().len(), machine.seen().ended), (0, false));
+    drop(machine);
+    translator.shutdown().await;
+    first.stop().await;
+    second.stop().await;
+}
+
+/// SRI: `tproxy_sends_per_upstream_user_identity` and `tproxy_per_upstream_user_identity_switches_on_fallback`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn machines_stay_connected_while_pools_die_and_come_back() {
     let node = chain();
@@ -202,8 +264,8 @@ async fn translator_fallback_during_abrupt_disconnection() {
     })
     .await;
     let came = machine.seen().notifies[before].0;
-    // It is a matter of two seconds; this holds on a machine that is busy with other things too.
-    assert!(came.saturating_since(cut) < Duration::from_secs(10), "{:?}", came.saturating_since(cut));
+    // It takes some milliseconds, and this is what farms are promised.
+    assert!(came.saturating_since(cut) < Duration::from_secs(2), "{:?}", came.saturating_since(cut));
     eventually("the second has shares", || !second.records().is_empty()).await;
     assert!(!machine.seen().ended);
     drop(machine);
