@@ -270,6 +270,8 @@ struct Desk {
     gathered: Vec<Up>,
     /// When they go up, and before when none goes up alone.
     shares_due: Monotonic,
+    /// Whether several went up together last, so that more are sure to come meanwhile and need not say so.
+    is_busy: bool,
     /// What the steward has had no room for yet. Whatever it is busy with, as with thousands of jobs for a new tip, shares go up meanwhile.
     outgoing: VecDeque<Report>,
     /// Work for it, which comes after that.
@@ -284,6 +286,7 @@ impl Desk {
             tally: Tally::default(),
             gathered: Vec::with_capacity(SHARES_BATCH),
             shares_due: Monotonic::default(),
+            is_busy: false,
             outgoing: VecDeque::new(),
             newest: Newest::default(),
         }
@@ -365,7 +368,7 @@ impl Desk {
                         return Ok(());
                     }
                 },
-                up = shares.recv(self.gathered.is_empty()) => self.gather(up, upstream, shares),
+                up = shares.recv(self.gathered_due().is_none()) => self.gather(up, upstream, shares),
                 () = has_room(&self.reports), if has_reports => {}
                 io = connection.io(intake) => {
                     io?;
@@ -402,14 +405,15 @@ impl Desk {
         }
     }
 
-    /// When those that wait go up. While none waits there is nothing to wake up for.
+    /// When those that wait go up. Where they come one by one and none waits, there is nothing to wake up for.
     fn gathered_due(&self) -> Option<Monotonic> {
-        (!self.gathered.is_empty()).then_some(self.shares_due)
+        (self.is_busy || !self.gathered.is_empty()).then_some(self.shares_due)
     }
 
     /// Sends what machines have sent so far.
     fn send_rest(&mut self, upstream: &mut Speaker, shares: &mut Submitted) {
         shares.take_rest(&mut self.gathered);
+        self.is_busy = self.gathered.len() > 1;
         if !self.gathered.is_empty() {
             self.shares_due = Clock.monotonic() + GATHERING;
         }

@@ -168,8 +168,14 @@ async fn the_link_woke_up_after_each_share_although_none_waited() {
     assert_eq!((desk.tally.last_tag, desk.gathered_due()), (1, Some(due)), "the next one does");
     shares.try_send(up(source, false)).unwrap();
     desk.gather(up(source, true), &mut upstream, &mut submitted);
-    assert_eq!((desk.tally.last_tag, desk.gathered_due()), (4, None), "until a block takes all with it");
+    assert_eq!((desk.tally.last_tag, desk.gathered_due()), (4, Some(due)), "a block takes all with it");
     tokio::time::advance(GATHERING).await;
+    desk.send_rest(&mut upstream, &mut submitted);
+    assert_eq!(
+        desk.gathered_due(),
+        None,
+        "where several came together one looks once more, and in vain here"
+    );
     desk.gather(up(source, false), &mut upstream, &mut submitted);
     assert_eq!((desk.tally.last_tag, desk.gathered_due()), (5, None));
 }
