@@ -74,6 +74,7 @@ async fn peers_that_told_nothing_of_themselves_stayed_newcomers() {
     }
     // Less than the ten minutes that they may be without a channel, and enough for a machine that is busy.
     let miner = timeout(Duration::from_secs(60), stage.miner()).await;
-    miner.expect("the places of peers that are set up are free").earn().await;
+    let mut miner = miner.expect("the places of peers that are set up are free");
+    miner.earn().await;
     assert_eq!(stage.server.metrics().connections, 5, "the others are still there");
 }
