@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adit_translator::server::{Mode, Tls, Translator, TranslatorConfig};
+use adit_translator::server::{Mode, Tls, TranslatorConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion
 
 use crate::SOME;
 use crate::stage::{
-    Machine, Pool, chain, config, eventually, status, translator, translator_with_tls, upstream,
+    Machine, Pool, chain, config, eventually, status, stop, translator, translator_with_tls, upstream,
 };
 
 /// The beginning of a session in plain text.
@@ -63,11 +63,6 @@ async fn everything(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-async fn stop(translator: Translator, pool: Pool) {
-    translator.shutdown().await;
-    pool.stop().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn machines_mine_over_tls_and_in_plain_text_at_once() {
     let node = chain();
@@ -89,7 +84,7 @@ async fn machines_mine_over_tls_and_in_plain_text_at_once() {
         assert!(seen.refused.iter().all(|error| error.starts_with("[21,")), "{:?}", seen.refused);
     }
     drop(machines);
-    stop(translator, pool).await;
+    stop(translator, [pool]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +100,7 @@ async fn whoever_speaks_no_tls_is_not_served_over_it() {
     let machine = Machine::start_over(async move { shake(connect(address, b"").await, &TLS13).await }, "a.b");
     eventually("shares", || machine.accepted() > 0).await;
     drop(machine);
-    stop(translator, pool).await;
+    stop(translator, [pool]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +132,7 @@ async fn a_proxy_says_where_machines_come_from() {
     // Whoever comes without a header is not served.
     assert_eq!(everything(connect(plain, SUBSCRIBE).await).await, "");
     drop(machines);
-    stop(translator, pool).await;
+    stop(translator, [pool]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,5 +151,5 @@ async fn whom_a_proxy_names_is_judged_and_without_a_proxy_nobody_is_named() {
     let count = timeout(Duration::from_secs(30), stream.read(&mut answer)).await.unwrap().unwrap();
     let answer = String::from_utf8_lossy(&answer[..count]);
     assert!(answer.contains("\"result\":["), "one malformed line is passed over: {answer}");
-    stop(direct, pool).await;
+    stop(direct, [pool]).await;
 }

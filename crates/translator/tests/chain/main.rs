@@ -22,8 +22,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use self::stage::{
-    Machine, Patience, Pool, chain, config, eventually, height, quiet_chain, script, status, translator,
-    upstream,
+    Machine, Patience, Pool, chain, config, eventually, height, quiet_chain, script, status, stop,
+    translator, upstream,
 };
 
 /// Shares that show that it goes on.
@@ -59,8 +59,7 @@ async fn translate_sv1_to_sv2_successfully() {
             assert_eq!(jobs.len(), seen.jobs.len(), "no id comes twice");
         }
         drop(machines);
-        translator.shutdown().await;
-        pool.stop().await;
+        stop(translator, [pool]).await;
     }
 }
 
@@ -120,9 +119,7 @@ async fn a_pool_that_opens_no_channel_is_passed_over() {
     .await;
     assert_eq!((first.records().len(), machine.seen().ended), (0, false));
     drop(machine);
-    translator.shutdown().await;
-    first.stop().await;
-    second.stop().await;
+    stop(translator, [first, second]).await;
 }
 
 /// SRI: `tproxy_sends_per_upstream_user_identity` and `tproxy_per_upstream_user_identity_switches_on_fallback`.
@@ -147,9 +144,7 @@ async fn machines_stay_connected_while_pools_die_and_come_back() {
         assert!(!seen.ended && seen.extranonces.len() == 1, "nobody below has noticed: {seen:?}");
         drop(seen);
         drop(machine);
-        translator.shutdown().await;
-        first.stop().await;
-        second.stop().await;
+        stop(translator, [first, second]).await;
     }
 }
 
@@ -177,8 +172,7 @@ async fn with_one_pool_the_translator_waits_until_it_is_back() {
     eventually("it goes on", || pool.records().len() as u64 > SOME).await;
     assert!(!machine.seen().ended);
     drop(machine);
-    translator.shutdown().await;
-    pool.stop().await;
+    stop(translator, [pool]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,9 +194,7 @@ async fn translator_falls_back_when_payout_does_not_match_user_identity() {
     .await;
     assert_eq!(first.records().len(), 0);
     drop(machine);
-    translator.shutdown().await;
-    first.stop().await;
-    second.stop().await;
+    stop(translator, [first, second]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,8 +221,7 @@ async fn translator_keepalive_job_sent_and_share_received_by_pool() {
     eventually("a share on it reaches the pool", || !pool.records().is_empty()).await;
     assert_eq!(machine.seen().refused, [""; 0]);
     drop(machine);
-    translator.shutdown().await;
-    pool.stop().await;
+    stop(translator, [pool]).await;
 }
 
 /// What stands between a translator and a pool until it is cut.
@@ -269,9 +260,7 @@ async fn translator_fallback_during_abrupt_disconnection() {
     eventually("the second has shares", || second.records().len() > shares).await;
     assert!(!machine.seen().ended);
     drop(machine);
-    translator.shutdown().await;
-    first.stop().await;
-    second.stop().await;
+    stop(translator, [first, second]).await;
 }
 
 /// What stands between a translator and a pool, and spoils a byte from the pool when it is told to; and how many connections it has carried.
@@ -333,8 +322,7 @@ async fn a_byte_that_was_spoilt_on_the_way_costs_a_connection_and_seconds() {
     eventually("it goes on", || pool.records().len() > before).await;
     assert!(!machine.seen().ended);
     drop(machine);
-    translator.shutdown().await;
-    pool.stop().await;
+    stop(translator, [pool]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -354,8 +342,7 @@ async fn a_line_that_is_too_long_ends_that_machine_only() {
     eventually("the other one mines on", || machine.accepted() > before).await;
     assert!(!machine.seen().ended);
     drop(machine);
-    translator.shutdown().await;
-    pool.stop().await;
+    stop(translator, [pool]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -368,8 +355,7 @@ async fn a_machine_that_leaves_takes_its_channel_along() {
     let [one, ..] = machines;
     drop(one);
     eventually("the others are left", || pool.channels() <= 2).await;
-    translator.shutdown().await;
-    pool.stop().await;
+    stop(translator, [pool]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -396,6 +382,5 @@ async fn what_became_of_shares_above_is_told_for_each_machine() {
     assert_eq!((upstream.state.clone(), upstream.channels.len()), (UpstreamState::InUse, 1));
     assert!(upstream.shares.accepted > SOME && upstream.shares.work > 0);
     drop(machine);
-    translator.shutdown().await;
-    pool.stop().await;
+    stop(translator, [pool]).await;
 }

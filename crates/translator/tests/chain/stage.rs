@@ -61,6 +61,14 @@ pub(crate) fn translator(config: TranslatorConfig) -> Translator {
     Translator::start(config, Bound::new(free()).unwrap()).unwrap()
 }
 
+/// Ends a translator in order, and then its pools.
+pub(crate) async fn stop(translator: Translator, pools: impl IntoIterator<Item = Pool>) {
+    translator.shutdown().await;
+    for pool in pools {
+        pool.stop().await;
+    }
+}
+
 /// The numbers of a translator as they come.
 pub(crate) fn status(translator: &Translator) -> impl Fn() -> Arc<Status> + use<> {
     let numbers = translator.numbers();
