@@ -19,6 +19,7 @@ use crate::upstream::payout::Expectation;
 
 mod acceptor;
 mod board;
+mod departure;
 mod entrance;
 mod kept;
 mod link;

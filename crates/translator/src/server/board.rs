@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use adit_channel::LinkId;
 use adit_net::Bulletin;
-use adit_units::Hashrate;
+use adit_units::{Hashrate, Monotonic};
 use tokio::sync::mpsc;
 
+use super::departure::Departure;
 use crate::job::Sv1Job;
 use crate::machine::Share;
 
@@ -25,20 +26,28 @@ pub(super) struct Uplink {
     pub(super) shares: mpsc::Sender<Up>,
     /// Blocks go past all that waits.
     pub(super) blocks: mpsc::Sender<Up>,
+    /// When shares go up that were left to gather.
+    pub(super) departure: Arc<Departure>,
 }
 
 impl Uplink {
     /// Sends a share up; whether there was room for it. A block has two ways to go.
-    pub(super) fn send(&self, up: Up) -> bool {
+    pub(super) fn send(&self, up: Up, now: Monotonic) -> bool {
         if !up.share.is_block {
-            return self.shares.try_send(up).is_ok();
+            return self.send_share(up, now);
         }
         match self.blocks.try_send(up) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(up) | mpsc::error::TrySendError::Closed(up)) => {
-                self.shares.try_send(up).is_ok()
+                self.send_share(up, now)
             }
         }
+    }
+
+    fn send_share(&self, up: Up, now: Monotonic) -> bool {
+        let is_sent = self.shares.try_send(up).is_ok();
+        self.departure.handle_share(now);
+        is_sent
     }
 }
 

@@ -13,7 +13,8 @@ use adit_units::{Hashrate, Monotonic, Work};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::board::Up;
+use super::board::{Up, Uplink};
+use super::departure::Departure;
 use super::newest::Newest;
 use super::pool::Pool;
 use super::wire::{Speaker, Wire};
@@ -36,9 +37,13 @@ const BLOCKS_MAX: usize = 1_024;
 /// Shares that there is room for from the beginning, when they are sent up at once.
 const SHARES_BATCH: usize = 256;
 
-/// How long shares are left to gather after others went up, so that in busy times one wake-up and one write serve many. After a quiet time none
-/// waits, and a block never does.
+/// How long shares are left to gather after others went up, so that in busy times one write serves many. After a quiet time none waits, and a
+/// block never does.
 const GATHERING: Duration = Duration::from_millis(5);
+
+/// How much longer the last ones wait when busy times end all at once. Until then it is a machine's next share that sends all up, in a wake-up that
+/// takes place anyway.
+const LULL: Duration = Duration::from_millis(20);
 
 /// How long an upstream may take to hear the last of a link that is given up.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -149,9 +154,7 @@ pub(super) struct Link {
     /// What the link is told.
     pub(super) task: TaskHandle<Command>,
     /// Shares go past whoever tells it things.
-    pub(super) shares: mpsc::Sender<Up>,
-    /// Blocks go past the shares.
-    pub(super) blocks: mpsc::Sender<Up>,
+    pub(super) uplink: Uplink,
 }
 
 impl Link {
@@ -160,10 +163,10 @@ impl Link {
         let (shares, submitted) = mpsc::channel(SHARES_MAX);
         let (blocks, found) = mpsc::channel(BLOCKS_MAX);
         let submitted = Submitted { shares: submitted, blocks: found };
-        let task = TaskHandle::spawn(COMMANDS_MAX, move |told| async move {
-            Desk::new(id, reports).serve(to, told, submitted).await;
-        });
-        Self { task, shares, blocks }
+        let desk = Desk::new(id, reports);
+        let uplink = Uplink { link: id, shares, blocks, departure: Arc::clone(&desk.departure) };
+        let task = TaskHandle::spawn(COMMANDS_MAX, move |told| desk.serve(to, told, submitted));
+        Self { task, uplink }
     }
 }
 
@@ -270,8 +273,10 @@ struct Desk {
     gathered: Vec<Up>,
     /// When they go up, and before when none goes up alone.
     shares_due: Monotonic,
-    /// Whether several went up together last, so that more are sure to come meanwhile and need not say so.
+    /// Whether several went up together last, so that more are sure to come, and the first one after that time is to say so.
     is_busy: bool,
+    /// Where machines see that.
+    departure: Arc<Departure>,
     /// What the steward has had no room for yet. Whatever it is busy with, as with thousands of jobs for a new tip, shares go up meanwhile.
     outgoing: VecDeque<Report>,
     /// Work for it, which comes after that.
@@ -287,6 +292,7 @@ impl Desk {
             gathered: Vec::with_capacity(SHARES_BATCH),
             shares_due: Monotonic::default(),
             is_busy: false,
+            departure: Arc::default(),
             outgoing: VecDeque::new(),
             newest: Newest::default(),
         }
@@ -369,6 +375,7 @@ impl Desk {
                     }
                 },
                 up = shares.recv(self.gathered_due().is_none()) => self.gather(up, upstream, shares),
+                () = self.departure.come(), if self.is_busy => self.send_rest(upstream, shares),
                 () = has_room(&self.reports), if has_reports => {}
                 io = connection.io(intake) => {
                     io?;
@@ -405,9 +412,12 @@ impl Desk {
         }
     }
 
-    /// When those that wait go up. Where they come one by one and none waits, there is nothing to wake up for.
+    /// When those that wait go up at the latest. Where they come one by one and none waits, there is nothing to wake up for.
     fn gathered_due(&self) -> Option<Monotonic> {
-        (self.is_busy || !self.gathered.is_empty()).then_some(self.shares_due)
+        if self.is_busy {
+            return Some(self.shares_due + LULL);
+        }
+        (!self.gathered.is_empty()).then_some(self.shares_due)
     }
 
     /// Sends what machines have sent so far.
@@ -417,6 +427,7 @@ impl Desk {
         if !self.gathered.is_empty() {
             self.shares_due = Clock.monotonic() + GATHERING;
         }
+        self.departure.plan(self.is_busy.then_some(self.shares_due));
         self.submit(upstream);
     }
 

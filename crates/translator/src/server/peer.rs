@@ -189,13 +189,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     fn take_lines(&mut self) -> Result<(), End> {
+        let now = Clock.now();
         while let Some(line) = self.lines.next_line()? {
             let registry = &self.hall.registry;
-            self.machine.handle_line(line, &mut &*registry, Clock.now())?;
+            self.machine.handle_line(line, &mut &*registry, now)?;
         }
         // A machine that says something now and then is noted at once. Only what one says within a second of that may need a timer.
-        if Clock.monotonic() >= self.reported + REPORT_INTERVAL {
-            self.report();
+        if now.monotonic >= self.reported + REPORT_INTERVAL {
+            self.report(now.monotonic);
         } else {
             let due = self.reported + REPORT_REST;
             self.report_due = Some(self.report_due.map_or(due, |other| other.min(due)));
@@ -209,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             match event {
                 Event::Ready { user } => {
                     self.permit.establish();
-                    self.report();
+                    self.report(Clock.monotonic());
                     self.log_ready(&user);
                     self.join(user);
                 }
@@ -219,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         while let Some(share) = self.machine.poll_share() {
             let uplink = self.uplinks.iter().find(|uplink| uplink.link == share.route.link);
             let up = Up { machine: self.slot.id, share };
-            if uplink.is_none_or(|uplink| !uplink.send(up)) {
+            if uplink.is_none_or(|uplink| !uplink.send(up, Clock.monotonic())) {
                 self.slot.lost.fetch_add(1, Ordering::Relaxed);
                 self.hall.registry.count_unsent(share.route.link);
                 if share.is_block {
@@ -239,8 +240,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     fn warn_of_coinbase(&mut self, length: usize, longest: usize) {
-        self.report();
-        let class = self.machine.report(Clock.monotonic()).class;
+        let now = Clock.monotonic();
+        self.report(now);
+        let class = self.machine.report(now).class;
         tracing::warn!(machine = self.slot.id, peer = %self.slot.peer, class, length, longest,
             "the coinbase is longer than such devices are known to take; if its shares are refused, use a pool that pays fewer addresses");
     }
@@ -273,13 +275,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let now = Clock.monotonic();
         self.machine.handle_timeout(now)?;
         if self.report_due.is_some_and(|due| due <= now) {
-            self.report();
+            self.report(now);
         }
         Ok(())
     }
 
-    fn report(&mut self) {
-        let now = Clock.monotonic();
+    fn report(&mut self, now: Monotonic) {
         (self.report_due, self.reported) = (None, now);
         self.slot.nominal.store(self.machine.nominal(now).to_hashes_per_second(), Ordering::Relaxed);
         self.slot.tell(self.machine.report(now));
@@ -487,7 +488,12 @@ mod tests {
     /// What a board says while those links are up.
     fn board(links: &[LinkId], job: &Arc<Sv1Job>) -> Board {
         let (shares, blocks) = (mpsc::channel(1).0, mpsc::channel(1).0);
-        let uplink = |&link| Uplink { link, shares: shares.clone(), blocks: blocks.clone() };
+        let uplink = |&link| Uplink {
+            link,
+            shares: shares.clone(),
+            blocks: blocks.clone(),
+            departure: Arc::default(),
+        };
         Board { job: Some(Arc::clone(job)), uplinks: links.iter().map(uplink).collect() }
     }
 

@@ -224,12 +224,7 @@ impl Steward {
         if is_same {
             return;
         }
-        let all = self.roster.attempts().map(|attempt| Uplink {
-            link: attempt.id,
-            shares: attempt.link.link.shares.clone(),
-            blocks: attempt.link.link.blocks.clone(),
-        });
-        self.uplinks = all.collect();
+        self.uplinks = self.roster.attempts().map(|attempt| attempt.link.link.uplink.clone()).collect();
         for desk in self.desks.values() {
             desk.post.modify(|board| board.uplinks = Arc::clone(&self.uplinks));
         }

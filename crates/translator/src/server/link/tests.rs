@@ -101,13 +101,36 @@ fn plain(pool: &TcpListener) -> Destination {
 
 /// Reads until the link has said that.
 async fn hears(stream: &mut TcpStream, what: &str) {
+    hears_times(stream, what, 1).await;
+}
+
+/// Reads until the link has said that so many times.
+async fn hears_times(stream: &mut TcpStream, what: &str, times: usize) {
     let mut said = String::new();
-    while !said.contains(what) {
+    while said.matches(what).count() < times {
         let mut bytes = [0; 4_096];
         let count = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut bytes)).await;
         let count = count.expect("a link that waits for the steward says nothing").unwrap();
         assert!(count > 0, "{said}");
         said += core::str::from_utf8(&bytes[..count]).unwrap();
+    }
+}
+
+/// Lets a link in, has it open a channel, and gives it work.
+async fn begins(
+    link: &Link,
+    stream: &mut TcpStream,
+    reported: &mut mpsc::Receiver<(LinkId, Report)>,
+) -> Source {
+    stream.write_all(WELCOME.as_bytes()).await.unwrap();
+    assert!(matches!(reported.recv().await, Some((1, Report::Ready))));
+    let nominal = Hashrate::from_hashes_per_second(1);
+    assert!(link.task.tell(Command::Open { key: 0, user: String::new(), nominal }));
+    stream.write_all(&notify(1)).await.unwrap();
+    loop {
+        if let Report::Work(work) = reported.recv().await.unwrap().1 {
+            return work.source;
+        }
     }
 }
 
@@ -168,7 +191,16 @@ async fn the_link_woke_up_after_each_share_although_none_waited() {
     assert_eq!((desk.tally.last_tag, desk.gathered_due()), (1, Some(due)), "the next one does");
     shares.try_send(up(source, false)).unwrap();
     desk.gather(up(source, true), &mut upstream, &mut submitted);
-    assert_eq!((desk.tally.last_tag, desk.gathered_due()), (4, Some(due)), "a block takes all with it");
+    assert_eq!(
+        (desk.tally.last_tag, desk.gathered_due()),
+        (4, Some(due + LULL)),
+        "a block takes all with it"
+    );
+    let mut told = task::spawn(async { desk.departure.come().await });
+    assert_pending!(told.poll());
+    desk.departure.handle_share(due);
+    assert!(told.is_woken(), "then they come many at a time, and the next one in time takes all with it");
+    drop(told);
     tokio::time::advance(GATHERING).await;
     desk.send_rest(&mut upstream, &mut submitted);
     assert_eq!(
@@ -178,6 +210,33 @@ async fn the_link_woke_up_after_each_share_although_none_waited() {
     );
     desk.gather(up(source, false), &mut upstream, &mut submitted);
     assert_eq!((desk.tally.last_tag, desk.gathered_due()), (5, None));
+}
+
+/// One takes them with it that comes in time; and where none comes, they are not forgotten.
+#[tokio::test(start_paused = true)]
+async fn shares_of_a_busy_time_go_up_with_the_next_one_or_after_a_lull() {
+    // The first reading of the clock is the start of time, and a paused one may not have got there.
+    let _ = Clock.monotonic();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let pool = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (reports, mut reported) = mpsc::channel(16);
+    let link = Link::begin(1, plain(&pool), reports);
+    let (mut stream, _) = pool.accept().await.unwrap();
+    let source = begins(&link, &mut stream, &mut reported).await;
+    let sends = |count| {
+        (0..count).for_each(|_| assert!(link.uplink.send(up(source, false), Clock.monotonic())));
+    };
+    sends(3);
+    hears_times(&mut stream, "mining.submit", 3).await;
+    let start = Clock.monotonic();
+    sends(2);
+    tokio::time::advance(GATHERING).await;
+    sends(1);
+    hears_times(&mut stream, "mining.submit", 3).await;
+    assert!(Clock.monotonic() - start < LULL, "nobody has waited for a timer");
+    sends(2);
+    hears_times(&mut stream, "mining.submit", 2).await;
+    assert!(Clock.monotonic() - start >= GATHERING + LULL);
 }
 
 /// So a found block was queued and not sent, for as long as the steward was busy.
@@ -219,16 +278,7 @@ async fn a_found_block_waited_behind_new_jobs() {
     let others = reports.clone();
     let link = Link::begin(1, to, reports);
     let (mut stream, _) = pool.accept().await.unwrap();
-    stream.write_all(WELCOME.as_bytes()).await.unwrap();
-    assert!(matches!(reported.recv().await, Some((1, Report::Ready))));
-    let nominal = Hashrate::from_hashes_per_second(1);
-    assert!(link.task.tell(Command::Open { key: 0, user: String::new(), nominal }));
-    stream.write_all(&notify(1)).await.unwrap();
-    let work = loop {
-        if let Some((_, Report::Work(work))) = reported.recv().await {
-            break work;
-        }
-    };
+    let Source { channel, job, generation } = begins(&link, &mut stream, &mut reported).await;
     // What another link has told is not looked at either; it may be that there is no room for that any more.
     let _ = others.try_send((2, Report::Ready));
     for number in 2..9 {
@@ -236,13 +286,12 @@ async fn a_found_block_waited_behind_new_jobs() {
     }
     stream.write_all(b"{\"id\":77,\"method\":\"client.get_version\",\"params\":[]}\n").await.unwrap();
     hears(&mut stream, "77").await;
-    let Source { channel, job, generation } = work.source;
     let newest = Source { channel, job: job + 7, generation: generation + 7 };
-    link.blocks.try_send(up(newest, true)).unwrap();
+    link.uplink.blocks.try_send(up(newest, true)).unwrap();
     hears(&mut stream, "mining.submit").await;
     let mut told = Vec::new();
     while told.last() != Some(&newest) {
-        if let Some((_, Report::Work(work))) = reported.recv().await {
+        if let Report::Work(work) = reported.recv().await.unwrap().1 {
             told.push(work.source);
         }
     }

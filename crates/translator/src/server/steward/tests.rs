@@ -351,8 +351,9 @@ fn share(is_block: bool) -> Share {
 #[tokio::test]
 async fn a_block_was_dropped_where_too_many_shares_waited() {
     let ((shares, _waiting), (blocks, mut found)) = (mpsc::channel(2), mpsc::channel(1));
-    let uplink = Uplink { link: 1, shares, blocks };
-    let sends = |is_block| uplink.send(super::super::board::Up { machine: 1, share: share(is_block) });
+    let uplink = Uplink { link: 1, shares, blocks, departure: Arc::default() };
+    let up = |is_block| super::super::board::Up { machine: 1, share: share(is_block) };
+    let sends = |is_block| uplink.send(up(is_block), Monotonic::default());
     assert!(sends(false) && sends(false) && !sends(false), "there is no room");
     assert!(sends(true), "but for a block");
     assert!(found.try_recv().unwrap().share.is_block);
