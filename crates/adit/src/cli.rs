@@ -166,13 +166,13 @@ pub(crate) struct MinerArgs {
     pub(crate) insecure: bool,
 }
 
-/// How those who are measured with hear of tips and jobs.
+/// How those who are measured with hear of tips and jobs, and of their shares.
 #[derive(Debug, Args)]
 pub(crate) struct NewsArgs {
     /// Have machines acknowledge news late: over loopback, what a machine acknowledges at once is work for the call that sends
     #[arg(long)]
     pub(crate) late_acks: bool,
-    /// Keep the generator from sleeping while news is under way: over loopback, to wake it is work for the call that sends. It needs a processor of its own
+    /// Keep the generator from sleeping while news and answers are under way: over loopback, to wake it is work for the call that sends. It needs a processor of its own
     #[arg(long)]
     pub(crate) awake: bool,
 }

@@ -1,5 +1,6 @@
 //! A crowd of connections that follow the steps of a run together, whatever they speak.
 
+use core::convert::Infallible;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -160,9 +161,18 @@ fn acknowledge_late(socket: &TcpStream) -> Result<(), Lost> {
 }
 
 /// Keeps the thread from going to sleep: over loopback, to wake it is work for the call that sends.
-async fn stay_awake() {
+async fn stay_awake() -> Infallible {
     loop {
         yield_now().await;
+    }
+}
+
+/// Sees `work` through, and never sleeps meanwhile if the thread is to stay `awake`.
+pub(super) async fn see_through<T>(awake: bool, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = stay_awake(), if awake => match never {},
     }
 }
 
@@ -194,13 +204,9 @@ impl<M: Member> Crowd<M> {
         }
     }
 
-    /// Waits until everybody was `told`, without ever sleeping if the thread is to stay `awake`.
-    pub(super) async fn until_told(&self, awake: bool, told: impl Fn(&Tally) -> bool) {
-        tokio::select! {
-            biased;
-            () = self.until(ANSWER_PATIENCE, told) => {}
-            () = stay_awake(), if awake => {}
-        }
+    /// Waits until everybody was `told`.
+    pub(super) async fn until_told(&self, told: impl Fn(&Tally) -> bool) {
+        self.until(ANSWER_PATIENCE, told).await;
     }
 
     /// Sees to it that the next piece of news is not acknowledged while it is sent to the others.

@@ -63,7 +63,7 @@ pub struct Asked {
     pub ack_batch: usize,
     /// Whether connections acknowledged tips late.
     pub late_acks: bool,
-    /// Whether the generator stayed awake while a tip was under way.
+    /// Whether the generator stayed awake.
     pub awake: bool,
     /// How many others come and leave each second.
     pub reconnects: u32,

@@ -25,7 +25,7 @@ use self::client::{Client, Terms};
 use self::pool::Order;
 pub use self::pool::Upstream;
 pub use self::report::{Asked, Memory, Reach, Report, ShareResults, Storm};
-use super::crowd::{self, Step};
+use super::crowd::{self, Step, see_through};
 use super::figures::{bytes_each, micros, nanos_each};
 use super::process::{CpuMeter, SERVER_PATIENCE, Watched};
 use super::tally::Tally;
@@ -54,7 +54,7 @@ pub struct Plan {
     pub tips: u32,
     /// Whether machines acknowledge jobs late, so that the call that sends one does not do that work too.
     pub late_acks: bool,
-    /// Whether this thread stays awake while news is under way, so that no call that sends has to wake it.
+    /// Whether this thread stays awake while news is under way and while there are shares, so that no call that sends has to wake it.
     pub awake: bool,
     /// How many shares a second, from all machines together.
     pub rate: Option<NonZeroU32>,
@@ -160,7 +160,7 @@ pub async fn run_until(
     };
     let jobs = reach(&crowd, &above, watched, Order::Job, plan.jobs).await?;
     let tips = reach(&crowd, &above, watched, Order::Tip, plan.tips).await?;
-    let shares = mine(plan, &crowd, &above, watched).await?;
+    let shares = see_through(plan.awake, mine(plan, &crowd, &above, watched)).await?;
     let each = |resident| bytes_each(Some(resident), Some(before), plan.machines).unwrap_or(0);
     let after = watched.resident()?;
     let memory = Memory { before, idle_each: each(idle), after_each: each(after), after };
@@ -207,7 +207,7 @@ async fn reach(
         let told = |tally: &Tally| {
             tally.jobs.get(first + number - 1).is_some_and(|job| job.arrivals.len() >= machines)
         };
-        crowd.until_told(crowd.run.plan.awake, told).await;
+        see_through(crowd.run.plan.awake, crowd.until_told(told)).await;
     }
     sleep(PAUSE).await;
     let spent = [cpu.spent()?, own_cpu.spent()?];
