@@ -83,7 +83,7 @@ pub struct Plan {
     pub tips: u32,
     /// Whether connections acknowledge tips late, so that the call that sends one does not do that work too.
     pub late_acks: bool,
-    /// Whether this thread stays awake while there are shares and tips, so that no call that sends has to wake it.
+    /// Whether this thread stays awake while a tip is under way and while there are shares, so that no call that sends has to wake it.
     pub awake: bool,
     /// How many others connect each second meanwhile, open their channels and leave.
     pub reconnects: Option<NonZeroU32>,
@@ -261,7 +261,7 @@ impl Crowd {
         server.submit().await?;
         let everybody = self.run.plan.connections;
         let told = |tally: &Tally| tally.told(ordered) >= everybody;
-        self.until_told(told).await;
+        see_through(self.run.plan.awake, self.until_told(told)).await;
         // A block that came too late, because a share was one by chance, makes no tip.
         server.submitted().await?;
         self.run.tally().ordered = None;
@@ -286,7 +286,9 @@ pub async fn run(plan: &Plan, mut subject: Subject<'_>) -> Result<Report, LoadEr
     let mut crowd = Crowd::new(plan.clone(), Step::Greet);
     let opened = crowd.open(&subject).await?;
     generations.extend(opened.resident);
-    let Mined { shares, visits, flood } = see_through(plan.awake, crowd.mine(&mut subject)).await?;
+    // Where there are only tips, one that is solved and one that a node looks at have the other processors to themselves.
+    let stays_awake = plan.awake && plan.shares != Shares::None;
+    let Mined { shares, visits, flood } = see_through(stays_awake, crowd.mine(&mut subject)).await?;
     let after = subject.resident()?;
     let (tips, tip_summary, lost) = {
         let tally = crowd.run.tally();

@@ -245,3 +245,40 @@ impl<M: Member> Crowd<M> {
         while self.members.join_next().await.is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::future::{pending, ready};
+    use core::pin::pin;
+    use core::sync::atomic::{AtomicBool, Ordering};
+    use core::task::{Context, Poll, Waker};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Notes that it was woken.
+    #[derive(Default)]
+    struct Sleeper(AtomicBool);
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a task that waits for something wants to go on at once.
+    fn goes_on(awake: bool) -> bool {
+        let sleeper = Arc::new(Sleeper::default());
+        let waker = Waker::from(Arc::clone(&sleeper));
+        let waits = pin!(see_through(awake, pending::<()>()));
+        assert!(waits.poll(&mut Context::from_waker(&waker)).is_pending());
+        sleeper.0.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_generator_that_is_to_stay_awake_never_sleeps() {
+        assert!(goes_on(true) && !goes_on(false));
+        let done = pin!(see_through(true, ready(7)));
+        assert_eq!(done.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(7));
+    }
+}
