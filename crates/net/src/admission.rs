@@ -122,38 +122,58 @@ impl Admission {
 
     /// Admits a peer from `address` to the place held for it, or counts that it was turned away.
     pub(crate) fn admit(&self, address: IpAddr, place: Place) -> Result<Permit, Refused> {
-        let address = network(address);
-        self.shared.book().admit(address)?;
-        Ok(Permit { shared: Arc::clone(&self.shared), address, newcomer: Some(place) })
+        let mut permit = self.admit_through_proxy(address, place)?;
+        permit.count_for(address)?;
+        Ok(permit)
+    }
+
+    /// Admits a peer of which only the proxy's address is known. It counts for no address until [`Permit::count_for`] says for which.
+    pub(crate) fn admit_through_proxy(&self, proxy: IpAddr, place: Place) -> Result<Permit, Refused> {
+        self.shared.book().admit()?;
+        let (shared, address) = (Arc::clone(&self.shared), network(proxy));
+        Ok(Permit { shared, address, is_counted: false, newcomer: Some(place) })
     }
 }
 
 impl Book {
-    /// Counts a newcomer from `address` in, or out.
-    fn admit(&mut self, address: IpAddr) -> Result<(), Refused> {
-        let counts = self.addresses.get(&address).copied().unwrap_or_default();
-        if let Some(reason) = self.objection(counts) {
-            if let Some(count) = self.refused.get_mut(reason as usize) {
-                *count += 1;
-            }
-            return Err(reason);
+    /// Counts a peer in, or out.
+    fn admit(&mut self) -> Result<(), Refused> {
+        if self.connections >= self.limits.connections {
+            return Err(self.refuse(Refused::Full));
         }
-        let counts = Counts { connections: counts.connections + 1, newcomers: counts.newcomers + 1 };
-        self.addresses.insert(address, counts);
         self.connections += 1;
         Ok(())
     }
 
-    /// Why nobody more may come in from an address with these peers.
-    fn objection(&self, counts: Counts) -> Option<Refused> {
-        let limits = &self.limits;
-        if self.connections >= limits.connections {
-            return Some(Refused::Full);
+    /// Counts a peer that is in for `address`, or says why it may not be.
+    fn admit_from(&mut self, address: IpAddr, is_newcomer: bool) -> Result<(), Refused> {
+        let counts = self.addresses.get(&address).copied().unwrap_or_default();
+        if counts.connections >= self.limits.connections_per_address {
+            return Err(self.refuse(Refused::AddressFull));
         }
-        if counts.connections >= limits.connections_per_address {
-            return Some(Refused::AddressFull);
+        if is_newcomer && counts.newcomers >= self.limits.newcomers_per_address {
+            return Err(self.refuse(Refused::AddressNewcomers));
         }
-        (counts.newcomers >= limits.newcomers_per_address).then_some(Refused::AddressNewcomers)
+        let newcomers = counts.newcomers + usize::from(is_newcomer);
+        self.addresses.insert(address, Counts { connections: counts.connections + 1, newcomers });
+        Ok(())
+    }
+
+    fn refuse(&mut self, reason: Refused) -> Refused {
+        if let Some(count) = self.refused.get_mut(reason as usize) {
+            *count += 1;
+        }
+        reason
+    }
+
+    /// Counts a peer of `address` out of it.
+    fn leave(&mut self, address: IpAddr, is_newcomer: bool) {
+        let Some(counts) = self.addresses.get_mut(&address) else { return };
+        counts.connections = counts.connections.saturating_sub(1);
+        counts.newcomers = counts.newcomers.saturating_sub(usize::from(is_newcomer));
+        if counts.connections == 0 {
+            self.addresses.remove(&address);
+        }
     }
 }
 
@@ -173,13 +193,31 @@ pub(crate) struct Place(#[expect(dead_code, reason = "held for its drop")] Owned
 pub struct Permit {
     shared: Arc<Shared>,
     address: IpAddr,
+    /// Whether it counts for its address.
+    is_counted: bool,
     newcomer: Option<Place>,
 }
 
 impl Permit {
+    /// Counts the peer for `address`, and for no other: that is what a proxy says of where it comes from.
+    ///
+    /// # Errors
+    ///
+    /// If as many come from that address as may. The peer then counts for none and is to be turned away.
+    pub fn count_for(&mut self, address: IpAddr) -> Result<(), Refused> {
+        let mut book = self.shared.book();
+        if self.is_counted {
+            book.leave(self.address, self.newcomer.is_some());
+        }
+        (self.address, self.is_counted) = (network(address), false);
+        book.admit_from(self.address, self.newcomer.is_some())?;
+        self.is_counted = true;
+        Ok(())
+    }
+
     /// Says that the peer has been set up and is no newcomer any more; saying it again changes nothing.
     pub fn establish(&mut self) {
-        if self.newcomer.take().is_none() {
+        if self.newcomer.take().is_none() || !self.is_counted {
             return;
         }
         if let Some(counts) = self.shared.book().addresses.get_mut(&self.address) {
@@ -197,13 +235,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.establish();
         let mut book = self.shared.book();
         book.connections = book.connections.saturating_sub(1);
-        let Some(counts) = book.addresses.get_mut(&self.address) else { return };
-        counts.connections = counts.connections.saturating_sub(1);
-        if counts.connections == 0 {
-            book.addresses.remove(&self.address);
+        if self.is_counted {
+            book.leave(self.address, self.newcomer.is_some());
         }
     }
 }
@@ -252,6 +287,35 @@ mod tests {
         assert_eq!(arrive(&admission, "10.0.0.3").await.unwrap_err(), Refused::Full);
         assert_eq!(admission.refused(), Refused::ALL.map(|reason| (reason, 1)));
         drop((a, b, c, d));
+        assert_eq!(admission.connections(), 0);
+        assert!(admission.shared.book().addresses.is_empty(), "an address that left is forgotten");
+        assert_eq!(admission.shared.newcomers.available_permits(), LIMITS.newcomers);
+    }
+
+    /// All machines behind a proxy were one address, and so the limit for one either let everybody in or shut the whole farm out.
+    #[tokio::test]
+    async fn whom_a_proxy_names_was_counted_for_the_proxy() {
+        let admission = Admission::new(LIMITS);
+        let mut permits = Vec::new();
+        for _ in 0..4 {
+            let place = admission.place().await;
+            permits.push(admission.admit_through_proxy(address("10.0.0.9"), place).unwrap());
+        }
+        let place = admission.shared.newcomers.available_permits();
+        assert_eq!((place, admission.shared.book().addresses.len()), (0, 0), "a proxy may bring everybody");
+        let [a, b, c, d] = permits.as_mut_slice() else { panic!("four came in") };
+        a.count_for(address("10.0.0.1")).unwrap();
+        b.count_for(address("10.0.0.1")).unwrap();
+        assert_eq!(c.count_for(address("10.0.0.1")).unwrap_err(), Refused::AddressNewcomers);
+        b.establish();
+        c.count_for(address("10.0.0.1")).unwrap();
+        d.establish();
+        assert_eq!(d.count_for(address("10.0.0.1")).unwrap_err(), Refused::AddressFull);
+        // Whoever is named anew leaves the address that it counted for.
+        c.count_for(address("10.0.0.2")).unwrap();
+        assert_eq!(c.network(), address("10.0.0.2"));
+        d.count_for(address("10.0.0.1")).unwrap();
+        drop(permits);
         assert_eq!(admission.connections(), 0);
         assert!(admission.shared.book().addresses.is_empty(), "an address that left is forgotten");
         assert_eq!(admission.shared.newcomers.available_permits(), LIMITS.newcomers);

@@ -45,6 +45,8 @@ pub struct Listener {
     is_handed_over: bool,
     /// Whether those who connect have their options from the beginning.
     prepares: bool,
+    /// Whether peers come through a proxy that says later where from.
+    is_behind_proxy: bool,
     admission: Admission,
     told: Told,
     /// The next pause; [`BACKOFF_MIN`] while all is well.
@@ -148,8 +150,9 @@ impl Bound {
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket.into())?;
         let address = socket.local_addr().unwrap_or(address);
-        let told = Told::default();
-        Ok(Listener { socket, address, is_handed_over, prepares, admission, told, backoff: BACKOFF_MIN })
+        let (told, is_behind_proxy) = (Told::default(), false);
+        let backoff = BACKOFF_MIN;
+        Ok(Listener { socket, address, is_handed_over, prepares, is_behind_proxy, admission, told, backoff })
     }
 
     /// Closes the connection of whoever comes, so that he goes elsewhere; never returns. Cancel safe.
@@ -195,6 +198,14 @@ impl Listener {
         Bound::new(address)?.listen(limits)
     }
 
+    /// Peers come through a proxy from now on. Each counts for no address until it is known where it comes from, and
+    /// [`Permit::count_for`] is told.
+    #[must_use]
+    pub fn behind_proxy(mut self) -> Self {
+        self.is_behind_proxy = true;
+        self
+    }
+
     /// The address that is listened on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -230,7 +241,12 @@ impl Listener {
         loop {
             let place = self.place().await;
             let (stream, peer) = self.next_stream().await;
-            let permit = match self.admission.admit(peer.ip(), place) {
+            let admitted = if self.is_behind_proxy {
+                self.admission.admit_through_proxy(peer.ip(), place)
+            } else {
+                self.admission.admit(peer.ip(), place)
+            };
+            let permit = match admitted {
                 Ok(permit) => permit,
                 Err(reason) => {
                     self.told.refused(peer, reason, &self.admission);

@@ -155,8 +155,12 @@ impl Translator {
         }
         // Whichever way machines come, they are counted together.
         let admission = Admission::new(config.limits);
-        let plain = plain.listen_with(admission.clone())?;
-        let tls = tls.map(|(bound, tls)| Ok((bound.listen_with(admission.clone())?, tls))).transpose()?;
+        let listen = |bound: Bound| {
+            let listener = bound.listen_with(admission.clone())?;
+            Ok(if config.expects_proxy { listener.behind_proxy() } else { listener })
+        };
+        let plain = listen(plain)?;
+        let tls = tls.map(|(bound, tls)| Ok((listen(bound)?, tls))).transpose()?;
         let address = plain.address();
         let tls_address = tls.as_ref().map(|(listener, _)| listener.address());
         let (joining, joined) = mpsc::channel(JOINING_MAX);

@@ -161,10 +161,8 @@ fn mode(text: Option<&str>, mistakes: &mut Vec<Mistake>) -> Option<Mode> {
 /// How many machines are served; all of them may come from one address, because a farm behind a router does. Only a quarter of those that
 /// have not said yet who they are may, so that no host keeps all others out with connections that say nothing.
 fn limits(table: &WrittenTranslator, mistakes: &mut Vec<Mistake>) -> Limits {
-    let mut limits = Limits { newcomers: NEWCOMERS, ..Limits::default() };
-    // Behind a proxy all machines have its address.
-    let is_proxied = table.proxy_protocol.unwrap_or(false);
-    limits.newcomers_per_address = if is_proxied { NEWCOMERS } else { NEWCOMERS / 4 };
+    let (newcomers, newcomers_per_address) = (NEWCOMERS, NEWCOMERS / 4);
+    let mut limits = Limits { newcomers, newcomers_per_address, ..Limits::default() };
     let mut take = |path: &str, written: Option<u32>, limit: &mut usize| {
         let Some(number) = written else { return };
         if number == 0 {
@@ -334,9 +332,6 @@ mod tests {
     fn one_host_took_the_places_of_all_newcomers() {
         let limits = of(&["stratum2+tcp://127.0.0.1:34254"], &[]).unwrap().limits;
         assert_eq!(limits.newcomers_per_address * 4, limits.newcomers);
-        let proxied =
-            of(&["stratum2+tcp://127.0.0.1:34254"], &[("translator.proxy_protocol", "true")]).unwrap().limits;
-        assert_eq!(proxied.newcomers_per_address, proxied.newcomers, "its address is that of all machines");
         assert_eq!(
             limits.connections_per_address, limits.connections,
             "a farm behind a router is one address"

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::Mutex;
 
-use adit_net::{Accepted, Clock, Permit};
+use adit_net::{Accepted, Clock, Permit, Refused};
 use adit_units::Monotonic;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -64,6 +64,8 @@ enum Objection {
          false"
     )]
     NoHeader,
+    #[error("of {0}, as a proxy says, no more connections are served: {1}")]
+    Refused(IpAddr, Refused),
     #[error("a proxy has not said in time where a connection comes from")]
     LateHeader,
     #[error("it closed the connection")]
@@ -85,10 +87,11 @@ struct Rules {
 
 /// Serves plain text, to those who may come.
 pub(super) async fn admit(hall: &Hall, accepted: Accepted) -> Option<Newcomer<TcpStream>> {
-    let Accepted { mut stream, peer: from, permit, .. } = accepted;
+    let Accepted { mut stream, peer: from, mut permit, .. } = accepted;
     let config = &hall.config;
     let rules = Rules { allows_public: config.allows_public, expects_proxy: config.expects_proxy };
-    match origin(rules, &mut stream, from).await {
+    let origin = origin(rules, &mut stream, from).await;
+    match origin.and_then(|peer| count(rules, &mut permit, peer)) {
         Ok(peer) => Some(Newcomer { stream, peer, permit }),
         Err(objection) => turn_away(hall, from, &objection),
     }
@@ -115,6 +118,7 @@ fn turn_away<T>(hall: &Hall, peer: SocketAddr, objection: &Objection) -> Option<
         Objection::Closed | Objection::Broken(_) => tracing::debug!(%peer, "{objection}"),
         Objection::Public(_)
         | Objection::NoHeader
+        | Objection::Refused(..)
         | Objection::LateHeader
         | Objection::NoTls(_)
         | Objection::LateTls => match hall.objections.note(Clock.monotonic()) {
@@ -136,6 +140,14 @@ async fn origin(rules: Rules, stream: &mut TcpStream, from: SocketAddr) -> Resul
     let source = header.await.map_err(|_| Objection::LateHeader)??;
     let peer = source.unwrap_or(from);
     judge(rules, peer.ip())?;
+    Ok(peer)
+}
+
+/// What comes through a proxy counts for the address that it names.
+fn count(rules: Rules, permit: &mut Permit, peer: SocketAddr) -> Result<SocketAddr, Objection> {
+    if rules.expects_proxy {
+        permit.count_for(peer.ip()).map_err(|reason| Objection::Refused(peer.ip(), reason))?;
+    }
     Ok(peer)
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adit_net::Limits;
 use adit_translator::server::{Mode, Tls, TranslatorConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -132,6 +133,46 @@ async fn a_proxy_says_where_machines_come_from() {
     // Whoever comes without a header is not served.
     assert_eq!(everything(connect(plain, SUBSCRIBE).await).await, "");
     drop(machines);
+    stop(translator, [pool]).await;
+}
+
+/// The limit for one address was that for all machines of a farm, because they came through one proxy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machines_behind_a_proxy_were_counted_as_one_address() {
+    let node = chain();
+    let pool = Pool::start(&node);
+    let limits = Limits { connections_per_address: 1, ..Limits::default() };
+    let behind =
+        TranslatorConfig { expects_proxy: true, limits, ..config(Mode::Aggregated, &[upstream(&pool)]) };
+    let translator = translator_with_tls(behind, tls());
+    let (plain, encrypted) = (translator.address(), translator.tls_address().unwrap());
+    let status = status(&translator);
+    let machines = [
+        Machine::start_over(
+            async move { connect(plain, b"PROXY TCP4 10.0.0.1 10.0.0.9 5 6\r\n").await },
+            "a.one",
+        ),
+        Machine::start_over(
+            async move { connect(plain, b"PROXY TCP4 10.0.0.2 10.0.0.9 5 6\r\n").await },
+            "a.two",
+        ),
+    ];
+    eventually("both have shares", || machines.iter().all(|machine| machine.accepted() > 0)).await;
+    for address in [plain, encrypted] {
+        let another = connect(address, b"PROXY TCP4 10.0.0.2 10.0.0.9 7 6\r\n").await;
+        assert_eq!(everything(another).await, "", "10.0.0.2 has one already");
+    }
+    eventually("that is counted", || status().connections_refused == 2).await;
+    // One that leaves makes room for the next from its address.
+    let [one, two] = machines;
+    drop(two);
+    eventually("it has left", || status().machines.len() == 1).await;
+    let third = Machine::start_over(
+        async move { shake(connect(encrypted, b"PROXY TCP4 10.0.0.2 10.0.0.9 8 6\r\n").await, &TLS13).await },
+        "a.three",
+    );
+    eventually("it has shares", || third.accepted() > 0).await;
+    drop((one, third));
     stop(translator, [pool]).await;
 }
 

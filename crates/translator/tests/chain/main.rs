@@ -1,6 +1,7 @@
 //! The whole chain over sockets: SV1 machines on a translator on pools, on a chain in memory.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod deaf;
 mod legacy;
 mod listeners;
 mod old_pool;
