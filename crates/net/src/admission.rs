@@ -122,24 +122,28 @@ impl Admission {
 
     /// Admits a peer from `address` to the place held for it, or counts that it was turned away.
     pub(crate) fn admit(&self, address: IpAddr, place: Place) -> Result<Permit, Refused> {
-        let mut permit = self.admit_through_proxy(address, place)?;
-        permit.count_for(address)?;
-        Ok(permit)
+        let address = network(address);
+        self.shared.book().admit(Some(address))?;
+        let (shared, newcomer) = (Arc::clone(&self.shared), Some(place));
+        Ok(Permit { shared, address, is_counted: true, newcomer })
     }
 
     /// Admits a peer of which only the proxy's address is known. It counts for no address until [`Permit::count_for`] says for which.
     pub(crate) fn admit_through_proxy(&self, proxy: IpAddr, place: Place) -> Result<Permit, Refused> {
-        self.shared.book().admit()?;
-        let (shared, address) = (Arc::clone(&self.shared), network(proxy));
-        Ok(Permit { shared, address, is_counted: false, newcomer: Some(place) })
+        self.shared.book().admit(None)?;
+        let (shared, newcomer) = (Arc::clone(&self.shared), Some(place));
+        Ok(Permit { shared, address: network(proxy), is_counted: false, newcomer })
     }
 }
 
 impl Book {
-    /// Counts a peer in, or out.
-    fn admit(&mut self) -> Result<(), Refused> {
+    /// Counts a newcomer in, for its address too if that is known; or says why it may not come in.
+    fn admit(&mut self, address: Option<IpAddr>) -> Result<(), Refused> {
         if self.connections >= self.limits.connections {
             return Err(self.refuse(Refused::Full));
+        }
+        if let Some(address) = address {
+            self.admit_from(address, true)?;
         }
         self.connections += 1;
         Ok(())

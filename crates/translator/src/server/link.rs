@@ -379,10 +379,18 @@ impl Desk {
                 () = has_room(&self.reports), if has_reports => {}
                 io = connection.io(intake) => {
                     io?;
-                    connection.read(upstream)?;
+                    self.hear(&mut connection, upstream)?;
                 }
             }
         }
+    }
+
+    /// Takes in what the pool has said.
+    fn hear(&mut self, connection: &mut Wire, upstream: &mut Speaker) -> Result<(), LinkError> {
+        while connection.read_one(upstream)? {
+            self.take_events(upstream);
+        }
+        Ok(())
     }
 
     /// Tells the protocol the time. Where that can end the link, the pool is heard first: after a pause of the whole process, what it has said in
@@ -392,8 +400,7 @@ impl Desk {
         for _ in 0..if due { CATCH_UP_READS } else { 0 } {
             let Some(io) = at_once(connection.io(self.intake())).await else { break };
             io?;
-            connection.read(upstream)?;
-            self.take_events(upstream);
+            self.hear(connection, upstream)?;
         }
         upstream.handle_timeout(Clock.monotonic())
     }

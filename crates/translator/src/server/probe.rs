@@ -52,13 +52,13 @@ impl TranslatorConfig {
                     // A pool that has answered is not judged by how long this process was stopped.
                     if let Some(io) = at_once(connection.io(Intake::Open)).await {
                         io?;
-                        connection.read(&mut speaker)?;
+                        while connection.read_one(&mut speaker)? {}
                     }
                     speaker.handle_timeout(Clock.monotonic())?;
                 }
                 io = connection.io(Intake::Open) => {
                     io?;
-                    connection.read(&mut speaker)?;
+                    while connection.read_one(&mut speaker)? {}
                 }
             }
         }

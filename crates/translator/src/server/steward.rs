@@ -566,7 +566,9 @@ impl Steward {
 
     /// Machines are given jobs again that have been the newest for long, because some take a server that says nothing for dead.
     fn renew(&mut self, now: Monotonic) {
-        for desk in self.desks.values_mut().filter(|desk| desk.posted + self.config.keepalive <= now) {
+        // What would be too old when this is looked at next is renewed now.
+        let soon = now + TICK;
+        for desk in self.desks.values_mut().filter(|desk| desk.posted + self.config.keepalive < soon) {
             let Some(job) = desk.live_job() else { continue };
             self.last_number += NUMBER_STEP;
             desk.put(Arc::new(job.renewed(self.last_number)), now);

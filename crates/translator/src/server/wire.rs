@@ -197,23 +197,24 @@ impl Wire {
         Ok(())
     }
 
-    /// Gives the protocol what has come.
-    pub(super) fn read(&mut self, speaker: &mut Speaker) -> Result<(), LinkError> {
+    /// Gives the protocol one message of those that have come; whether there was one. What it makes of it is to be taken before the next: a job
+    /// for a group is work for each of its channels, and a single read may hold a hundred of them.
+    pub(super) fn read_one(&mut self, speaker: &mut Speaker) -> Result<bool, LinkError> {
         match (self, speaker) {
             (Self::Sv2(connection), Speaker::Sv2(upstream)) => {
-                while let Some(frame) = connection.next_frame(|header| upstream.frame_limit(header))? {
-                    upstream.handle_frame(frame, Clock.monotonic())?;
-                }
-                Ok(())
+                let frame = connection.next_frame(|header| upstream.frame_limit(header))?;
+                let Some(frame) = frame else { return Ok(false) };
+                upstream.handle_frame(frame, Clock.monotonic())?;
             }
             (Self::Sv1(plain), Speaker::Sv1(upstream)) => {
-                while let Some(line) = plain.lines.next_line()? {
-                    upstream.handle_line(line, Clock.monotonic())?;
-                }
-                Ok(())
+                let Some(line) = plain.lines.next_line()? else { return Ok(false) };
+                upstream.handle_line(line, Clock.monotonic())?;
             }
-            (Self::Sv2(_), Speaker::Sv1(_)) | (Self::Sv1(_), Speaker::Sv2(_)) => Err(LinkError::Dismissed),
+            (Self::Sv2(_), Speaker::Sv1(_)) | (Self::Sv1(_), Speaker::Sv2(_)) => {
+                return Err(LinkError::Dismissed);
+            }
         }
+        Ok(true)
     }
 
     /// Ends it in order, for as long as that may take.

@@ -89,7 +89,6 @@ async fn a_thousand_machines_that_never_read_are_cut_off_and_nobody_else() {
     }
     eventually("all are there", || status().machines.len() == 1 + DEAF).await;
     mines_on("it mines beside them").await;
-    assert!(deaf.try_join_next().is_none(), "somebody was cut off who has not asked for much");
     tell.send_replace(true);
     timeout(PATIENCE, deaf.join_all()).await.expect("all are cut off");
     mines_on("it mines without them").await;

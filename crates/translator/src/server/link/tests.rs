@@ -336,3 +336,31 @@ fn an_upstream_has_given_credit_that_accepted_a_share_or_was_sent_none() {
     assert_eq!(settles(Outcome::Refused("no".to_owned())), Credit::Withheld);
     assert_eq!([settles(Outcome::Accepted), settles(Outcome::Lost)], [Credit::Given; 2]);
 }
+
+/// A hundred jobs for a group of thousands of channels came in one read, and the work of all of them was held at once.
+#[tokio::test]
+async fn all_that_came_in_one_read_was_made_work_of_before_any_was_taken() {
+    let pool = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = plain(&pool);
+    let mut wire = Wire::dial(&to).await.unwrap();
+    let (mut stream, _) = pool.accept().await.unwrap();
+    let mut speaker = Speaker::new(&to, Clock.monotonic());
+    stream.write_all(WELCOME.as_bytes()).await.unwrap();
+    while !matches!(speaker.poll_event(), Some(Event::Ready { .. })) {
+        wire.queue(&mut speaker).unwrap();
+        wire.io(Intake::Open).await.unwrap();
+        while wire.read_one(&mut speaker).unwrap() {}
+    }
+    speaker.open(0, "", Hashrate::from_hashes_per_second(1), Clock.monotonic()).unwrap();
+    stream.write_all(&[notify(1), notify(2)].concat()).await.unwrap();
+    let mut jobs = 0;
+    while jobs < 2 {
+        wire.io(Intake::Open).await.unwrap();
+        while wire.read_one(&mut speaker).unwrap() {
+            let works = core::iter::from_fn(|| speaker.poll_event());
+            let count = works.filter(|event| matches!(event, Event::Work(_))).count();
+            assert_eq!(count, 1);
+            jobs += 1;
+        }
+    }
+}

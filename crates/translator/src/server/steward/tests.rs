@@ -424,3 +424,18 @@ async fn machines_that_come_in_crowds_held_up_jobs() {
     stage.joins(3);
     assert_eq!(stage.steward.reports.len(), 1, "and not without end");
 }
+
+/// Whether a job had become too old was looked at once a second, and so it was given anew after half a minute and up to a second more.
+#[tokio::test]
+async fn a_job_was_given_anew_a_second_too_late() {
+    let mut stage = Stage::new(Mode::Aggregated, 1);
+    let link = stage.link(0);
+    stage.steward.handle_report(link, Report::Ready);
+    stage.works(link, COMMON);
+    let number = |stage: &Stage| stage.common.borrow().job.as_ref().unwrap().number();
+    let (first, posted) = (number(&stage), stage.steward.desks[&COMMON].posted);
+    stage.steward.renew(posted + Duration::from_millis(28_900));
+    assert_eq!(number(&stage), first, "it can be looked at again in time");
+    stage.steward.renew(posted + Duration::from_millis(29_100));
+    assert!(number(&stage) > first);
+}
