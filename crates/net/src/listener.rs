@@ -150,9 +150,16 @@ impl Bound {
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket.into())?;
         let address = socket.local_addr().unwrap_or(address);
-        let (told, is_behind_proxy) = (Told::default(), false);
-        let backoff = BACKOFF_MIN;
-        Ok(Listener { socket, address, is_handed_over, prepares, is_behind_proxy, admission, told, backoff })
+        Ok(Listener {
+            socket,
+            address,
+            is_handed_over,
+            prepares,
+            is_behind_proxy: false,
+            admission,
+            told: Told::default(),
+            backoff: BACKOFF_MIN,
+        })
     }
 
     /// Closes the connection of whoever comes, so that he goes elsewhere; never returns. Cancel safe.

@@ -56,6 +56,15 @@ impl Stage {
         Self { steward, boards: BTreeMap::new(), common }
     }
 
+    /// All machines share a channel of the first of those upstreams, whose link it is, and have work.
+    fn at_work(upstreams: usize) -> (Self, LinkId) {
+        let mut stage = Self::new(Mode::Aggregated, upstreams);
+        let link = stage.link(0);
+        stage.steward.handle_report(link, Report::Ready);
+        stage.works(link, COMMON);
+        (stage, link)
+    }
+
     /// A machine comes that wants a channel of its own.
     fn joins(&mut self, machine: u64) {
         let board = Bulletin::new(Board::default());
@@ -142,10 +151,7 @@ async fn non_aggregated_translator_correctly_deals_with_close_channel_message() 
 
 #[tokio::test]
 async fn aggregated_translator_triggers_fallback_on_close_channel_message() {
-    let mut stage = Stage::new(Mode::Aggregated, 2);
-    let link = stage.link(0);
-    stage.steward.handle_report(link, Report::Ready);
-    stage.works(link, COMMON);
+    let (mut stage, link) = Stage::at_work(2);
     assert!(stage.common.borrow().is_live());
     stage.refuses(link, COMMON, true);
     assert!(!stage.common.borrow().is_live(), "machines are told at once");
@@ -165,10 +171,7 @@ async fn aggregated_translator_triggers_fallback_on_close_channel_message() {
 
 #[tokio::test]
 async fn a_pool_that_sends_its_miners_on_is_followed_to_the_other_address() {
-    let mut stage = Stage::new(Mode::Aggregated, 1);
-    let link = stage.link(0);
-    stage.steward.handle_report(link, Report::Ready);
-    stage.works(link, COMMON);
+    let (mut stage, link) = Stage::at_work(1);
     stage.steward.handle_report(link, Report::Redirected { host: "127.0.0.2".to_owned(), port: 7 });
     let next = stage.link(0);
     assert_ne!(next, link);
@@ -186,10 +189,7 @@ async fn a_pool_that_sends_its_miners_on_is_followed_to_the_other_address() {
 /// that it had been called by the former address.
 #[tokio::test]
 async fn a_pool_in_use_was_shown_as_connecting_after_a_redirection_that_failed() {
-    let mut stage = Stage::new(Mode::Aggregated, 1);
-    let link = stage.link(0);
-    stage.steward.handle_report(link, Report::Ready);
-    stage.works(link, COMMON);
+    let (mut stage, link) = Stage::at_work(1);
     stage.steward.handle_report(link, Report::Redirected { host: "127.0.0.2".to_owned(), port: 7 });
     assert!(matches!(stage.known(0).state, UpstreamState::InUse), "{:?}", stage.known(0).state);
     let next = stage.link(0);
@@ -204,10 +204,7 @@ async fn a_pool_in_use_was_shown_as_connecting_after_a_redirection_that_failed()
 /// Each time was a line in the log.
 #[tokio::test]
 async fn a_pool_that_sent_its_miners_on_without_end_filled_the_log() {
-    let mut stage = Stage::new(Mode::Aggregated, 1);
-    let link = stage.link(0);
-    stage.steward.handle_report(link, Report::Ready);
-    stage.works(link, COMMON);
+    let (mut stage, link) = Stage::at_work(1);
     for port in [7, 8, 9] {
         stage.steward.handle_report(link, Report::Redirected { host: "127.0.0.2".to_owned(), port });
         stage.steward.handle_report(link, Report::Redirected { host: "no host".to_owned(), port });
@@ -428,10 +425,7 @@ async fn machines_that_come_in_crowds_held_up_jobs() {
 /// Whether a job had become too old was looked at once a second, and so it was given anew after half a minute and up to a second more.
 #[tokio::test]
 async fn a_job_was_given_anew_a_second_too_late() {
-    let mut stage = Stage::new(Mode::Aggregated, 1);
-    let link = stage.link(0);
-    stage.steward.handle_report(link, Report::Ready);
-    stage.works(link, COMMON);
+    let (mut stage, _) = Stage::at_work(1);
     let number = |stage: &Stage| stage.common.borrow().job.as_ref().unwrap().number();
     let (first, posted) = (number(&stage), stage.steward.desks[&COMMON].posted);
     stage.steward.renew(posted + Duration::from_millis(28_900));
