@@ -279,7 +279,11 @@ impl Vardiff {
         nominal: Hashrate,
         max_target: Target,
     ) -> Result<Option<Target>, TargetOutOfRange> {
-        self.easiest = self.config.easiest_within(max_target)?;
+        let easiest = self.config.easiest_within(max_target)?;
+        if nominal == self.nominal && easiest == self.easiest {
+            return Ok(None);
+        }
+        self.easiest = easiest;
         // A speed that is said again is no news, and what was measured since is better.
         let wanted = if nominal == self.nominal { self.target } else { nominal.target_at(self.config.rate) };
         self.nominal = nominal;
@@ -293,8 +297,10 @@ impl Vardiff {
     /// From the next job on no target is harder than `network`, where the tip stays what it is: who passes shares on to a server of his own
     /// wants none to be lost that the server would take.
     pub fn limit(&mut self, network: Target) {
-        self.network = network;
-        self.retarget(self.bounded(self.target));
+        if network != self.network {
+            self.network = network;
+            self.retarget(self.bounded(self.target));
+        }
     }
 
     /// Whether there is evidence enough for another target, so that a job need not wait for its time.

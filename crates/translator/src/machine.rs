@@ -25,6 +25,7 @@ mod setup;
 mod shares;
 mod storm;
 
+use difficulty::Easing;
 use meter::Meter;
 use ntime::Told;
 use pings::{Due, Pings};
@@ -237,6 +238,7 @@ pub struct Machine {
     /// Whether a suggestion that came after the first job was taken up.
     is_suggested: bool,
     vardiff: Option<Vardiff>,
+    easing: Option<Easing>,
     /// What it was told last.
     announced: Option<Target>,
     issued: VecDeque<Issued>,
@@ -348,6 +350,7 @@ impl Machine {
             demands: Demands::default(),
             is_suggested: false,
             vardiff: None,
+            easing: None,
             announced: None,
             issued: VecDeque::new(),
             told: None,

@@ -64,8 +64,14 @@ impl Hashrate {
     /// A speed of zero gives the easiest target; callers bound the result by their floor.
     #[must_use]
     pub fn target_at(self, rate: ShareRate) -> Target {
+        Target::from_work(self.work_at(rate))
+    }
+
+    /// What a share is worth at the least where this speed finds shares at `rate` on average.
+    #[must_use]
+    pub fn work_at(self, rate: ShareRate) -> Work {
         let hashes_per_minute = u128::from(self.0) * 60;
-        Target::from_work(Work::from_hashes(hashes_per_minute / u128::from(rate.0.max(1))))
+        Work::from_hashes(hashes_per_minute / u128::from(rate.0.max(1)))
     }
 }
 

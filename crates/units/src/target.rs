@@ -137,8 +137,12 @@ impl Target {
 
     /// `floor(2^256 / self)` for `self >= 2^128`, so that the quotient is at most 2^128 and is capped to fit.
     fn divides_pow_256(self) -> u128 {
-        let (mut quotient, mut remainder) = (0_u128, Self { high: 0, low: 1 });
-        for _ in 0..256 {
+        // The digits of the quotient begin at the greatest power of two that is not above the divisor: before it they are zeros.
+        let begun = 255 - self.high.leading_zeros();
+        let power = Self { high: 1 << (begun - 128), low: 0 };
+        let is_power = power == self;
+        let (mut quotient, mut remainder) = (u128::from(is_power), if is_power { Self::ZERO } else { power });
+        for _ in begun..256 {
             let carry = remainder.high >> 127 != 0;
             remainder = remainder.shift_in(false);
             let fits = carry || remainder >= self;
@@ -235,6 +239,10 @@ mod tests {
         assert_eq!(Target::ZERO.to_work().to_hashes(), u128::MAX);
         assert_eq!(Target { high: 0, low: u128::MAX }.to_work().to_hashes(), u128::MAX);
         assert_eq!(Target { high: 1, low: 0 }.to_work().to_hashes(), u128::MAX);
+        for exponent in 1..128 {
+            let power = Work::from_hashes(1 << exponent);
+            assert_eq!(Target::from_work(power).to_work(), power, "divided by a power of two");
+        }
         assert_eq!(Target::from_work(Work::from_hashes(0)), Target::MAX);
         assert_eq!(Target::from_work(Work::from_hashes(2)), Target { high: u128::MAX >> 1, low: u128::MAX });
     }

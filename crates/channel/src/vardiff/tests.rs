@@ -1,5 +1,7 @@
 //! Dialogues with one vardiff on a virtual clock, and simulations of steady and changing miners.
 
+use proptest::prelude::*;
+
 use self::random::Random;
 use super::*;
 
@@ -374,4 +376,25 @@ fn silence_tells_exactly_when_it_was_said_to() {
     let mut vardiff = self::vardiff(VardiffConfig { easiest: floor, ..CONFIG }, TERAHASH);
     vardiff.handle_job(seconds(0));
     assert_eq!(vardiff.silence_tells_at(), None, "no shares are easier");
+}
+
+proptest! {
+    /// So bounds that are named again need not be looked at again.
+    #[test]
+    fn a_target_is_always_what_its_bounds_make_of_it(
+        (nominal, bounds) in (any::<u64>(), prop::collection::vec((2_u128.., 0_u32..120, any::<bool>()), 1..12)),
+        in_steps: bool,
+    ) {
+        let steps = if in_steps { TargetSteps::PowersOfTwo } else { TargetSteps::Any };
+        let mut vardiff = vardiff(VardiffConfig { steps, ..CONFIG }, nominal);
+        for (hashes, shift, is_limit) in bounds {
+            let bound = Target::from_work(Work::from_hashes((hashes >> shift).max(2)));
+            if is_limit {
+                vardiff.limit(bound);
+            } else {
+                vardiff.update(vardiff.nominal(), bound).unwrap();
+            }
+            prop_assert_eq!(vardiff.bounded(vardiff.target()), vardiff.target());
+        }
+    }
 }

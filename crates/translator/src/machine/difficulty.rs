@@ -14,21 +14,25 @@ const ABUNDANCE: u32 = 60;
 impl Machine {
     /// What the job's shares must meet: never more than the upstream asks for, or shares would be lost that it pays for.
     pub(super) fn next_target(&mut self, job: &Sv1Job, now: Monotonic) -> Target {
-        let upstream = job.target().min(self.easiest_sane(now));
+        let upstream = self.sane(job, now);
         if let Some(fixed) = self.demands.fixed {
             self.vardiff = None;
             let fixed = self.understood(fixed.max(self.least())).to_target();
             return if fixed >= upstream { fixed } else { eased(upstream) };
         }
         let easiest = self.easiest(upstream);
-        let vardiff = self.vardiff.take().or_else(|| self.first_vardiff(easiest, upstream));
-        let Some(mut vardiff) = vardiff else { return easiest };
+        if self.vardiff.is_none() {
+            self.vardiff = self.first_vardiff(easiest, upstream);
+        }
+        let Some(vardiff) = &mut self.vardiff else { return easiest };
         vardiff.limit(upstream);
         // No target is too hard for it, so there is nothing that it could refuse.
         let _announced = vardiff.update(vardiff.nominal(), easiest);
         vardiff.handle_job(now);
         let target = vardiff.target();
-        self.vardiff = self.config.follows_speed.then_some(vardiff);
+        if !self.config.follows_speed {
+            self.vardiff = None;
+        }
         target
     }
 
@@ -79,9 +83,9 @@ impl Machine {
 
     /// Whether an absurd target of the upstream is what the machine works at, and another would follow if its job came anew.
     fn has_abundance(&mut self, now: Monotonic) -> bool {
-        let (sane, announced) = (self.easiest_sane(now), self.announced);
-        let newest = self.issued.back().filter(|issued| issued.job.target() > sane);
-        let Some(job) = newest.map(|issued| Arc::clone(&issued.job)) else { return false };
+        let Some(job) = self.issued.back().map(|issued| Arc::clone(&issued.job)) else { return false };
+        let sane = self.sane(&job, now);
+        let announced = self.announced.filter(|_| job.target() > sane);
         announced.is_some_and(|announced| announced > eased(sane) && self.next_target(&job, now) < announced)
     }
 
@@ -92,8 +96,12 @@ impl Machine {
     }
 
     /// What shares meet at the least: what the device can do with, what was asked for, and no more than the upstream's where that is less.
-    fn easiest(&self, upstream: Target) -> Target {
-        raised(self.least()).to_target().max(eased(upstream))
+    fn easiest(&mut self, upstream: Target) -> Target {
+        let least = self.least();
+        match &self.easing {
+            Some(known) if (known.upstream, known.least) == (upstream, least) => known.easiest,
+            _ => self.easing.insert(Easing::new(upstream, least)).easiest,
+        }
     }
 
     /// The least difficulty from that one on that the device takes as it is written: some break on fractions above one, and some round.
@@ -108,12 +116,14 @@ impl Machine {
         self.demands.least.map_or(least, |asked| asked.max(least))
     }
 
-    /// An upstream's target that is easier would have the machine, as fast as it is measured to be, do little but submit, so the upstream
-    /// is not followed beyond this one. A first guess at the speed says nothing here: it may be far above what a machine on a test network does.
-    fn easiest_sane(&self, now: Monotonic) -> Target {
+    /// The job's target, unless that would have the machine, as fast as it is measured to be, do little but submit: an upstream is not followed so
+    /// far. A first guess at the speed says nothing here: it may be far above what a machine on a test network does.
+    fn sane(&self, job: &Sv1Job, now: Monotonic) -> Target {
+        let Some(speed) = self.meter.long_settled(now) else { return job.target() };
         let most = self.config.rate.to_shares_per_minute().saturating_mul(ABUNDANCE);
-        let measured = self.meter.long_settled(now);
-        measured.map_or(Target::MAX, |speed| speed.target_at(ShareRate::from_shares_per_minute(most)))
+        let least = speed.work_at(ShareRate::from_shares_per_minute(most));
+        // The division is for the few whom it makes a difference.
+        if job.work() >= least { job.target() } else { job.target().min(Target::from_work(least)) }
     }
 
     fn first_vardiff(&self, easiest: Target, upstream: Target) -> Option<Vardiff> {
@@ -124,6 +134,20 @@ impl Machine {
             steps: TargetSteps::PowersOfTwo,
         };
         Vardiff::new(config, self.presumed_speed(), easiest, upstream).ok()
+    }
+}
+
+/// What [`Machine::easiest`] came to last, and of what: it takes some long divisions, and the same ones with each job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Easing {
+    upstream: Target,
+    least: Difficulty,
+    easiest: Target,
+}
+
+impl Easing {
+    fn new(upstream: Target, least: Difficulty) -> Self {
+        Self { upstream, least, easiest: raised(least).to_target().max(eased(upstream)) }
     }
 }
 

@@ -21,22 +21,38 @@ const PROOF: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
     started: Monotonic,
-    /// Which minute since the start the newest sum is of.
+    /// Which minute since the start the newest sums are of.
     minute: u64,
-    sums: [(u128, u32); SPANS],
+    /// All sums together, so that the others are looked at once a minute and not with each job and share.
+    total: Sum,
+    /// Hashes that shares were worth, the newest minute first.
+    hashes: [u128; SPANS],
+    /// How many shares these were.
+    shares: [u32; SPANS],
+}
+
+/// What shares were worth, and how many there were.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    hashes: u128,
+    shares: u32,
 }
 
 impl Meter {
     pub(super) const fn new(now: Monotonic) -> Self {
-        Self { started: now, minute: 0, sums: [(0, 0); SPANS] }
+        let total = Sum { hashes: 0, shares: 0 };
+        Self { started: now, minute: 0, total, hashes: [0; SPANS], shares: [0; SPANS] }
     }
 
     /// A share was accepted.
     pub(super) fn handle_share(&mut self, work: Work, now: Monotonic) {
         self.advance(now);
-        if let Some((sum, shares)) = self.sums.first_mut() {
+        let ([hashes, ..], [shares, ..]) = (&mut self.hashes, &mut self.shares);
+        for sum in [hashes, &mut self.total.hashes] {
             *sum = sum.saturating_add(work.to_hashes());
-            *shares = shares.saturating_add(1);
+        }
+        for count in [shares, &mut self.total.shares] {
+            *count = count.saturating_add(1);
         }
     }
 
@@ -46,41 +62,53 @@ impl Meter {
 
     fn advance(&mut self, now: Monotonic) {
         let minute = self.minute_at(now);
-        let passed = usize::try_from(minute.saturating_sub(self.minute)).unwrap_or(SPANS).min(SPANS);
-        self.sums.rotate_right(passed);
-        self.sums.iter_mut().take(passed).for_each(|sum| *sum = (0, 0));
-        self.minute = minute.max(self.minute);
+        if minute <= self.minute {
+            return;
+        }
+        let passed = usize::try_from(minute - self.minute).unwrap_or(SPANS).min(SPANS);
+        self.hashes.rotate_right(passed);
+        self.shares.rotate_right(passed);
+        self.hashes.iter_mut().take(passed).for_each(|sum| *sum = 0);
+        self.shares.iter_mut().take(passed).for_each(|count| *count = 0);
+        self.total = Sum {
+            hashes: self.hashes.into_iter().fold(0, u128::saturating_add),
+            shares: self.shares.into_iter().fold(0, u32::saturating_add),
+        };
+        self.minute = minute;
     }
 
-    /// The sums as of `now`, and the time that they cover.
-    fn covered(&self, now: Monotonic) -> (u128, u32, Duration) {
-        let mut at = *self;
-        at.advance(now);
-        let work = at.sums.iter().fold(0_u128, |all, (work, _)| all.saturating_add(*work));
-        let shares = at.sums.iter().map(|(_, shares)| shares).sum();
+    /// All sums as of `now`, and the time that they cover.
+    fn covered(&self, now: Monotonic) -> (Sum, Duration) {
+        let total = if self.minute_at(now) <= self.minute { self.total } else { self.later(now).total };
         let age = now.saturating_since(self.started);
         let in_minute = Duration::from_secs(age.as_secs() % SPAN.as_secs());
         let most = SPAN * u32::try_from(SPANS - 1).unwrap_or(u32::MAX) + in_minute;
-        (work, shares, age.min(most))
+        (total, age.min(most))
+    }
+
+    /// What this becomes until `now` if no share comes.
+    fn later(mut self, now: Monotonic) -> Self {
+        self.advance(now);
+        self
     }
 
     /// Hashes a second at the most that its work bears out, however few its shares are.
     pub(super) fn proven(&self, now: Monotonic) -> Hashrate {
-        let (work, ..) = self.covered(now);
-        let rate = work / u128::from(PROOF.as_secs());
+        let (sum, _) = self.covered(now);
+        let rate = sum.hashes / u128::from(PROOF.as_secs());
         Hashrate::from_hashes_per_second(u64::try_from(rate).unwrap_or(u64::MAX))
     }
 
     /// Hashes a second over what was seen; zero at first.
     pub(super) fn hashrate(&self, now: Monotonic) -> Hashrate {
-        let (work, _, time) = self.covered(now);
-        hashrate(work, time)
+        let (sum, time) = self.covered(now);
+        hashrate(sum.hashes, time)
     }
 
     /// The same, once there were shares enough, or time enough for there to be some.
     pub(super) fn settled(&self, now: Monotonic) -> Option<Hashrate> {
-        let (work, shares, time) = self.covered(now);
-        (shares >= SHARES_ENOUGH || time >= 5 * SPAN).then(|| hashrate(work, time))
+        let (sum, time) = self.covered(now);
+        (sum.shares >= SHARES_ENOUGH || time >= 5 * SPAN).then(|| hashrate(sum.hashes, time))
     }
 
     /// The same, where it is no burst of shares that tells, such as those of a reconnection.
@@ -97,6 +125,8 @@ fn hashrate(work: u128, time: Duration) -> Hashrate {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(secs: u64) -> Monotonic {
@@ -127,5 +157,28 @@ mod tests {
             meter.handle_share(Work::from_hashes(1_000), at(2));
         }
         assert_eq!(meter.settled(at(10)).map(Hashrate::to_hashes_per_second), Some(1_300));
+    }
+    proptest! {
+        /// The naive twin knows each share, and adds up those of the last ten minutes each time.
+        #[test]
+        fn the_sums_of_a_meter_are_those_of_its_shares(steps in prop::collection::vec((0_u64..200, 0_u128..1_000), 1..60)) {
+            let (mut meter, mut shares, mut second) = (Meter::new(at(50)), Vec::new(), 0);
+            for (pause, hashes) in steps {
+                second += pause;
+                let now = at(50 + second);
+                // Looked at before and after, because only a share moves the sums on.
+                for is_submitted in [false, true] {
+                    if is_submitted {
+                        meter.handle_share(Work::from_hashes(hashes), now);
+                        shares.push((second / 60, hashes));
+                    }
+                    let recent = shares.iter().filter(|(minute, _)| minute + 10 > second / 60);
+                    let (sum, time) = meter.covered(now);
+                    prop_assert_eq!(sum.hashes, recent.clone().map(|(_, hashes)| hashes).sum::<u128>());
+                    prop_assert_eq!(usize::try_from(sum.shares).unwrap(), recent.count());
+                    prop_assert_eq!(time.as_secs(), second.min(540 + second % 60));
+                }
+            }
+        }
     }
 }
