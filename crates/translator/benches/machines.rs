@@ -114,7 +114,8 @@ fn shares(criterion: &mut Criterion) {
                 let line = submit(nonce);
                 for machine in &mut machines {
                     machine.handle_line(line.as_bytes(), &mut (), now(130)).unwrap();
-                    let (nominal, report) = (machine.nominal(now(130).monotonic), machine.report(now(130).monotonic));
+                    let (nominal, report) =
+                        (machine.nominal(now(130).monotonic), machine.report(now(130).monotonic));
                     core::hint::black_box((nominal, report));
                     take_all(machine);
                 }

@@ -217,6 +217,14 @@ struct Issued {
     target: Target,
 }
 
+/// The upstream is gone.
+#[derive(Debug)]
+struct Outage {
+    since: Monotonic,
+    /// The links of former jobs that are still up.
+    ways: Vec<LinkId>,
+}
+
 /// One machine.
 #[derive(Debug)]
 pub struct Machine {
@@ -246,8 +254,8 @@ pub struct Machine {
     told: Option<Told>,
     /// Jobs with smaller numbers are stale.
     stale_below: u64,
-    /// Since when shares cannot be sent up, if that is so.
-    lost: Option<Monotonic>,
+    /// Shares of the newest job cannot be sent up, and those of others only where a link is left.
+    outage: Option<Outage>,
     /// The newest job's time, in seconds since 1970, and when that job came.
     network_time: (u32, Monotonic),
     /// How far the first numbers of its jobs are above the jobs' own; not zero for a machine that has its former extranonce1 back.
@@ -355,7 +363,7 @@ impl Machine {
             issued: VecDeque::new(),
             told: None,
             stale_below: 0,
-            lost: Some(now),
+            outage: Some(Outage { since: now, ways: Vec::new() }),
             network_time: (0, now),
             number_offset: 0,
             // Seven bits of the key are no help to anybody who would guess the rest.
@@ -501,24 +509,26 @@ impl Machine {
     /// There is another job, or the first, and its shares can be sent up. A machine that has the job already is not told again. Nothing is sent
     /// to one that has not said yet who it is: it gets the job when it has.
     pub fn handle_job(&mut self, job: &Arc<Sv1Job>, now: Monotonic) {
-        self.lost = None;
+        self.outage = None;
         if self.issued.back().is_none_or(|issued| !Arc::ptr_eq(issued.job.job(), job.job())) {
             self.network_time = (job.job().min_ntime(), now);
         }
         if self.issued.back().is_some_and(|issued| issued.job.number() == job.number()) {
             return;
         }
+        // The one that it works on may have been forgotten since. Others that were forgotten with it are not worked on any more.
+        let is_void = self.issued.back().is_none_or(|issued| issued.number < self.stale_below);
         // A machine that was busy may have missed the job that made all before it stale.
-        let is_clean = job.floor() > self.stale_below || self.issued.is_empty();
-        if is_clean {
+        let is_first = job.floor() > self.stale_below;
+        if is_first {
             self.stale_below = job.floor();
             self.issued.clear();
         }
-        self.put(job.number() + self.number_offset, job, is_clean, now);
+        self.put(job.number() + self.number_offset, job, is_first || is_void, now);
     }
 
     /// Jobs of links that are not up any more are forgotten: their shares have nowhere to go, and the machine is not to be told that they are good.
-    /// To be called when the newest job is one of a link that is up.
+    /// To be called before [`Self::handle_job`], when the newest job is one of a link that is up.
     pub fn handle_links(&mut self, is_up: impl Fn(LinkId) -> bool) {
         let gone = |issued: &Issued| !is_up(issued.job.route().link);
         if let Some(last) = self.issued.iter().rfind(|issued| gone(issued)) {
@@ -527,10 +537,19 @@ impl Machine {
         self.issued.retain(|issued| !gone(issued));
     }
 
-    /// The upstream is gone, and shares of its jobs can no longer be sent up. If no other comes in time all shares are refused, so that the
-    /// machine goes to its own backup pool.
-    pub fn handle_upstream_lost(&mut self, now: Monotonic) {
-        self.lost.get_or_insert(now);
+    /// The upstream is gone, and shares of its jobs can no longer be sent up, but those of jobs that came from links which are still up. If no other
+    /// comes in time all others are refused, so that the machine goes to its own backup pool.
+    pub fn handle_upstream_lost(&mut self, is_up: impl Fn(LinkId) -> bool, now: Monotonic) {
+        let links = || self.issued.iter().map(|issued| issued.job.route().link).collect();
+        let outage = self.outage.get_or_insert_with(|| Outage { since: now, ways: links() });
+        // A link does not come back; another one to the same pool is another link.
+        outage.ways.retain(|&link| is_up(link));
+    }
+
+    /// Whether that is so, and no job has come since.
+    #[must_use]
+    pub const fn has_lost_upstream(&self) -> bool {
+        self.outage.is_some()
     }
 
     /// What the network holds for the time, as far as we know. A clock that is behind would have every share refused whose time is that of its
@@ -576,7 +595,7 @@ impl Machine {
         self.events.push_back(Event::Ready { user });
         // A job may have come before: it could not be sent, because its difficulty depends on who the machine is. Without an upstream nobody
         // would take its shares any more.
-        let job = self.issued.pop_back().filter(|_| self.lost.is_none());
+        let job = self.issued.pop_back().filter(|_| self.outage.is_none());
         self.issued.clear();
         if let Some(Issued { job, .. }) = job {
             self.put(job.number() + self.number_offset, &job, true, now);

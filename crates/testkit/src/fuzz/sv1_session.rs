@@ -104,7 +104,7 @@ impl Stage {
             "tip" => self.issue(true),
             "renew" => self.renew(),
             "again" => self.tell(),
-            "lost" => self.machine.handle_upstream_lost(self.now.monotonic),
+            "lost" => self.machine.handle_upstream_lost(|_| false, self.now.monotonic),
             "wait" => self.now = self.now.after(Duration::from_secs(number.min(100_000).into())),
             "target" => self.target = Target::from_work(Work::from_hashes(1 << number.min(100))),
             _ => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adit_share::{Assignment, Reject, Submission, Unhashed, Verdict, judge_by_hash};
 use adit_units::{ChannelId, Now, SequenceNumber, Target, Work};
 
-use super::{Disconnect, Issued, Machine, OUTAGE_GRACE, Remedy, Share, VARDIFF_INTERVAL};
+use super::{Disconnect, Issued, Machine, OUTAGE_GRACE, Outage, Remedy, Share, VARDIFF_INTERVAL};
 use crate::job::{NUMBER_STEP, Sv1Job};
 use crate::sv1::{Extranonce2, Fault, Id, Submit};
 
@@ -109,11 +109,20 @@ impl Machine {
         let Some(user) = self.users.iter().position(|user| *user.name == *submit.user) else {
             return Err(Fault::WorkerMismatch);
         };
-        if self.lost.is_some_and(|since| now.monotonic >= since + OUTAGE_GRACE) {
-            return Err(NO_UPSTREAM);
+        let grace = |outage: &Outage| now.monotonic < outage.since + OUTAGE_GRACE;
+        let is_judged = self.outage.as_ref().is_none_or(grace);
+        match self.candidate(submit) {
+            Ok(candidate) if is_judged || self.has_way(candidate) => self.judge(candidate, user, now),
+            Err(fault) if is_judged => Err(fault),
+            Ok(_) | Err(_) => Err(NO_UPSTREAM),
         }
-        let candidate = self.candidate(submit)?;
-        self.judge(candidate, user, now)
+    }
+
+    /// Whether a share can be sent up.
+    fn has_way(&self, candidate: Candidate) -> bool {
+        let Some(outage) = &self.outage else { return true };
+        let link = self.issued.get(candidate.place).map(|issued| issued.job.route().link);
+        link.is_some_and(|link| outage.ways.contains(&link))
     }
 
     /// Finds the job, and puts the header's fields together.
@@ -172,7 +181,7 @@ impl Machine {
     pub(super) fn settle(&mut self, found: Found, now: Now) -> Result<(), Fault> {
         let Found { candidate, job, user, work, hash, is_block } = found;
         let goes_up = is_block || job.target().is_met_by(&hash);
-        if goes_up && self.lost.is_some() {
+        if goes_up && !self.has_way(candidate) {
             return Err(NO_UPSTREAM);
         }
         self.credit(work, &hash, is_block, now);

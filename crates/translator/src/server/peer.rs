@@ -328,14 +328,14 @@ fn tell(machine: &mut Machine, known: &mut Arc<[Uplink]>, board: &Board, now: Mo
     if is_changed {
         *known = Arc::clone(&board.uplinks);
     }
+    let is_up = |link| board.uplink(link).is_some();
     let Some(job) = board.job.as_ref().filter(|_| board.is_live()) else {
-        // Which links are gone does not matter any more: the next job makes all before it stale.
-        return machine.handle_upstream_lost(now);
+        return machine.handle_upstream_lost(is_up, now);
     };
-    machine.handle_job(job, now);
-    if is_changed {
-        machine.handle_links(|link| board.uplink(link).is_some());
+    if is_changed || machine.has_lost_upstream() {
+        machine.handle_links(is_up);
     }
+    machine.handle_job(job, now);
 }
 
 /// Counts what a machine holds now beyond its own; whether that is more than before, and more than is left for all.
@@ -497,45 +497,115 @@ mod tests {
         Board { job: Some(Arc::clone(job)), uplinks: links.iter().map(uplink).collect() }
     }
 
+    fn at(seconds: u64) -> Now {
+        let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(TIME) };
+        now.after(Duration::from_secs(seconds))
+    }
+
+    /// A machine that has said who it is.
+    fn ready() -> Machine {
+        let terms = MachineTerms { extranonce1: [1; 4], seen_key: [2; 16] };
+        let mut machine = Machine::new(Arc::new(MachineConfig::default()), terms, at(0).monotonic);
+        says(&mut machine, r#"{"id":1,"method":"mining.subscribe","params":["x"]}"#, at(0));
+        says(&mut machine, r#"{"id":2,"method":"mining.authorize","params":["a.b","x"]}"#, at(0));
+        machine
+    }
+
+    /// What a machine is told when it says that.
+    fn says(machine: &mut Machine, line: &str, now: Now) -> String {
+        machine.handle_line(line.as_bytes(), &mut (), now).unwrap();
+        told(machine)
+    }
+
+    fn told(machine: &mut Machine) -> String {
+        String::from_utf8(core::mem::take(machine.output())).unwrap()
+    }
+
+    /// A job of that link, all of whose shares the upstream takes. All jobs are the same, so that a nonce is good once.
+    fn job(link: LinkId) -> Arc<Sv1Job> {
+        let work = Given { target: Target::MAX, ..Given::default() }.work();
+        Arc::new(Sv1Job::new(&work, link, (link * NUMBER_STEP, NUMBER_STEP), 8).unwrap())
+    }
+
+    fn submits(machine: &mut Machine, job: &Sv1Job, nonce: u32, now: Now) -> String {
+        let (id, zeros) = (job.number(), "0".repeat(16));
+        let line = format!(
+            r#"{{"id":3,"method":"mining.submit","params":["a.b","{id:016x}","{zeros}","{TIME:08x}","{nonce:08x}"]}}"#
+        );
+        says(machine, &line, now)
+    }
+
+    const GOOD: &str = r#""result":true"#;
+    const STALE: &str = r#"[21,"Stale",null]"#;
+    const NOWHERE: &str = r#"[20,"No upstream",null]"#;
+
     /// The pool that comes back has work on the same tip, so the other one's jobs were of use until its link had ended. From then on their shares
     /// were answered `true`, credited, and lost.
     #[test]
     fn shares_of_a_pool_that_was_left_were_told_to_be_good_and_went_nowhere() {
-        let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(TIME) };
-        let terms = MachineTerms { extranonce1: [1; 4], seen_key: [2; 16] };
-        let mut machine = Machine::new(Arc::new(MachineConfig::default()), terms, now.monotonic);
-        let says = |machine: &mut Machine, line: &str| {
-            machine.output().clear();
-            machine.handle_line(line.as_bytes(), &mut (), now).unwrap();
-            String::from_utf8(machine.output().clone()).unwrap()
-        };
-        says(&mut machine, r#"{"id":1,"method":"mining.subscribe","params":["x"]}"#);
-        says(&mut machine, r#"{"id":2,"method":"mining.authorize","params":["a.b","x"]}"#);
-        let job = |link, number| {
-            let work = Given { target: Target::MAX, ..Given::default() }.work();
-            Arc::new(Sv1Job::new(&work, link, (number, NUMBER_STEP), 8).unwrap())
-        };
-        let (left, used) = (job(1, NUMBER_STEP), job(2, 2 * NUMBER_STEP));
-        let submits = |machine: &mut Machine, job: &Sv1Job, nonce: u32| {
-            let (id, zeros) = (job.number(), "0".repeat(16));
-            says(
-                machine,
-                &format!(
-                    r#"{{"id":3,"method":"mining.submit","params":["a.b","{id:016x}","{zeros}","{TIME:08x}","{nonce:08x}"]}}"#
-                ),
-            )
-        };
+        let (mut machine, now) = (ready(), at(0));
+        let (left, used) = (job(1), job(2));
         let mut known: Arc<[Uplink]> = Arc::new([]);
         tell(&mut machine, &mut known, &board(&[1], &left), now.monotonic);
         tell(&mut machine, &mut known, &board(&[1, 2], &used), now.monotonic);
-        assert!(submits(&mut machine, &left, 1).contains(r#""result":true"#), "its link is still there");
+        assert!(submits(&mut machine, &left, 1, now).contains(GOOD), "its link is still there");
         assert_eq!(machine.poll_share().unwrap().route.link, 1);
         tell(&mut machine, &mut known, &board(&[2], &used), now.monotonic);
-        assert!(submits(&mut machine, &left, 2).contains(r#"[21,"Stale",null]"#));
+        assert!(submits(&mut machine, &left, 2, now).contains(STALE));
         assert!(machine.poll_share().is_none());
-        assert!(submits(&mut machine, &used, 3).contains(r#""result":true"#), "the work goes on");
+        assert!(submits(&mut machine, &used, 3, now).contains(GOOD), "the work goes on");
         assert_eq!(machine.poll_share().unwrap().route.link, 2);
         let shares = machine.report(now.monotonic).shares;
         assert_eq!((shares.accepted, shares.stale), (2, 1));
+    }
+
+    /// The pool in use died, and until there was another, shares of the one before it were refused, which was still there and would have taken them.
+    /// They were stale from then on.
+    #[test]
+    fn shares_for_a_pool_that_was_left_were_lost_with_the_one_after_it() {
+        let mut machine = ready();
+        let (left, died, next) = (job(1), job(2), job(3));
+        let mut known: Arc<[Uplink]> = Arc::new([]);
+        tell(&mut machine, &mut known, &board(&[1], &left), at(0).monotonic);
+        tell(&mut machine, &mut known, &board(&[1, 2], &died), at(0).monotonic);
+        told(&mut machine);
+        tell(&mut machine, &mut known, &board(&[1], &died), at(1).monotonic);
+        assert_eq!(told(&mut machine), "", "it works on");
+        for (second, nonce) in [(1, 1), (9, 2)] {
+            assert!(submits(&mut machine, &left, nonce, at(second)).contains(GOOD));
+            assert_eq!(machine.poll_share().unwrap().route.link, 1);
+            assert!(submits(&mut machine, &died, 10 + nonce, at(second)).contains(NOWHERE));
+        }
+        let mut after = board(&[1, 3], &died);
+        tell(&mut machine, &mut known, &after, at(9).monotonic);
+        assert!(submits(&mut machine, &died, 3, at(9)).contains(NOWHERE), "a link that has no work yet");
+        after.job = Some(Arc::clone(&next));
+        tell(&mut machine, &mut known, &after, at(10).monotonic);
+        assert!(told(&mut machine).contains(",true]}"), "what it works on is of no use");
+        for (job, nonce, answer) in [(&left, 4, GOOD), (&died, 14, STALE), (&next, 24, GOOD)] {
+            assert!(submits(&mut machine, job, nonce, at(10)).contains(answer));
+        }
+        let links = [machine.poll_share(), machine.poll_share()].map(|share| share.unwrap().route.link);
+        assert_eq!(links, [1, 3]);
+        after.uplinks = board(&[3], &next).uplinks;
+        tell(&mut machine, &mut known, &after, at(11).monotonic);
+        assert_eq!(told(&mut machine), "");
+        assert!(submits(&mut machine, &left, 5, at(11)).contains(STALE));
+    }
+
+    /// A machine that was told nothing of the death, because it did not read meanwhile.
+    #[test]
+    fn a_machine_that_missed_an_outage_is_told_to_leave_what_it_works_on() {
+        let mut machine = ready();
+        let (left, died, next) = (job(1), job(2), job(3));
+        let mut known: Arc<[Uplink]> = Arc::new([]);
+        tell(&mut machine, &mut known, &board(&[1], &left), at(0).monotonic);
+        tell(&mut machine, &mut known, &board(&[1, 2], &died), at(0).monotonic);
+        told(&mut machine);
+        tell(&mut machine, &mut known, &board(&[1, 3], &next), at(9).monotonic);
+        assert!(told(&mut machine).contains(",true]}"));
+        for (job, nonce, answer) in [(&left, 1, GOOD), (&died, 2, STALE), (&next, 3, GOOD)] {
+            assert!(submits(&mut machine, job, nonce, at(9)).contains(answer));
+        }
     }
 }

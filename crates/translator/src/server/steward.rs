@@ -311,7 +311,7 @@ impl Steward {
         }
         let number = self.last_number + NUMBER_STEP;
         let (now, used) = (Clock.monotonic(), self.roster.used().map(|used| used.id));
-        let floor = if self.ends_former(desk, id, work) { number } else { desk.floor };
+        let floor = if Self::ends_former(desk, id, work) { number } else { desk.floor };
         let job = match Sv1Job::new(work, id, (number, floor), self.config.machine.extranonce2_len) {
             Ok(job) if self.config.mode == Mode::Aggregated => Arc::new(job.rendered()),
             Ok(job) => Arc::new(job),
@@ -330,20 +330,19 @@ impl Steward {
             if !is_leaving {
                 desk.reopen = None;
             }
-            desk.put(job, now);
+            desk.put(job, &self.uplinks, now);
         }
     }
 
-    /// Whether jobs that a desk was given before are of no use any more: their tip has gone, or nobody takes their shares.
-    fn ends_former(&self, desk: &Desk, id: LinkId, work: &ChannelWork) -> bool {
+    /// Whether jobs that a desk was given before are of no use any more, wherever they came from: their tip has gone.
+    fn ends_former(desk: &Desk, id: LinkId, work: &ChannelWork) -> bool {
         let board = desk.post.borrow();
         let Some(job) = &board.job else { return true };
-        let link = job.route().link;
-        if link == id {
-            return work.is_new_tip;
+        if job.route().link == id {
+            work.is_new_tip
+        } else {
+            job.job().tip().prev_hash != work.job.tip().prev_hash
         }
-        let is_taken = self.uplinks.iter().any(|uplink| uplink.link == link);
-        !is_taken || job.job().tip().prev_hash != work.job.tip().prev_hash
     }
 
     /// A channel was not opened, or was closed. An upstream that has none for anybody is left.
@@ -353,7 +352,7 @@ impl Steward {
             return;
         };
         if was_open {
-            desk.drop_job(id);
+            desk.drop_jobs(id);
         }
         if attempt.is_leaving() {
             return;
@@ -571,7 +570,7 @@ impl Steward {
         for desk in self.desks.values_mut().filter(|desk| desk.posted + self.config.keepalive < soon) {
             let Some(job) = desk.live_job() else { continue };
             self.last_number += NUMBER_STEP;
-            desk.put(Arc::new(job.renewed(self.last_number)), now);
+            desk.put(Arc::new(job.renewed(self.last_number)), &self.uplinks, now);
         }
     }
 
@@ -613,9 +612,9 @@ impl Desk {
         Self { post, worker, nominal, floor: 0, posted: now, reopen: None }
     }
 
-    fn put(&mut self, job: Arc<Sv1Job>, now: Monotonic) {
+    fn put(&mut self, job: Arc<Sv1Job>, uplinks: &Arc<[Uplink]>, now: Monotonic) {
         self.posted = now;
-        self.post.modify(|board| board.job = Some(job));
+        self.post.modify(|board| (board.job, board.uplinks) = (Some(job), Arc::clone(uplinks)));
     }
 
     /// Its job, if shares of it can be sent up.
@@ -629,9 +628,12 @@ impl Desk {
         self.post.borrow().job.as_ref().is_some_and(|job| job.route().link == link)
     }
 
-    /// Shares of that link's job have nowhere to go any more, and machines are not to be told that they are good.
-    fn drop_job(&self, link: LinkId) {
-        self.post.modify_if(|board| board.job.take_if(|job| job.route().link == link).is_some());
+    /// Shares of that link's jobs have nowhere to go any more, and machines are not to be told that they are good.
+    fn drop_jobs(&self, link: LinkId) {
+        self.post.modify(|board| {
+            board.job.take_if(|job| job.route().link == link);
+            board.uplinks = board.uplinks.iter().filter(|uplink| uplink.link != link).cloned().collect();
+        });
     }
 }
 

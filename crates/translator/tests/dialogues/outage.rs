@@ -10,7 +10,7 @@ fn without_an_upstream_shares_for_it_are_refused_and_others_count() {
     let mut world = World::asking("0.000001");
     let mut rig = Rig::ready_as(&mut world, TINY, ANY_HASH);
     let (up, below) = (rig.finds(world.target, true), rig.finds(world.target, false));
-    rig.machine.handle_upstream_lost(world.now.monotonic);
+    rig.machine.handle_upstream_lost(|_| false, world.now.monotonic);
     assert_eq!(rig.hears(), Vec::<Value>::new(), "the machine is told nothing, and works on");
     assert_eq!(rig.submits(&mut world, &up), refused(7, 20, "No upstream"));
     assert_eq!(rig.submits(&mut world, &below), fine(7), "nobody above would have had it");
@@ -27,18 +27,18 @@ fn without_an_upstream_machines_were_told_for_ever_that_all_was_well() {
         .filter(|attempt| !world.target.is_met_by(&rig.hash(attempt, 0)))
         .take(3)
         .collect();
-    rig.machine.handle_upstream_lost(world.now.monotonic);
+    rig.machine.handle_upstream_lost(|_| false, world.now.monotonic);
     assert_eq!(OUTAGE_GRACE.as_secs(), 5);
     world.wait_micros(4_999_999);
     assert_eq!(rig.submits(&mut world, &below[0]), fine(7));
     // That it is still gone is said again with each change of the board.
-    rig.machine.handle_upstream_lost(world.now.monotonic);
+    rig.machine.handle_upstream_lost(|_| false, world.now.monotonic);
     world.wait_micros(1);
     assert_eq!(rig.submits(&mut world, &below[1]), refused(7, 20, "No upstream"), "so it may go elsewhere");
     let job = world.job.clone().unwrap();
     rig.takes(&world, &job);
     assert_eq!(rig.submits(&mut world, &below[1]), fine(7), "it was not held for a duplicate");
-    rig.machine.handle_upstream_lost(world.now.monotonic);
+    rig.machine.handle_upstream_lost(|_| false, world.now.monotonic);
     assert_eq!(rig.submits(&mut world, &below[2]), fine(7), "the next outage has its own grace");
 }
 
@@ -46,7 +46,7 @@ fn without_an_upstream_machines_were_told_for_ever_that_all_was_well() {
 fn a_long_outage_costs_no_machine_its_connection() {
     let mut world = World::new();
     let mut rig = Rig::ready(&mut world);
-    rig.machine.handle_upstream_lost(world.now.monotonic);
+    rig.machine.handle_upstream_lost(|_| false, world.now.monotonic);
     for nonce in 0..600 {
         world.wait(1);
         let attempt = rig.attempt(nonce);
@@ -62,7 +62,7 @@ fn another_upstream_is_a_clean_job_and_nothing_else() {
     let mut rig = Rig::ready(&mut world);
     let before = rig.extranonce1.clone();
     let old = rig.attempt(1);
-    rig.machine.handle_upstream_lost(world.now.monotonic);
+    rig.machine.handle_upstream_lost(|_| false, world.now.monotonic);
     let job = world.fail_over();
     assert_eq!(methods(&rig.takes(&world, &job)), ["mining.notify"], "no reconnect, no new extranonce");
     assert!(rig.told().clean);
@@ -77,7 +77,7 @@ fn the_same_job_again_after_an_interruption_is_not_told_twice() {
     let mut world = World::new();
     let mut rig = Rig::ready(&mut world);
     let job = world.job.clone().unwrap();
-    rig.machine.handle_upstream_lost(world.now.monotonic);
+    rig.machine.handle_upstream_lost(|_| false, world.now.monotonic);
     assert_eq!(rig.tries(&mut world, 1), refused(7, 20, "No upstream"));
     assert_eq!(rig.takes(&world, &job), Vec::<Value>::new());
     assert_eq!(rig.tries(&mut world, 2), fine(7), "but its shares can be sent again");
@@ -89,7 +89,7 @@ fn a_machine_that_comes_during_an_outage_waits_for_the_next_job() {
     let mut rig = Rig::connects(&mut world);
     let job = world.job.clone().unwrap();
     rig.takes(&world, &job);
-    rig.machine.handle_upstream_lost(world.now.monotonic);
+    rig.machine.handle_upstream_lost(|_| false, world.now.monotonic);
     assert_eq!(rig.asks(&mut world, 1, "mining.subscribe", json!([])).len(), 1);
     assert_eq!(rig.asks(&mut world, 2, "mining.authorize", json!(["alice.rig"])), [fine(2)]);
     let job = world.fail_over();

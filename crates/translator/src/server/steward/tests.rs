@@ -256,6 +256,52 @@ async fn machines_that_the_better_pool_had_not_served_yet_were_frozen_on_the_for
     assert!(stage.steward.roster.attempt(former).is_none(), "nobody needs it any more");
 }
 
+/// All jobs before it were void with the first job of whoever came next, also those of a link that was up and on the same tip.
+#[tokio::test]
+async fn the_death_of_a_pool_made_the_jobs_of_the_one_before_it_stale() {
+    let mut stage = Stage::new(Mode::Aggregated, 2);
+    let [better, former] = [0, 1].map(|upstream| stage.link(upstream));
+    for link in [former, better] {
+        stage.steward.handle_report(link, Report::Ready);
+        stage.works(link, COMMON);
+    }
+    let floor = |stage: &Stage| stage.common.borrow().job.as_ref().unwrap().floor();
+    let before = floor(&stage);
+    stage.ends(better, Credit::Given);
+    stage.steward.act();
+    assert!(stage.common.borrow().uplink(former).is_some() && !stage.common.borrow().is_live());
+    let to = stage.steward.destination(0).unwrap();
+    stage.steward.begin((0, 0), to);
+    let next = stage.link(0);
+    stage.steward.handle_report(next, Report::Ready);
+    stage.works(next, COMMON);
+    assert!(stage.common.borrow().is_live());
+    assert_eq!(floor(&stage), before, "nobody's tip has gone");
+    let work = ChannelWork { key: COMMON, ..Given { tip: 2, ..Given::default() }.work() };
+    stage.steward.handle_report(next, Report::Work(work));
+    assert!(floor(&stage) > before);
+}
+
+/// A share of the channel that a pool had closed after its machine had gone over to a better one was answered `true`, and the link threw it away.
+#[tokio::test]
+async fn shares_of_a_closed_channel_went_to_a_link_that_had_no_place_for_them() {
+    let mut stage = Stage::new(Mode::PerMachine, 2);
+    let [better, former] = [0, 1].map(|upstream| stage.link(upstream));
+    [1, 2].into_iter().for_each(|machine| stage.joins(machine));
+    for link in [former, better] {
+        stage.steward.handle_report(link, Report::Ready);
+        [1, 2].into_iter().for_each(|machine| stage.works(link, machine));
+    }
+    let is_open = |stage: &Stage, machine, link| stage.boards[&machine].borrow().uplink(link).is_some();
+    stage.refuses(former, 1, true);
+    assert!(stage.job(1).is_some(), "its work is another link's");
+    assert_eq!([1, 2].map(|machine| is_open(&stage, machine, former)), [false, true]);
+    stage.refuses(better, 1, true);
+    assert_eq!((stage.job(1), is_open(&stage, 1, better)), (None, false));
+    stage.works(better, 1);
+    assert!(stage.job(1).is_some() && is_open(&stage, 1, better), "it has a channel again");
+}
+
 /// A pool that was left in doubt is given the longer time that its last link asks for, and no other pool is.
 #[tokio::test]
 async fn each_upstream_has_the_patience_that_its_last_link_has_shown_to_be_needed() {
