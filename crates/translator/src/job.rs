@@ -94,7 +94,7 @@ pub struct Sv1Job {
     route: Route,
     target: Target,
     version_mask: u32,
-    /// What a share that meets it is worth. It takes a long division to find, which machines that wait for the job need not wait for.
+    /// What a share that meets it is worth. It takes a long division to find, which is made for all machines at once, and when the first asks.
     work: OnceLock<Work>,
     /// The upstream's prefix and the zeros behind it.
     fixed: Extranonce,

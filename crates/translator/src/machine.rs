@@ -530,7 +530,11 @@ impl Machine {
     /// Jobs of links that are not up any more are forgotten: their shares have nowhere to go, and the machine is not to be told that they are good.
     /// To be called before [`Self::handle_job`], when the newest job is one of a link that is up.
     pub fn handle_links(&mut self, is_up: impl Fn(LinkId) -> bool) {
-        let gone = |issued: &Issued| !is_up(issued.job.route().link);
+        let has_way = |link| self.outage.as_ref().is_none_or(|outage| outage.ways.contains(&link));
+        let gone = |issued: &Issued| {
+            let link = issued.job.route().link;
+            !is_up(link) || !has_way(link)
+        };
         if let Some(last) = self.issued.iter().rfind(|issued| gone(issued)) {
             self.stale_below = self.stale_below.max(last.number + 1);
         }
@@ -546,7 +550,7 @@ impl Machine {
         outage.ways.retain(|&link| is_up(link));
     }
 
-    /// Whether that is so, and no job has come since.
+    /// Whether the upstream is gone, and no job has come since.
     #[must_use]
     pub const fn has_lost_upstream(&self) -> bool {
         self.outage.is_some()

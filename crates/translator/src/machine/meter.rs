@@ -158,6 +158,7 @@ mod tests {
         }
         assert_eq!(meter.settled(at(10)).map(Hashrate::to_hashes_per_second), Some(1_300));
     }
+
     proptest! {
         /// The naive twin knows each share, and adds up those of the last ten minutes each time.
         #[test]

@@ -9,7 +9,8 @@ use super::{Disconnect, Issued, Machine, OUTAGE_GRACE, Outage, Remedy, Share, VA
 use crate::job::{NUMBER_STEP, Sv1Job};
 use crate::sv1::{Extranonce2, Fault, Id, Submit};
 
-/// What a machine is told of a good share that nobody can be given, and of every share when that has been so for long.
+/// What a machine is told of a good share that nobody can be given, and, when the upstream has been gone for long, of every share but those that
+/// somebody still takes.
 const NO_UPSTREAM: Fault = Fault::Other("No upstream");
 
 /// What it is told of a share that there is no more room for to be remembered, so that it could be sent again.
@@ -80,7 +81,8 @@ impl Machine {
         self.storm.calm();
         self.last_share = Some(now.monotonic);
         self.slow_down_in_time(now.monotonic);
-        if now.monotonic >= self.next_look {
+        // A job that has lost its upstream is not given anew.
+        if now.monotonic >= self.next_look && self.outage.is_none() {
             self.next_look = now.monotonic + VARDIFF_INTERVAL;
             self.retarget(now.monotonic);
         }

@@ -608,4 +608,21 @@ mod tests {
             assert!(submits(&mut machine, job, nonce, at(9)).contains(answer));
         }
     }
+
+    /// The pool that had been left closed its channel during the outage, and its jobs came back to life with the next pool's.
+    #[test]
+    fn jobs_that_nobody_took_any_more_were_good_again_after_an_outage() {
+        let mut machine = ready();
+        let (left, died, next) = (job(1), job(2), job(3));
+        let mut known: Arc<[Uplink]> = Arc::new([]);
+        tell(&mut machine, &mut known, &board(&[1], &left), at(0).monotonic);
+        tell(&mut machine, &mut known, &board(&[1, 2], &died), at(0).monotonic);
+        for links in [&[1][..], &[], &[1, 3]] {
+            tell(&mut machine, &mut known, &board(links, &died), at(1).monotonic);
+        }
+        assert!(submits(&mut machine, &left, 1, at(1)).contains(NOWHERE));
+        tell(&mut machine, &mut known, &board(&[1, 3], &next), at(2).monotonic);
+        assert!(submits(&mut machine, &left, 2, at(2)).contains(STALE));
+        assert!(submits(&mut machine, &next, 3, at(2)).contains(GOOD));
+    }
 }

@@ -21,8 +21,10 @@ use crate::legacy::LegacyConfig;
 use crate::status::{ChannelStatus, UpstreamShares, UpstreamState};
 use crate::upstream::{ChannelWork, DOUBT_AFTER, UpstreamConfig, payout};
 
+mod desk;
 mod overview;
 
+use desk::Desk;
 pub(super) use overview::{Known, Overview};
 use overview::{add, follow};
 
@@ -73,20 +75,6 @@ impl Line {
         self.unfollowed += 1;
         if self.unfollowed.is_power_of_two() { Some(self.unfollowed) } else { None }
     }
-}
-
-/// Whoever has a channel: all machines together, or one.
-#[derive(Debug)]
-struct Desk {
-    post: Bulletin<Board>,
-    /// The name that goes behind the upstream's user.
-    worker: String,
-    nominal: Hashrate,
-    /// Jobs below this number are of no more use.
-    floor: u64,
-    posted: Monotonic,
-    /// When another attempt is made to open a channel that was refused.
-    reopen: Option<Monotonic>,
 }
 
 /// Holds everything together.
@@ -225,8 +213,8 @@ impl Steward {
             return;
         }
         self.uplinks = self.roster.attempts().map(|attempt| attempt.link.link.uplink.clone()).collect();
-        for desk in self.desks.values() {
-            desk.post.modify(|board| board.uplinks = Arc::clone(&self.uplinks));
+        for desk in self.desks.values_mut() {
+            desk.note_uplinks(&self.uplinks);
         }
     }
 
@@ -296,9 +284,9 @@ impl Steward {
         let (Some(attempt), Some(desk)) = (self.roster.attempt_mut(id), self.desks.get(&work.key)) else {
             return;
         };
-        // A link on its way out goes on for those that the better one has given no work yet.
+        // A link on its way out goes on for those that the better one has given no work yet, and for those whose work has gone with it.
         let is_leaving = attempt.is_leaving();
-        if is_leaving && !desk.works_for(id) {
+        if is_leaving && !desk.works_for(id) && desk.live_job().is_some() {
             return;
         }
         attempt.link.refused.remove(&work.key);
@@ -311,7 +299,7 @@ impl Steward {
         }
         let number = self.last_number + NUMBER_STEP;
         let (now, used) = (Clock.monotonic(), self.roster.used().map(|used| used.id));
-        let floor = if Self::ends_former(desk, id, work) { number } else { desk.floor };
+        let floor = if desk.ends_former(id, work) { number } else { desk.floor };
         let job = match Sv1Job::new(work, id, (number, floor), self.config.machine.extranonce2_len) {
             Ok(job) if self.config.mode == Mode::Aggregated => Arc::new(job.rendered()),
             Ok(job) => Arc::new(job),
@@ -334,17 +322,6 @@ impl Steward {
         }
     }
 
-    /// Whether jobs that a desk was given before are of no use any more, wherever they came from: their tip has gone.
-    fn ends_former(desk: &Desk, id: LinkId, work: &ChannelWork) -> bool {
-        let board = desk.post.borrow();
-        let Some(job) = &board.job else { return true };
-        if job.route().link == id {
-            work.is_new_tip
-        } else {
-            job.job().tip().prev_hash != work.job.tip().prev_hash
-        }
-    }
-
     /// A channel was not opened, or was closed. An upstream that has none for anybody is left.
     fn handle_refused(&mut self, id: LinkId, key: u64, (reason, was_open): (String, bool)) {
         let machines = self.desks.len();
@@ -352,7 +329,7 @@ impl Steward {
             return;
         };
         if was_open {
-            desk.drop_jobs(id);
+            desk.drop_jobs(id, &self.uplinks);
         }
         if attempt.is_leaving() {
             return;
@@ -604,36 +581,6 @@ impl Steward {
     fn forget_machines(&self) {
         let here: HashMap<u64, ()> = self.hall.registry.machines().iter().map(|slot| (slot.id, ())).collect();
         lock(&self.overview).machines.retain(|machine, _| here.contains_key(machine));
-    }
-}
-
-impl Desk {
-    fn new(post: Bulletin<Board>, worker: String, nominal: Hashrate, now: Monotonic) -> Self {
-        Self { post, worker, nominal, floor: 0, posted: now, reopen: None }
-    }
-
-    fn put(&mut self, job: Arc<Sv1Job>, uplinks: &Arc<[Uplink]>, now: Monotonic) {
-        self.posted = now;
-        self.post.modify(|board| (board.job, board.uplinks) = (Some(job), Arc::clone(uplinks)));
-    }
-
-    /// Its job, if shares of it can be sent up.
-    fn live_job(&self) -> Option<Arc<Sv1Job>> {
-        let board = self.post.borrow();
-        board.job.clone().filter(|_| board.is_live())
-    }
-
-    /// Whether its job came from that link.
-    fn works_for(&self, link: LinkId) -> bool {
-        self.post.borrow().job.as_ref().is_some_and(|job| job.route().link == link)
-    }
-
-    /// Shares of that link's jobs have nowhere to go any more, and machines are not to be told that they are good.
-    fn drop_jobs(&self, link: LinkId) {
-        self.post.modify(|board| {
-            board.job.take_if(|job| job.route().link == link);
-            board.uplinks = board.uplinks.iter().filter(|uplink| uplink.link != link).cloned().collect();
-        });
     }
 }
 

@@ -223,6 +223,26 @@ fn difficulty_with_a_minimum(upstream: &str, password: &str, is_late: bool) -> S
     rig.difficulty.unwrap().to_string()
 }
 
+#[test]
+fn a_minimum_that_is_asked_for_late_holds_from_the_next_job() {
+    let mut world = World::asking("1000000");
+    let mut rig = Rig::connects(&mut world);
+    rig.asks(&mut world, 1, "mining.subscribe", json!([]));
+    rig.asks(&mut world, 2, "mining.authorize", json!(["a", "th=0.001"]));
+    let first = world.job.clone().unwrap();
+    rig.takes(&world, &first);
+    assert_eq!(rig.difficulty.unwrap().to_string(), "1");
+    rig.asks(
+        &mut world,
+        3,
+        "mining.configure",
+        json!([["minimum-difficulty"], {"minimum-difficulty.value": 3000}]),
+    );
+    let next = world.refresh();
+    rig.takes(&world, &next);
+    assert_eq!(rig.difficulty.unwrap().to_string(), "4096");
+}
+
 /// It was granted, and a password could undo it.
 #[test]
 fn minimum_difficulty_is_kept_to() {

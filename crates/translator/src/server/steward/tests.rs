@@ -256,30 +256,70 @@ async fn machines_that_the_better_pool_had_not_served_yet_were_frozen_on_the_for
     assert!(stage.steward.roster.attempt(former).is_none(), "nobody needs it any more");
 }
 
+impl Stage {
+    /// All machines share a channel of the first of two upstreams, and the link of the other one, which was left, is still up.
+    fn gone_over() -> (Self, [LinkId; 2]) {
+        let mut stage = Self::new(Mode::Aggregated, 2);
+        let [better, former] = [0, 1].map(|upstream| stage.link(upstream));
+        for link in [former, better] {
+            stage.steward.handle_report(link, Report::Ready);
+            stage.works(link, COMMON);
+        }
+        (stage, [better, former])
+    }
+
+    /// Another attempt at the first upstream has work.
+    fn comes_back(&mut self) -> LinkId {
+        let to = self.steward.destination(0).unwrap();
+        self.steward.begin((0, 0), to);
+        self.steward.act();
+        let link = self.link(0);
+        self.steward.handle_report(link, Report::Ready);
+        self.works(link, COMMON);
+        link
+    }
+
+    /// The newest job of all machines.
+    fn newest(&self) -> Arc<Sv1Job> {
+        let board = self.common.borrow();
+        assert!(board.is_live());
+        Arc::clone(board.job.as_ref().unwrap())
+    }
+}
+
 /// All jobs before it were void with the first job of whoever came next, also those of a link that was up and on the same tip.
 #[tokio::test]
 async fn the_death_of_a_pool_made_the_jobs_of_the_one_before_it_stale() {
-    let mut stage = Stage::new(Mode::Aggregated, 2);
-    let [better, former] = [0, 1].map(|upstream| stage.link(upstream));
-    for link in [former, better] {
-        stage.steward.handle_report(link, Report::Ready);
-        stage.works(link, COMMON);
+    for closes in [false, true] {
+        let (mut stage, [better, former]) = Stage::gone_over();
+        let before = stage.newest().floor();
+        if closes {
+            stage.refuses(better, COMMON, true);
+        } else {
+            stage.ends(better, Credit::Given);
+        }
+        stage.steward.act();
+        assert!(stage.common.borrow().uplink(former).is_some() && !stage.common.borrow().is_live());
+        let next = stage.comes_back();
+        assert_eq!((stage.newest().route().link, stage.newest().floor()), (next, before), "closes: {closes}");
+        let work = ChannelWork { key: COMMON, ..Given { tip: 2, ..Given::default() }.work() };
+        stage.steward.handle_report(next, Report::Work(work));
+        assert!(stage.newest().floor() > before, "the tip has gone");
     }
-    let floor = |stage: &Stage| stage.common.borrow().job.as_ref().unwrap().floor();
-    let before = floor(&stage);
+}
+
+/// What a link on its way out had to give was passed over, although nobody else had anything.
+#[tokio::test]
+async fn machines_whose_pool_had_died_were_not_given_the_work_of_the_one_before_it() {
+    let (mut stage, [better, former]) = Stage::gone_over();
+    stage.works(former, COMMON);
+    assert_eq!(stage.newest().route().link, better, "it was left");
     stage.ends(better, Credit::Given);
     stage.steward.act();
-    assert!(stage.common.borrow().uplink(former).is_some() && !stage.common.borrow().is_live());
-    let to = stage.steward.destination(0).unwrap();
-    stage.steward.begin((0, 0), to);
-    let next = stage.link(0);
-    stage.steward.handle_report(next, Report::Ready);
-    stage.works(next, COMMON);
-    assert!(stage.common.borrow().is_live());
-    assert_eq!(floor(&stage), before, "nobody's tip has gone");
-    let work = ChannelWork { key: COMMON, ..Given { tip: 2, ..Given::default() }.work() };
-    stage.steward.handle_report(next, Report::Work(work));
-    assert!(floor(&stage) > before);
+    stage.works(former, COMMON);
+    assert_eq!(stage.newest().route().link, former);
+    let next = stage.comes_back();
+    assert_eq!(stage.newest().route().link, next, "which is still the better one");
 }
 
 /// A share of the channel that a pool had closed after its machine had gone over to a better one was answered `true`, and the link threw it away.
@@ -296,10 +336,20 @@ async fn shares_of_a_closed_channel_went_to_a_link_that_had_no_place_for_them() 
     stage.refuses(former, 1, true);
     assert!(stage.job(1).is_some(), "its work is another link's");
     assert_eq!([1, 2].map(|machine| is_open(&stage, machine, former)), [false, true]);
+    stage.works(better, 1);
+    let to = stage.steward.destination(0).unwrap();
+    stage.steward.begin((0, 0), to);
+    stage.steward.act();
+    assert!(is_open(&stage, 1, stage.link(0)), "another link has come");
+    assert!(!is_open(&stage, 1, former), "and the channel stays closed");
+    let floor = |stage: &Stage| stage.boards[&1].borrow().job.as_ref().map(|job| job.floor());
+    let before = floor(&stage);
     stage.refuses(better, 1, true);
     assert_eq!((stage.job(1), is_open(&stage, 1, better)), (None, false));
-    stage.works(better, 1);
+    let work = ChannelWork { key: 1, is_new_tip: false, ..Given::default().work() };
+    stage.steward.handle_report(better, Report::Work(work));
     assert!(stage.job(1).is_some() && is_open(&stage, 1, better), "it has a channel again");
+    assert!(floor(&stage) > before, "which knows no job of the one before");
 }
 
 /// A pool that was left in doubt is given the longer time that its last link asks for, and no other pool is.
