@@ -527,8 +527,8 @@ impl Machine {
         self.put(job.number() + self.number_offset, job, is_first || is_void, now);
     }
 
-    /// Jobs of links that are not up any more are forgotten: their shares have nowhere to go, and the machine is not to be told that they are good.
-    /// To be called before [`Self::handle_job`], when the newest job is one of a link that is up.
+    /// Jobs of links that are not up any more, or were not at some time while the upstream was gone, are forgotten: their shares have nowhere to go,
+    /// and the machine is not to be told that they are good. To be called before [`Self::handle_job`], when the newest job is one of a link that is up.
     pub fn handle_links(&mut self, is_up: impl Fn(LinkId) -> bool) {
         let has_way = |link| self.outage.as_ref().is_none_or(|outage| outage.ways.contains(&link));
         let gone = |issued: &Issued| {
@@ -546,7 +546,7 @@ impl Machine {
     pub fn handle_upstream_lost(&mut self, is_up: impl Fn(LinkId) -> bool, now: Monotonic) {
         let links = || self.issued.iter().map(|issued| issued.job.route().link).collect();
         let outage = self.outage.get_or_insert_with(|| Outage { since: now, ways: links() });
-        // A link does not come back; another one to the same pool is another link.
+        // One that comes back to the machine has another channel for it, which knows no job of the one before.
         outage.ways.retain(|&link| is_up(link));
     }
 
@@ -629,9 +629,10 @@ impl Machine {
         self.issued.push_back(Issued { number, job: Arc::clone(job), target });
     }
 
-    /// Sends the newest job again, under a number of its own, because firmware passes over a job that it has.
+    /// Sends the newest job again, under a number of its own, because firmware passes over a job that it has. One that has lost its upstream is not.
     fn reissue(&mut self, is_clean: bool, now: Monotonic) {
-        let Some(Issued { number, job, .. }) = self.issued.back() else { return };
+        let newest = self.issued.back().filter(|_| self.outage.is_none());
+        let Some(Issued { number, job, .. }) = newest else { return };
         let (next, job) = (number + 1, Arc::clone(job));
         if next / NUMBER_STEP == job.number() / NUMBER_STEP && self.is_ready() {
             self.put(next, &job, is_clean, now);

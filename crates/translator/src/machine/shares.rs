@@ -81,7 +81,7 @@ impl Machine {
         self.storm.calm();
         self.last_share = Some(now.monotonic);
         self.slow_down_in_time(now.monotonic);
-        // A job that has lost its upstream is not given anew.
+        // There is no job that another difficulty could come with.
         if now.monotonic >= self.next_look && self.outage.is_none() {
             self.next_look = now.monotonic + VARDIFF_INTERVAL;
             self.retarget(now.monotonic);

@@ -305,7 +305,9 @@ impl Steward {
             Ok(job) => Arc::new(job),
             Err(error) => return self.leave(id, &error.into()),
         };
-        if !is_leaving {
+        if is_leaving {
+            self.roster.keep(id, now);
+        } else {
             if used != Some(id) && !self.use_link(id) {
                 return;
             }
@@ -315,9 +317,6 @@ impl Steward {
         self.last_number = number;
         if let Some(desk) = self.desks.get_mut(&work.key) {
             desk.floor = floor;
-            if !is_leaving {
-                desk.reopen = None;
-            }
             desk.put(job, &self.uplinks, now);
         }
     }

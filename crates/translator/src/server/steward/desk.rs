@@ -25,7 +25,7 @@ pub(super) struct Desk {
     /// Links that are up and have closed its channel.
     closed: Vec<LinkId>,
     pub(super) posted: Monotonic,
-    /// When another attempt is made to open a channel that was refused.
+    /// When another attempt is made to open a channel that was refused; work from elsewhere does not put it off.
     pub(super) reopen: Option<Monotonic>,
 }
 
@@ -42,7 +42,8 @@ impl Desk {
         self.post.modify(|board| (board.job, board.uplinks) = (Some(job), uplinks));
     }
 
-    /// Whether jobs that it was given before are of no use any more, wherever they came from: their tip has gone, or their channel.
+    /// Whether jobs that it was given before are of no use any more: their tip has gone, or this link's are of a channel that it has closed. There
+    /// is one line for the jobs of all links, so then those of others are passed over, too.
     pub(super) fn ends_former(&self, link: LinkId, work: &ChannelWork) -> bool {
         let Some((last, tip)) = self.last else { return true };
         let is_new = if last == link { work.is_new_tip } else { tip != work.job.tip().prev_hash };

@@ -309,17 +309,37 @@ async fn the_death_of_a_pool_made_the_jobs_of_the_one_before_it_stale() {
 }
 
 /// What a link on its way out had to give was passed over, although nobody else had anything.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn machines_whose_pool_had_died_were_not_given_the_work_of_the_one_before_it() {
     let (mut stage, [better, former]) = Stage::gone_over();
     stage.works(former, COMMON);
     assert_eq!(stage.newest().route().link, better, "it was left");
+    tokio::time::advance(Duration::from_secs(9)).await;
     stage.ends(better, Credit::Given);
     stage.steward.act();
     stage.works(former, COMMON);
     assert_eq!(stage.newest().route().link, former);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    stage.steward.act();
+    assert_eq!(stage.newest().route().link, former, "it is needed again, however near its end was");
     let next = stage.comes_back();
     assert_eq!(stage.newest().route().link, next, "which is still the better one");
+}
+
+/// The better pool had no channel for a machine, and then the former one gave it a job: the better one was asked for it no more, and the other was
+/// kept for it alone.
+#[tokio::test]
+async fn a_machine_stayed_at_the_former_pool_for_ever() {
+    let mut stage = Stage::new(Mode::PerMachine, 2);
+    let [better, former] = [0, 1].map(|upstream| stage.link(upstream));
+    [1, 2].into_iter().for_each(|machine| stage.joins(machine));
+    stage.steward.handle_report(former, Report::Ready);
+    [1, 2].into_iter().for_each(|machine| stage.works(former, machine));
+    stage.steward.handle_report(better, Report::Ready);
+    stage.refuses(better, 1, false);
+    stage.works(former, 1);
+    stage.works(better, 2);
+    assert!(stage.steward.desks[&1].reopen.is_some(), "the better one is asked again");
 }
 
 /// A share of the channel that a pool had closed after its machine had gone over to a better one was answered `true`, and the link threw it away.
