@@ -1,7 +1,7 @@
 //! `adit translator` as a farm manager starts, checks and asks it.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
@@ -195,4 +195,39 @@ fn a_proxy_in_front_of_the_api_was_refused_whatever_the_config_said() {
     let answer = ask(&api, "/api/adit/v1/translator", "stranger.example.org");
     assert!(answer.starts_with("HTTP/1.1 421") && answer.contains("api_hosts"), "{answer}");
     assert!(translator.stops());
+}
+
+/// Runs on one of the processors that this thread may use, as what it starts does.
+#[cfg(target_os = "linux")]
+fn on_one_processor<T>(work: impl FnOnce() -> T) -> T {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let all = sched_getaffinity(None).unwrap();
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::MAX_CPU).find(|&processor| all.is_set(processor)).unwrap());
+    sched_setaffinity(None, &one).unwrap();
+    let done = work();
+    sched_setaffinity(None, &all).unwrap();
+    done
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_translator_on_one_processor_serves_its_machines() {
+    let (folder, _node) = folder();
+    let pool = Pool::start(folder.path(), None, &[]);
+    let url = format!("stratum2+tcp://{}/{}", pool.address(), authority(folder.path()));
+    let arguments = ["--pool", &url, "--user", "farm", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"];
+    let translator = on_one_processor(|| translator(folder.path(), &arguments));
+    let mut machine = TcpStream::connect(started(&translator, "address=")).unwrap();
+    machine.set_read_timeout(Some(PATIENCE)).unwrap();
+    let lines = [
+        r#"{"id":1,"method":"mining.subscribe","params":["x"]}"#,
+        r#"{"id":2,"method":"mining.authorize","params":["farm.rig","x"]}"#,
+    ];
+    writeln!(machine, "{}\n{}", lines[0], lines[1]).unwrap();
+    let told = BufReader::new(&machine).lines().map(Result::unwrap);
+    assert!(told.take(8).any(|line| line.contains("mining.notify")), "it has work");
+    let answer = ask(&started(&translator, "api="), "/api/adit/v1/translator", "localhost");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(translator.stops() && pool.stops());
 }
