@@ -134,7 +134,8 @@ fn two_that_listen_in_one_process_were_given_the_same_address() {
 fn a_pool_and_a_client_that_cannot_run_at_once_were_called_ready_without_a_word() {
     let node = FakeNode::start(Trouble::None);
     let folder = initialised_for(&node.url);
-    let (upstream, port) = ("stratum2+tcp://127.0.0.1:1", "listen = \"127.0.0.1:34998\"");
+    // Outside of the range of ports that systems hand out, where another test may have any of them.
+    let (upstream, port) = ("stratum2+tcp://127.0.0.1:1", "listen = \"127.0.0.1:24998\"");
     edit(folder.path(), |text| {
         // Without its title the translator's table, in which nothing is set, is none.
         text.replace("[translator]", "")
@@ -147,7 +148,7 @@ fn a_pool_and_a_client_that_cannot_run_at_once_were_called_ready_without_a_word(
     });
     let (done, said) = run(folder.path(), &["check"]);
     assert!(done, "they may be meant for two machines: {said}");
-    assert_eq!(said.matches("127.0.0.1:34998 is free").count(), 1, "{said}");
+    assert_eq!(said.matches("127.0.0.1:24998 is free").count(), 1, "{said}");
     let notes: Vec<_> =
         said.lines().filter(|line| line.contains("cannot run at once on this machine")).collect();
     assert_eq!(notes.len(), 2, "{said}");
@@ -155,6 +156,6 @@ fn a_pool_and_a_client_that_cannot_run_at_once_were_called_ready_without_a_word(
         notes[0].starts_with("note  disk     `adit jdc` and `adit pool` both keep their blocks in"),
         "{said}"
     );
-    assert!(notes[1].starts_with("note  listen   jdc.listen 127.0.0.1:34998 and pool.listen"), "{said}");
+    assert!(notes[1].starts_with("note  listen   jdc.listen 127.0.0.1:24998 and pool.listen"), "{said}");
     assert_eq!(said.matches("is certified for").count(), 1, "one key is tried once: {said}");
 }
