@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_translator::{Machine, MachineConfig, MachineTerms, NUMBER_STEP, Override, Sv1Job};
-use adit_units::{Difficulty, Now, Target, UnixTime};
+use adit_units::{Difficulty, Monotonic, Now, Target, UnixTime};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 use self::fixture::{Given, TIME};
@@ -21,11 +21,14 @@ const MACHINES: u64 = 1_000;
 /// Shares that each has submitted before, one in six seconds.
 const SETTLING: u32 = 20;
 
+/// When they are looked at, in seconds: one that has just come is not measured yet, and has it easier.
+const SETTLED: u64 = 6 * SETTLING as u64 + 10;
+
 /// What their passwords ask for: one difficulty for ever, or one that follows their speed.
 const PASSWORDS: [(&str, &str); 2] = [("fixed", "d=0.0000000001"), ("following", "x")];
 
 fn now(seconds: u64) -> Now {
-    let now = Now { monotonic: adit_units::Monotonic::default(), unix: UnixTime::from_secs(TIME) };
+    let now = Now { monotonic: Monotonic::default(), unix: UnixTime::from_secs(TIME) };
     now.after(Duration::from_secs(seconds))
 }
 
@@ -58,7 +61,6 @@ fn farm(password: &str) -> Vec<Machine> {
         }
         machine.handle_job(&job(1), now(0).monotonic);
         take_all(&mut machine);
-        // One that has just come is not measured yet, and has it easier here.
         for share in 1..=SETTLING {
             machine.handle_line(submit(share).as_bytes(), &mut (), now(6 * u64::from(share))).unwrap();
         }
@@ -93,7 +95,7 @@ fn jobs(criterion: &mut Criterion) {
                 number += 1;
                 let job = job(number);
                 for machine in &mut machines {
-                    machine.handle_job(&job, now(130).monotonic);
+                    machine.handle_job(&job, now(SETTLED).monotonic);
                     take_all(machine);
                 }
             });
@@ -113,9 +115,9 @@ fn shares(criterion: &mut Criterion) {
                 nonce += 1;
                 let line = submit(nonce);
                 for machine in &mut machines {
-                    machine.handle_line(line.as_bytes(), &mut (), now(130)).unwrap();
+                    machine.handle_line(line.as_bytes(), &mut (), now(SETTLED)).unwrap();
                     let (nominal, report) =
-                        (machine.nominal(now(130).monotonic), machine.report(now(130).monotonic));
+                        (machine.nominal(now(SETTLED).monotonic), machine.report(now(SETTLED).monotonic));
                     core::hint::black_box((nominal, report));
                     take_all(machine);
                 }

@@ -502,37 +502,65 @@ mod tests {
         now.after(Duration::from_secs(seconds))
     }
 
-    /// A machine that has said who it is.
-    fn ready() -> Machine {
-        let terms = MachineTerms { extranonce1: [1; 4], seen_key: [2; 16] };
-        let mut machine = Machine::new(Arc::new(MachineConfig::default()), terms, at(0).monotonic);
-        says(&mut machine, r#"{"id":1,"method":"mining.subscribe","params":["x"]}"#, at(0));
-        says(&mut machine, r#"{"id":2,"method":"mining.authorize","params":["a.b","x"]}"#, at(0));
-        machine
+    /// A machine, and the links that it knows of.
+    struct Seat {
+        machine: Machine,
+        known: Arc<[Uplink]>,
     }
 
-    /// What a machine is told when it says that.
-    fn says(machine: &mut Machine, line: &str, now: Now) -> String {
-        machine.handle_line(line.as_bytes(), &mut (), now).unwrap();
-        told(machine)
-    }
+    impl Seat {
+        /// It has said who it is.
+        fn ready() -> Self {
+            let terms = MachineTerms { extranonce1: [1; 4], seen_key: [2; 16] };
+            let machine = Machine::new(Arc::new(MachineConfig::default()), terms, at(0).monotonic);
+            let mut seat = Self { machine, known: Arc::new([]) };
+            seat.says(r#"{"id":1,"method":"mining.subscribe","params":["x"]}"#, at(0));
+            seat.says(r#"{"id":2,"method":"mining.authorize","params":["a.b","x"]}"#, at(0));
+            seat
+        }
 
-    fn told(machine: &mut Machine) -> String {
-        String::from_utf8(core::mem::take(machine.output())).unwrap()
+        /// It has gone over from the first link to the second, which are both up.
+        fn gone_over() -> Self {
+            let mut seat = Self::ready();
+            seat.looks_at(&board(&[1], &job(1)), at(0));
+            seat.looks_at(&board(&[1, 2], &job(2)), at(0));
+            seat
+        }
+
+        /// What it is told when it says that.
+        fn says(&mut self, line: &str, now: Now) -> String {
+            self.machine.handle_line(line.as_bytes(), &mut (), now).unwrap();
+            self.told()
+        }
+
+        fn submits(&mut self, job: &Sv1Job, nonce: u32, now: Now) -> String {
+            let (id, zeros) = (job.number(), "0".repeat(16));
+            let line = format!(
+                r#"{{"id":3,"method":"mining.submit","params":["a.b","{id:016x}","{zeros}","{TIME:08x}","{nonce:08x}"]}}"#
+            );
+            self.says(&line, now)
+        }
+
+        /// What it is told of the board.
+        fn looks_at(&mut self, board: &Board, now: Now) -> String {
+            tell(&mut self.machine, &mut self.known, board, now.monotonic);
+            self.told()
+        }
+
+        fn told(&mut self) -> String {
+            String::from_utf8(core::mem::take(self.machine.output())).unwrap()
+        }
+
+        /// Where its next share goes.
+        fn sends_to(&mut self) -> Option<LinkId> {
+            self.machine.poll_share().map(|share| share.route.link)
+        }
     }
 
     /// A job of that link, all of whose shares the upstream takes. All jobs are the same, so that a nonce is good once.
     fn job(link: LinkId) -> Arc<Sv1Job> {
         let work = Given { target: Target::MAX, ..Given::default() }.work();
         Arc::new(Sv1Job::new(&work, link, (link * NUMBER_STEP, NUMBER_STEP), 8).unwrap())
-    }
-
-    fn submits(machine: &mut Machine, job: &Sv1Job, nonce: u32, now: Now) -> String {
-        let (id, zeros) = (job.number(), "0".repeat(16));
-        let line = format!(
-            r#"{{"id":3,"method":"mining.submit","params":["a.b","{id:016x}","{zeros}","{TIME:08x}","{nonce:08x}"]}}"#
-        );
-        says(machine, &line, now)
     }
 
     const GOOD: &str = r#""result":true"#;
@@ -543,19 +571,16 @@ mod tests {
     /// were answered `true`, credited, and lost.
     #[test]
     fn shares_of_a_pool_that_was_left_were_told_to_be_good_and_went_nowhere() {
-        let (mut machine, now) = (ready(), at(0));
-        let (left, used) = (job(1), job(2));
-        let mut known: Arc<[Uplink]> = Arc::new([]);
-        tell(&mut machine, &mut known, &board(&[1], &left), now.monotonic);
-        tell(&mut machine, &mut known, &board(&[1, 2], &used), now.monotonic);
-        assert!(submits(&mut machine, &left, 1, now).contains(GOOD), "its link is still there");
-        assert_eq!(machine.poll_share().unwrap().route.link, 1);
-        tell(&mut machine, &mut known, &board(&[2], &used), now.monotonic);
-        assert!(submits(&mut machine, &left, 2, now).contains(STALE));
-        assert!(machine.poll_share().is_none());
-        assert!(submits(&mut machine, &used, 3, now).contains(GOOD), "the work goes on");
-        assert_eq!(machine.poll_share().unwrap().route.link, 2);
-        let shares = machine.report(now.monotonic).shares;
+        let (mut seat, now) = (Seat::gone_over(), at(0));
+        let [left, used] = [1, 2].map(job);
+        assert!(seat.submits(&left, 1, now).contains(GOOD), "its link is still there");
+        assert_eq!(seat.sends_to(), Some(1));
+        seat.looks_at(&board(&[2], &used), now);
+        assert!(seat.submits(&left, 2, now).contains(STALE));
+        assert_eq!(seat.sends_to(), None);
+        assert!(seat.submits(&used, 3, now).contains(GOOD), "the work goes on");
+        assert_eq!(seat.sends_to(), Some(2));
+        let shares = seat.machine.report(now.monotonic).shares;
         assert_eq!((shares.accepted, shares.stale), (2, 1));
     }
 
@@ -563,66 +588,50 @@ mod tests {
     /// They were stale from then on.
     #[test]
     fn shares_for_a_pool_that_was_left_were_lost_with_the_one_after_it() {
-        let mut machine = ready();
-        let (left, died, next) = (job(1), job(2), job(3));
-        let mut known: Arc<[Uplink]> = Arc::new([]);
-        tell(&mut machine, &mut known, &board(&[1], &left), at(0).monotonic);
-        tell(&mut machine, &mut known, &board(&[1, 2], &died), at(0).monotonic);
-        told(&mut machine);
-        tell(&mut machine, &mut known, &board(&[1], &died), at(1).monotonic);
-        assert_eq!(told(&mut machine), "", "it works on");
+        let mut seat = Seat::gone_over();
+        let [left, died, next] = [1, 2, 3].map(job);
+        assert_eq!(seat.looks_at(&board(&[1], &died), at(1)), "", "it works on");
         for (second, nonce) in [(1, 1), (9, 2)] {
-            assert!(submits(&mut machine, &left, nonce, at(second)).contains(GOOD));
-            assert_eq!(machine.poll_share().unwrap().route.link, 1);
-            assert!(submits(&mut machine, &died, 10 + nonce, at(second)).contains(NOWHERE));
+            assert!(seat.submits(&left, nonce, at(second)).contains(GOOD));
+            assert_eq!(seat.sends_to(), Some(1));
+            assert!(seat.submits(&died, 10 + nonce, at(second)).contains(NOWHERE));
         }
         let mut after = board(&[1, 3], &died);
-        tell(&mut machine, &mut known, &after, at(9).monotonic);
-        assert!(submits(&mut machine, &died, 3, at(9)).contains(NOWHERE), "a link that has no work yet");
+        seat.looks_at(&after, at(9));
+        assert!(seat.submits(&died, 3, at(9)).contains(NOWHERE), "a link that has no work yet");
         after.job = Some(Arc::clone(&next));
-        tell(&mut machine, &mut known, &after, at(10).monotonic);
-        assert!(told(&mut machine).contains(",true]}"), "what it works on is of no use");
+        assert!(seat.looks_at(&after, at(10)).contains(",true]}"), "what it works on is of no use");
         for (job, nonce, answer) in [(&left, 4, GOOD), (&died, 14, STALE), (&next, 24, GOOD)] {
-            assert!(submits(&mut machine, job, nonce, at(10)).contains(answer));
+            assert!(seat.submits(job, nonce, at(10)).contains(answer));
         }
-        let links = [machine.poll_share(), machine.poll_share()].map(|share| share.unwrap().route.link);
-        assert_eq!(links, [1, 3]);
+        assert_eq!([seat.sends_to(), seat.sends_to()], [Some(1), Some(3)]);
         after.uplinks = board(&[3], &next).uplinks;
-        tell(&mut machine, &mut known, &after, at(11).monotonic);
-        assert_eq!(told(&mut machine), "");
-        assert!(submits(&mut machine, &left, 5, at(11)).contains(STALE));
+        assert_eq!(seat.looks_at(&after, at(11)), "");
+        assert!(seat.submits(&left, 5, at(11)).contains(STALE));
     }
 
-    /// A machine that was told nothing of the death, because it did not read meanwhile.
+    /// It was told nothing of the death, because it did not read meanwhile.
     #[test]
     fn a_machine_that_missed_an_outage_is_told_to_leave_what_it_works_on() {
-        let mut machine = ready();
-        let (left, died, next) = (job(1), job(2), job(3));
-        let mut known: Arc<[Uplink]> = Arc::new([]);
-        tell(&mut machine, &mut known, &board(&[1], &left), at(0).monotonic);
-        tell(&mut machine, &mut known, &board(&[1, 2], &died), at(0).monotonic);
-        told(&mut machine);
-        tell(&mut machine, &mut known, &board(&[1, 3], &next), at(9).monotonic);
-        assert!(told(&mut machine).contains(",true]}"));
+        let mut seat = Seat::gone_over();
+        let [left, died, next] = [1, 2, 3].map(job);
+        assert!(seat.looks_at(&board(&[1, 3], &next), at(9)).contains(",true]}"));
         for (job, nonce, answer) in [(&left, 1, GOOD), (&died, 2, STALE), (&next, 3, GOOD)] {
-            assert!(submits(&mut machine, job, nonce, at(9)).contains(answer));
+            assert!(seat.submits(job, nonce, at(9)).contains(answer));
         }
     }
 
     /// The pool that had been left closed its channel during the outage, and its jobs came back to life with the next pool's.
     #[test]
     fn jobs_that_nobody_took_any_more_were_good_again_after_an_outage() {
-        let mut machine = ready();
-        let (left, died, next) = (job(1), job(2), job(3));
-        let mut known: Arc<[Uplink]> = Arc::new([]);
-        tell(&mut machine, &mut known, &board(&[1], &left), at(0).monotonic);
-        tell(&mut machine, &mut known, &board(&[1, 2], &died), at(0).monotonic);
+        let mut seat = Seat::gone_over();
+        let [left, died, next] = [1, 2, 3].map(job);
         for links in [&[1][..], &[], &[1, 3]] {
-            tell(&mut machine, &mut known, &board(links, &died), at(1).monotonic);
+            seat.looks_at(&board(links, &died), at(1));
         }
-        assert!(submits(&mut machine, &left, 1, at(1)).contains(NOWHERE));
-        tell(&mut machine, &mut known, &board(&[1, 3], &next), at(2).monotonic);
-        assert!(submits(&mut machine, &left, 2, at(2)).contains(STALE));
-        assert!(submits(&mut machine, &next, 3, at(2)).contains(GOOD));
+        assert!(seat.submits(&left, 1, at(1)).contains(NOWHERE));
+        seat.looks_at(&board(&[1, 3], &next), at(2));
+        assert!(seat.submits(&left, 2, at(2)).contains(STALE));
+        assert!(seat.submits(&next, 3, at(2)).contains(GOOD));
     }
 }
