@@ -191,10 +191,7 @@ impl Node {
         self.inner.board.tips()
     }
 
-    /// Whether templates come, and what is wrong if not; it says so before the first of them can be seen.
-    ///
-    /// Do not hold what is borrowed from it while you borrow templates or tips: whoever puts those up locks the tips first, then the
-    /// templates, then this.
+    /// Whether templates come, and what is wrong if not.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.inner.board.health()
