@@ -28,7 +28,6 @@ pub(crate) struct Board {
     templates: watch::Sender<Option<Arc<Template>>>,
     /// The tip of the template that is up, or one that was announced before there is a template on it. Locked before `templates`.
     tips: watch::Sender<Option<Tip>>,
-    /// Locked after `templates`.
     health: watch::Sender<Health>,
 }
 
@@ -103,17 +102,13 @@ impl Board {
         })
     }
 
-    /// Puts `template` up if it says something new; `asked_at` is what [`Self::tip`] said when the source was asked for it. Who sees
-    /// it finds the source well.
+    /// Puts `template` up if it says something new; `asked_at` is what [`Self::tip`] said when the source was asked for it.
     pub(crate) fn offer(&self, asked_at: Option<BlockHash>, template: Template) -> Offered {
         let mut outcome = Offered::Published;
         let template = Arc::new(template);
         self.tips.send_if_modified(|known| {
             self.templates.send_if_modified(|up| {
                 outcome = weigh(up.as_deref(), known.map(|tip| tip.prev_hash), asked_at, &template);
-                if outcome != Offered::Crossed {
-                    self.up();
-                }
                 if outcome == Offered::Published {
                     *up = Some(Arc::clone(&template));
                 }
@@ -211,11 +206,7 @@ fn same_work(a: &Template, b: &Template) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use core::pin::pin;
-    use core::task::{Context, Waker};
     use core::time::Duration;
-    use std::sync::Mutex;
-    use std::task::Wake;
 
     use adit_units::{Now, Sats, UnixTime, Work};
 
@@ -246,31 +237,6 @@ mod tests {
         let with_more = chain.template(NOW.after(Duration::from_secs(1)));
         assert_eq!(board.offer(board.tip(), with_more), Offered::Published, "a new transaction is");
         assert!(reader.has_changed().unwrap());
-    }
-
-    /// How its source is when a template wakes somebody up.
-    struct Reader {
-        health: watch::Receiver<Health>,
-        woken_while_well: Mutex<Vec<bool>>,
-    }
-
-    impl Wake for Reader {
-        fn wake(self: Arc<Self>) {
-            let is_well = matches!(*self.health.borrow(), Health::Up);
-            self.woken_while_well.lock().unwrap().push(is_well);
-        }
-    }
-
-    #[test]
-    fn a_template_was_seen_before_its_source_was_well() {
-        let board = Board::new("test".to_owned());
-        let (mut templates, health) = (board.templates(), board.health());
-        let reader = Arc::new(Reader { health, woken_while_well: Mutex::default() });
-        let waker = Waker::from(Arc::clone(&reader));
-        let mut waiting = pin!(templates.changed());
-        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        board.offer(board.tip(), devnet(1).template(NOW));
-        assert_eq!(*reader.woken_while_well.lock().unwrap(), [true]);
     }
 
     #[test]

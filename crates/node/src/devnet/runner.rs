@@ -123,6 +123,7 @@ async fn run(
             // This task alone offers, so no answer can cross with another.
             let offered = board.offer(board.tip(), devnet.template(clock()));
             debug_assert_ne!(offered, Offered::Crossed, "a devnet has one source");
+            board.up();
         }
     }
 }

@@ -246,6 +246,7 @@ impl<'a> Session<'a> {
         loop {
             let next = match self.put_up(caller, asked_at, &template).await {
                 Ok(Offered::Published | Offered::Unchanged) => {
+                    self.board.up();
                     self.served.set(true);
                     asked_at = self.board.tip();
                     self.next_template(caller, &template).await

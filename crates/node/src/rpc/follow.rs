@@ -96,6 +96,7 @@ impl Follower {
             let answer = self.client.template(network, None).await?;
             match self.board.offer(asked_at, answer.template) {
                 Offered::Published | Offered::Unchanged => {
+                    self.board.up();
                     self.last.send_replace(Some(Last { network, long_poll_id: answer.long_poll_id }));
                     return Ok(());
                 }

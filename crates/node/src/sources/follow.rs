@@ -241,8 +241,6 @@ impl Follower {
         if before != Some(index) {
             self.tell(before, index, now);
         }
-        // Who sees the template finds the source well.
-        self.board.up();
         let known = self.used.as_ref().is_some_and(|(_, known)| Arc::ptr_eq(known, &template));
         if !known || self.board.tip() != Some(template.tip.prev_hash) {
             let id = TemplateId(self.last_id + 1);
@@ -251,6 +249,7 @@ impl Follower {
             }
         }
         self.used = Some((index, template));
+        self.board.up();
     }
 
     /// Tells of a change of nodes. That one node knows a block sooner than another is nothing to tell.

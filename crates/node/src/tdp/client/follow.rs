@@ -427,6 +427,7 @@ impl Follower {
             Ok(template) if is_current && line.last.is_none_or(|last| last < judged.id) => {
                 line.last = Some(judged.id);
                 self.board.offer(self.board.tip(), template);
+                self.board.up();
                 if line.client.tip().is_some() {
                     // So that it is known early whether its silence means something.
                     let _ = line.client.ping(Clock.monotonic());
