@@ -103,10 +103,11 @@ async fn without_work_the_threads_rest() {
     board.clear();
     // Each thread may be at its last few thousand hashes, which a busy machine leaves to later; then the counter stands still.
     let standstill = async {
-        let mut before = 0;
-        while board.hashes() != before {
-            before = board.hashes();
+        let (mut before, mut times) = (0, 0);
+        while times < 3 {
             tokio::time::sleep(Duration::from_millis(100)).await;
+            times = if board.hashes() == before { times + 1 } else { 0 };
+            before = board.hashes();
         }
     };
     tokio::time::timeout(Duration::from_secs(20), standstill).await.expect("they rest");

@@ -35,6 +35,13 @@ async fn next(node: &Node, wanted: impl Fn(&Template) -> bool) -> Arc<Template> 
     template.clone().expect("it was just looked at")
 }
 
+/// Waits until the node is said to be well, which comes right after its template.
+async fn up(node: &Node) {
+    let mut health = node.health();
+    let found = health.wait_for(|health| matches!(health, Health::Up));
+    timeout(PATIENCE, found).await.expect("it is well in time").expect("the node is followed");
+}
+
 async fn trouble(node: &Node, wanted: impl Fn(&NodeError) -> bool) -> String {
     let mut health = node.health();
     let found = health.wait_for(|health| matches!(health, Health::Down(reason) if wanted(reason)));
@@ -155,9 +162,7 @@ async fn a_node_that_goes_away_is_found_again() {
     assert!(matches!(node.chain_end().await, Err(NodeError::Told(_))));
     assert!(matches!(node.submit(&mine(&template, payout())).await, Submitted::Unreachable(_)));
     fake.restart();
-    let mut health = node.health();
-    let up = timeout(PATIENCE, health.wait_for(|health| matches!(health, Health::Up))).await;
-    drop(up.expect("it is well again").unwrap());
+    up(&node).await;
     assert_eq!(node.submit(&mine(&template, payout())).await, Submitted::Accepted, "after the restart");
 }
 
@@ -217,8 +222,8 @@ async fn many_long_transactions_do_not_end_the_connection() {
     next(&node, |_| true).await;
     // Together they are longer than any message may be.
     let wtxids: Vec<_> = (1..=200).map(|number| bitcoin::Wtxid::from_byte_array([number; 32])).collect();
-    let mut health = node.health();
-    health.mark_unchanged();
+    up(&node).await;
+    let health = node.health();
     let found = node.transactions(&wtxids).await;
     assert_eq!(found, vec![None; wtxids.len()]);
     assert_eq!(fake.trick(|tricks| tricks.hashes_asked_for.iter().sum::<u64>()), 200);
@@ -308,7 +313,7 @@ async fn another_node_is_used_in_time(version: Version, harm: impl FnOnce(&mut F
     let took = clock().monotonic - started.monotonic;
     eprintln!("measured: {version:?} left after {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert!(matches!(*node.health().borrow(), Health::Up));
+    up(&node).await;
     assert_eq!(first.best_block(), second.best_block(), "no block has told of it");
 }
 
