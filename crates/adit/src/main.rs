@@ -11,7 +11,9 @@ mod supervisor;
 mod view;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use adit_net::Rest;
 use anyhow::Context as _;
 use clap::Parser as _;
 
@@ -59,11 +61,12 @@ fn run(command: &Command) -> anyhow::Result<()> {
         }
         Command::TemplateProvider(args) => block_on(commands::template_provider::run(args, &logging)),
         Command::Jds(args) => block_on(commands::jds::run(args, &logging)),
-        // Its live table needs a second thread, because a terminal can take its time.
+        // One thread costs less than one that is ready to be one of many. The live table needs a second, because a terminal can take its time.
         Command::Translator(args) if !args.tui && has_one_processor() => {
-            block_on_here(commands::translator::run(args, &logging))
+            let rest = Arc::new(Rest::default());
+            rest.runtime()?.block_on(commands::translator::run(args, &logging, Some(Arc::clone(&rest))))
         }
-        Command::Translator(args) => block_on(commands::translator::run(args, &logging)),
+        Command::Translator(args) => block_on(commands::translator::run(args, &logging, None)),
         Command::Jdc(args) => block_on(commands::jdc::run(args, &logging)),
     }
 }
@@ -71,11 +74,6 @@ fn run(command: &Command) -> anyhow::Result<()> {
 /// Runs a command that waits for others.
 fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
-}
-
-/// The same in this thread alone: it costs less than one thread that is ready to be one of many.
-fn block_on_here(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
 /// Whether this program may use no more than one processor.

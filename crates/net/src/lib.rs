@@ -16,6 +16,7 @@ mod connection;
 mod handshake;
 mod limits;
 mod listener;
+mod rest;
 mod rng;
 mod shutdown;
 mod socket;
@@ -32,6 +33,7 @@ pub use connection::{Connection, DISCARD_MAX, Intake, Io, IoError, OutboxLimits,
 pub use handshake::{HANDSHAKE_PATIENCE, HandshakeError, HandshakeLane, initiate};
 pub use limits::{Limits, RESERVED_DESCRIPTORS, raise_descriptor_limit};
 pub use listener::{Accepted, BACKOFF_MAX, BACKOFF_MIN, BindError, Bound, Listener, note_panic};
+pub use rest::{Rest, Urgent};
 pub use rng::OsRng;
 pub use shutdown::{Draining, Shutdown};
 pub use socket::keep_little_unread;

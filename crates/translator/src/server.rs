@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use adit_net::{Admission, BindError, Bound, Bulletin, Limits, Reader, Shutdown};
+use adit_net::{Admission, BindError, Bound, Bulletin, Limits, Reader, Rest, Shutdown};
 use adit_units::Hashrate;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -94,6 +94,9 @@ pub struct TranslatorConfig {
     pub allows_public: bool,
     /// Whether machines come through a proxy that says first where they come from (the PROXY protocol).
     pub expects_proxy: bool,
+    /// What the runtime rests by, if it does ([`Rest::runtime`]). While machines say much, they are answered some milliseconds later; what an
+    /// upstream says is never waited with.
+    pub rest: Option<Arc<Rest>>,
 }
 
 /// Where machines come in.

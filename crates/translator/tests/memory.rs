@@ -47,6 +47,7 @@ fn config(mode: Mode, pool: UpstreamTarget) -> TranslatorConfig {
         insecure: false,
         allows_public: false,
         expects_proxy: false,
+        rest: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adit_dashboard::{Server, ServerConfig, TranslatorNumbers, TranslatorPages};
-use adit_net::{Bound, raise_descriptor_limit};
+use adit_net::{Bound, Rest, raise_descriptor_limit};
 use adit_translator::Status;
 use adit_translator::server::{Doors, Numbers, Tls, Translator};
 use anyhow::Context as _;
@@ -29,15 +29,20 @@ const CONFIG_VARIABLE: &str = "ADIT_CONFIG";
 /// Where logs go while the terminal shows the live table.
 const LOG_FILE: &str = "adit-translator.log";
 
-/// Runs the translator.
+/// Runs the translator, in a thread that rests by that, or in several.
 ///
 /// # Errors
 ///
 /// If the config is wrong, or an address cannot be listened on. An upstream that cannot be had is no error: it is tried until it can.
-pub(crate) async fn run(args: &TranslatorArgs, logging: &Logging) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    args: &TranslatorArgs,
+    logging: &Logging,
+    rest: Option<Arc<Rest>>,
+) -> anyhow::Result<()> {
     let (mut signals, mut reload) = (StopSignals::listen()?, ReloadSignal::listen()?);
-    let TranslatorSettings { log, listen, tls, api, api_hosts, mut role } = settings(args)?;
+    let TranslatorSettings { log, listen, tls, api, api_hosts, rests, mut role } = settings(args)?;
     logging.set(log.as_ref());
+    role.rest = rest.filter(|_| rests);
     role.limits = role.limits.within_descriptors(raise_descriptor_limit());
     let upstreams = role.upstreams.len();
     let plain = Bound::new(listen).context("cannot start the translator")?;

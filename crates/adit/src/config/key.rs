@@ -363,6 +363,12 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Whether machines come through a proxy that says first where they come from (PROXY protocol, version 1 or 2).",
     },
     Key {
+        path: "translator.rest",
+        default: Some("true"),
+        example: "false",
+        meaning: "Whether on one processor busy machines are looked at every few milliseconds only, which costs less, and not at once.",
+    },
+    Key {
         path: "translator.tls_listen",
         default: None,
         example: "\"0.0.0.0:34256\"",

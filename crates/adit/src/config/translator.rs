@@ -46,6 +46,8 @@ pub(crate) struct TranslatorSettings {
     pub(crate) api: Option<SocketAddr>,
     /// Under which names of the internet.
     pub(crate) api_hosts: Vec<String>,
+    /// Whether it may rest between looks at its machines.
+    pub(crate) rests: bool,
     /// The role itself.
     pub(crate) role: TranslatorConfig,
 }
@@ -110,8 +112,17 @@ pub(super) fn check(
         insecure: false,
         allows_public,
         expects_proxy: table.proxy_protocol.unwrap_or(false),
+        rest: None,
     };
-    Some(TranslatorSettings { log, listen: listen?, tls, api, api_hosts, role })
+    Some(TranslatorSettings {
+        log,
+        listen: listen?,
+        tls,
+        api,
+        api_hosts,
+        rests: table.rest.unwrap_or(true),
+        role,
+    })
 }
 
 /// What is wrong with listening where only those can come who are turned away.

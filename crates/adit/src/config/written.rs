@@ -144,6 +144,7 @@ pub(super) struct WrittenTranslator {
     pub(super) connections: Option<u32>,
     pub(super) connections_per_address: Option<u32>,
     pub(super) proxy_protocol: Option<bool>,
+    pub(super) rest: Option<bool>,
     pub(super) tls_listen: Option<String>,
     pub(super) tls_certificate: Option<String>,
     pub(super) tls_key: Option<String>,

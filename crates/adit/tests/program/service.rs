@@ -65,6 +65,11 @@ impl<'a> Pool<'a> {
         Self { folder, child }
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap()
     }

@@ -4,6 +4,10 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use adit_net::Clock;
 
 use crate::service::{PATIENCE, Pool, authority, folder};
 use crate::{adit, run};
@@ -210,9 +214,38 @@ fn on_one_processor<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
+/// How often the threads of a program have fallen asleep.
+#[cfg(target_os = "linux")]
+fn sleeps(program: &Pool<'_>) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap();
+    let of_thread = |thread: fs::DirEntry| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.map_or(0, |count| count.trim().parse::<u64>().unwrap())
+    };
+    threads.map(|thread| of_thread(thread.unwrap())).sum()
+}
+
+/// Asks a question each half millisecond, and takes the answers.
+#[cfg(target_os = "linux")]
+fn keep_busy(machine: &mut TcpStream, questions: u32) {
+    let answers = machine.try_clone().unwrap();
+    let listener = thread::spawn(move || {
+        let lines = BufReader::new(answers).lines().map(Result::unwrap);
+        let answers = lines.filter(|line| line.contains("pong"));
+        assert_eq!(answers.take(questions as usize).count(), questions as usize);
+    });
+    let begin = Clock.monotonic();
+    for number in 0..questions {
+        thread::sleep((Duration::from_micros(500) * number).saturating_sub(Clock.monotonic() - begin));
+        writeln!(machine, r#"{{"id":3,"method":"mining.ping","params":[]}}"#).unwrap();
+    }
+    listener.join().unwrap();
+}
+
 #[cfg(target_os = "linux")]
 #[test]
-fn a_translator_on_one_processor_serves_its_machines() {
+fn a_translator_on_one_processor_serves_its_machines_and_looks_seldom() {
     let (folder, _node) = folder();
     let pool = Pool::start(folder.path(), None, &[]);
     let url = format!("stratum2+tcp://{}/{}", pool.address(), authority(folder.path()));
@@ -227,6 +260,10 @@ fn a_translator_on_one_processor_serves_its_machines() {
     writeln!(machine, "{}\n{}", lines[0], lines[1]).unwrap();
     let told = BufReader::new(&machine).lines().map(Result::unwrap);
     assert!(told.take(8).any(|line| line.contains("mining.notify")), "it has work");
+    let (before, questions) = (sleeps(&translator), 2_000);
+    keep_busy(&mut machine, questions);
+    let sleeps = sleeps(&translator) - before;
+    assert!(sleeps * 3 < u64::from(questions), "it slept {sleeps} times, and not in one thread that rests");
     let answer = ask(&started(&translator, "api="), "/api/adit/v1/translator", "localhost");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(translator.stops() && pool.stops());

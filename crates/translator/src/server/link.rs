@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use adit_channel::{Credit, LinkId};
-use adit_net::{Clock, ConnectError, Intake, IoError, QueueError, TaskHandle, Timer, Url, at_once};
+use adit_net::{Clock, ConnectError, Intake, IoError, QueueError, Rest, TaskHandle, Timer, Url, at_once};
 use adit_transport::OpenError;
 use adit_units::{Hashrate, Monotonic, Work};
 use tokio::sync::mpsc;
@@ -137,6 +137,8 @@ pub(super) struct Destination {
     pub(super) upstream: Arc<UpstreamConfig>,
     /// For a pool that speaks SV1.
     pub(super) legacy: Arc<LegacyConfig>,
+    /// What the pool ends by saying something.
+    pub(super) rest: Option<Arc<Rest>>,
 }
 
 impl Destination {
@@ -332,6 +334,8 @@ impl Desk {
             () = dismissed(commands) => return Ok(()),
             connection = Wire::dial(to) => connection?,
         };
+        // Where there is no descriptor for it, jobs wait as long as shares do.
+        let _urgent = to.rest.as_ref().and_then(|rest| rest.ends_for(connection.socket()).ok());
         // The deadlines of the setup run from when there is somebody to answer.
         *upstream = Speaker::new(to, Clock.monotonic());
         let mut timer = Timer::default();

@@ -193,6 +193,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         while let Some(line) = self.lines.next_line()? {
             let registry = &self.hall.registry;
             self.machine.handle_line(line, &mut &*registry, now)?;
+            if let Some(rest) = &self.hall.config.rest {
+                rest.note_request();
+            }
         }
         // A machine that says something now and then is noted at once. Only what one says within a second of that may need a timer.
         if now.monotonic >= self.reported + REPORT_INTERVAL {

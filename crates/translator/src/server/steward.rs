@@ -606,6 +606,7 @@ impl TranslatorConfig {
             insecure: self.insecure,
             upstream: Arc::new(config),
             legacy: Arc::new(legacy),
+            rest: self.rest.clone(),
         })
     }
 

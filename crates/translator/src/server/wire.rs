@@ -177,6 +177,13 @@ impl Wire {
         Ok(Self::Sv2(Box::new(connection.with_outbox_limits(limits))))
     }
 
+    pub(super) const fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Sv2(connection) => connection.socket(),
+            Self::Sv1(plain) => &plain.stream,
+        }
+    }
+
     /// Takes what the protocol has to send.
     pub(super) fn queue(&mut self, speaker: &mut Speaker) -> Result<(), LinkError> {
         match (self, speaker) {

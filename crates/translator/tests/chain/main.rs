@@ -5,6 +5,7 @@ mod deaf;
 mod legacy;
 mod listeners;
 mod old_pool;
+mod rest;
 mod stage;
 
 use core::time::Duration;

@@ -48,6 +48,7 @@ pub(crate) fn config(mode: Mode, upstreams: &[UpstreamTarget]) -> TranslatorConf
         insecure: false,
         allows_public: false,
         expects_proxy: false,
+        rest: None,
     }
 }
 

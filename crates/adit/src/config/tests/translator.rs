@@ -86,9 +86,10 @@ fn each_key_is_taken() {
     let settings = with(
         "mode = \"per-machine\"\nallow_public = true\nproxy_protocol = true\nvardiff = false\nleast_difficulty = \"0.001\"\n\
          extranonce2_size = 7\nversion_mask = \"0x00ffe000\"\nkeepalive_secs = 5\nconnections = 100\n\
-         connections_per_address = 10\napi = \"off\"",
+         connections_per_address = 10\nrest = false\napi = \"off\"",
     )
     .unwrap();
+    assert!(!settings.rests && with("").unwrap().rests);
     let role = settings.role;
     assert_eq!((role.mode, role.allows_public, role.expects_proxy), (Mode::PerMachine, true, true));
     assert_eq!((role.machine.follows_speed, role.machine.extranonce2_len), (false, 7));

@@ -96,6 +96,7 @@ fn plain(pool: &TcpListener) -> Destination {
             password: "x".to_owned(),
             version_mask: 0x1fff_e000,
         }),
+        rest: None,
     }
 }
 

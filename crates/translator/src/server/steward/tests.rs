@@ -37,6 +37,7 @@ impl Stage {
             insecure: false,
             allows_public: false,
             expects_proxy: false,
+            rest: None,
         };
         let (joining, joined) = mpsc::channel(4);
         let post = Bulletin::new(Board::default());
