@@ -20,7 +20,7 @@ use crate::Clock;
 const REST_MAX: Duration = Duration::from_millis(4);
 
 /// A shorter one costs more than it spares.
-const REST_MIN: Duration = Duration::from_millis(1);
+const REST_MIN: Duration = Duration::from_millis(2);
 
 /// How many requests a rest is to bring; more at once are hardly cheaper.
 const TOGETHER: u32 = 8;
@@ -210,10 +210,10 @@ mod tests {
     #[test]
     fn a_rest_brings_several_requests_or_there_is_none() {
         let rest_at = |pace: u32| rest_for(Duration::from_secs(1) / pace);
-        for pace in [1, 100, 999, 8_001, 100_000] {
+        for pace in [1, 100, 999, 4_001, 100_000] {
             assert_eq!(rest_at(pace), None, "{pace} a second");
         }
-        for (pace, micros) in [(1_000, 4_000), (1_500, 4_000), (2_000, 4_000), (4_000, 2_000), (8_000, 1_000)]
+        for (pace, micros) in [(1_000, 4_000), (1_500, 4_000), (2_000, 4_000), (2_500, 3_200), (4_000, 2_000)]
         {
             assert_eq!(rest_at(pace), Some(Duration::from_micros(micros)), "{pace} a second");
         }
