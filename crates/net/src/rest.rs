@@ -31,7 +31,7 @@ const TOGETHER_MIN: u32 = 4;
 /// How long requests are counted to know their pace.
 const WINDOW: Duration = Duration::from_millis(20);
 
-/// When the thread of a runtime rests, and what ends its rests.
+/// When the thread of a runtime rests, and what ends its rests. One for each runtime.
 #[derive(Debug, Default)]
 pub struct Rest {
     /// Requests of this window.
@@ -40,8 +40,10 @@ pub struct Rest {
     urgent: Mutex<Vec<Arc<OwnedFd>>>,
 }
 
-/// Has rests end when there is something to read on a socket, until this is dropped; which must be when the socket is.
+/// Has rests end when there is something to read on a socket, until this is dropped. It keeps a descriptor of the socket, so that is to be when
+/// the socket itself is dropped.
 #[derive(Debug)]
+#[must_use = "what comes on the socket ends no rest when this is dropped"]
 pub struct Urgent {
     rest: Arc<Rest>,
     socket: Arc<OwnedFd>,
@@ -85,7 +87,6 @@ impl Rest {
     /// Rests, if that is worth it.
     fn take(&self) {
         let now = Clock.monotonic();
-        // Nobody else takes it.
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         if pace.is_old(now) {
             pace.set(self.requests.swap(0, Ordering::Relaxed), now);
@@ -150,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(3_600);
+    const LONG: Duration = Duration::from_secs(30);
     const SHORT: Duration = Duration::from_millis(1);
 
     /// What comes to a busy thread, one each half millisecond.
@@ -163,7 +164,7 @@ mod tests {
         let urgent = [rest.ends_for(&its), rest.ends_for(&others)].map(Result::unwrap);
         assert!(!rest.wait(SHORT), "nobody says anything");
         upstream.write_all(b"a").unwrap();
-        assert!(rest.wait(LONG));
+        assert!(rest.wait(LONG), "it says something");
         its.read_exact(&mut [0]).unwrap();
         assert!(!rest.wait(SHORT), "it is read");
         other.write_all(b"b").unwrap();
@@ -205,6 +206,30 @@ mod tests {
         let runtime = rest.runtime().unwrap();
         let looks = runtime.block_on(looks(|bytes| (0..bytes).for_each(|_| rest.note_request())));
         assert!(looks * 3 < BYTES, "{looks} looks");
+    }
+
+    #[test]
+    fn a_thread_that_rests_hears_what_is_urgent_at_once() {
+        // It is not looked at anew within the test.
+        let since = Clock.monotonic() + 10 * LONG;
+        let pace = Mutex::new(Pace { since, rest: Some(LONG) });
+        let rest = Arc::new(Rest { pace, ..Rest::default() });
+        let (mut upstream, its) = UnixStream::pair().unwrap();
+        its.set_nonblocking(true).unwrap();
+        let urgent = rest.ends_for(&its).unwrap();
+        let begin = Clock.monotonic();
+        rest.runtime().unwrap().block_on(async {
+            let mut its = tokio::net::UnixStream::from_std(its).unwrap();
+            let says = thread::spawn(move || {
+                sleep(50 * SHORT);
+                upstream.write_all(b"a").unwrap();
+                upstream
+            });
+            its.read_exact(&mut [0]).await.unwrap();
+            says.join().unwrap();
+        });
+        assert!(Clock.monotonic() - begin < LONG);
+        drop(urgent);
     }
 
     #[test]

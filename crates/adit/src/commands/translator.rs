@@ -44,14 +44,14 @@ pub(crate) async fn run(
     logging.set(log.as_ref());
     role.rest = rest.filter(|_| rests);
     role.limits = role.limits.within_descriptors(raise_descriptor_limit());
-    let upstreams = role.upstreams.len();
+    let (upstreams, rests) = (role.upstreams.len(), role.rest.is_some());
     let plain = Bound::new(listen).context("cannot start the translator")?;
     let tls = tls.map(encrypted).transpose().context("cannot start the translator")?;
     let translator = Translator::start(role, Doors { plain, tls }).context("cannot start the translator")?;
     let api = api.map(|listen| ServerConfig { listen, hosts: api_hosts });
     let api = api.map(|config| serve(&translator, &config)).transpose()?;
     let address = api.as_ref().map(Server::address);
-    tracing::info!(address = %translator.address(), tls = ?translator.tls_address(), api = ?address, upstreams,
+    tracing::info!(address = %translator.address(), tls = ?translator.tls_address(), api = ?address, upstreams, rests,
         "translator started: point SV1 machines at this address");
     // Nobody follows the numbers where nobody sees them.
     let status = args.tui.then(|| translator.status());

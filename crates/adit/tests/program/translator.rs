@@ -4,10 +4,6 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
-
-use adit_net::Clock;
 
 use crate::service::{PATIENCE, Pool, authority, folder};
 use crate::{adit, run};
@@ -229,6 +225,11 @@ fn sleeps(program: &Pool<'_>) -> u64 {
 /// Asks a question each half millisecond, and takes the answers.
 #[cfg(target_os = "linux")]
 fn keep_busy(machine: &mut TcpStream, questions: u32) {
+    use std::thread;
+    use std::time::Duration;
+
+    use adit_net::Clock;
+
     let answers = machine.try_clone().unwrap();
     let listener = thread::spawn(move || {
         let lines = BufReader::new(answers).lines().map(Result::unwrap);
@@ -264,7 +265,20 @@ fn a_translator_on_one_processor_serves_its_machines_and_looks_seldom() {
     keep_busy(&mut machine, questions);
     let sleeps = sleeps(&translator) - before;
     assert!(sleeps * 3 < u64::from(questions), "it slept {sleeps} times, and not in one thread that rests");
+    assert_eq!(started(&translator, "rests="), "true");
     let answer = ask(&started(&translator, "api="), "/api/adit/v1/translator", "localhost");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(translator.stops() && pool.stops());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_translator_that_is_to_answer_at_once_does_not_rest() {
+    let (folder, _node) = folder();
+    let config = "[translator]\nlisten = \"127.0.0.1:0\"\napi = \"off\"\nrest = false\n\
+                  [[upstreams]]\npool = \"stratum2+tcp://127.0.0.1:1\"\nuser = \"farm\"\n";
+    fs::write(folder.path().join("farm.toml"), config).unwrap();
+    let translator = on_one_processor(|| translator(folder.path(), &["--config", "farm.toml"]));
+    assert_eq!(started(&translator, "rests="), "false");
+    assert!(translator.stops());
 }

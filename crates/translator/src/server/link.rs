@@ -7,7 +7,9 @@ use std::io;
 use std::sync::Arc;
 
 use adit_channel::{Credit, LinkId};
-use adit_net::{Clock, ConnectError, Intake, IoError, QueueError, Rest, TaskHandle, Timer, Url, at_once};
+use adit_net::{
+    Clock, ConnectError, Intake, IoError, QueueError, Rest, TaskHandle, Timer, Urgent, Url, at_once,
+};
 use adit_transport::OpenError;
 use adit_units::{Hashrate, Monotonic, Work};
 use tokio::sync::mpsc;
@@ -137,7 +139,7 @@ pub(super) struct Destination {
     pub(super) upstream: Arc<UpstreamConfig>,
     /// For a pool that speaks SV1.
     pub(super) legacy: Arc<LegacyConfig>,
-    /// What the pool ends by saying something.
+    /// The rest of the thread, which ends when the pool says something.
     pub(super) rest: Option<Arc<Rest>>,
 }
 
@@ -334,8 +336,7 @@ impl Desk {
             () = dismissed(commands) => return Ok(()),
             connection = Wire::dial(to) => connection?,
         };
-        // Where there is no descriptor for it, jobs wait as long as shares do.
-        let _urgent = to.rest.as_ref().and_then(|rest| rest.ends_for(connection.socket()).ok());
+        let _urgent = to.rest.as_ref().and_then(|rest| urgent(rest, &connection));
         // The deadlines of the setup run from when there is somebody to answer.
         *upstream = Speaker::new(to, Clock.monotonic());
         let mut timer = Timer::default();
@@ -593,6 +594,14 @@ pub(super) fn count_code(codes: &mut Vec<(String, u64)>, code: String, times: u6
     } else if codes.len() < CODES_MAX {
         codes.push((code, times));
     }
+}
+
+/// Has rests end for what the pool says.
+fn urgent(rest: &Arc<Rest>, connection: &Wire) -> Option<Urgent> {
+    let urgent = rest.ends_for(connection.socket());
+    urgent
+        .inspect_err(|error| tracing::warn!(%error, "jobs may come four milliseconds late: a pool's connection cannot be watched; allow more open files"))
+        .ok()
 }
 
 #[cfg(test)]
